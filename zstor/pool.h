@@ -1,0 +1,58 @@
+/* pool - connections to all remote namespaces, and what is known about their health.  Keyed by address and namespace.
+ * Thread-safe: any job thread.  A connection that was taken belongs to that thread until it is given back.
+ *
+ * Health: a backend that fails to connect or breaks is "down" for a time that doubles from 1 s to 60 s (with jitter); until
+ * then pool_get answers -EHOSTDOWN at once, so a dead backend costs its time-out once and not per object.  One caller at a
+ * time may try again when the time has come.  Any success ends it. */
+#ifndef ZSTOR_POOL_H
+#define ZSTOR_POOL_H
+
+#include "common/zclient.h"
+#include "zstor/backend.h"
+#include "zstor/backend_addr.h"
+
+struct pool;
+struct pool_conn; /* one connection, taken from the pool */
+
+struct pool_conf {
+    uint64_t connect_timeout_ms; /* 0: 5000 */
+    uint64_t io_timeout_ms;      /* 0: 30000; a step without any progress */
+    unsigned max_idle;           /* per backend, 0: 4 */
+    uint64_t idle_ms;            /* an idle connection older than this is closed, 0: 60000 */
+    uint64_t backoff_min_ms, backoff_max_ms; /* 0: 1000, 60000 */
+};
+
+struct pool_health { /* of one backend; a snapshot */
+    bool known;           /* anything ever tried */
+    bool down;
+    uint64_t down_since_s; /* unix seconds, 0 when up */
+    uint64_t retry_in_ms;
+    uint64_t failures;    /* since start: connects that failed and connections that broke */
+    uint32_t latency_us;  /* moving average of a round trip; 0: not known */
+    char last_error[160]; /* empty: none */
+};
+
+int pool_new(struct pool **out, const struct pool_conf *c);
+void pool_free(struct pool *p); /* all connections must have been given back */
+
+/* Take a connection (idle or new).  -EHOSTDOWN: marked down, not tried; else as zclient_open.  Blocks at most
+ * connect_timeout_ms per step. */
+int pool_get(struct pool *p, const struct backend_addr *a, struct pool_conn **out, struct err *e);
+/* n at once, in parallel; out[i] NULL and rc[i] -errno where it failed.  a[i] NULL: skipped (rc[i] = -ENOENT). */
+void pool_get_many(struct pool *p, const struct backend_addr *const *a, size_t n, struct pool_conn **out, int *rc);
+/* Give back.  rc 0: usable again (must have nothing pending).  rc < 0: closed, the backend is marked down.
+ * rc > 0: closed, no judgement (cancelled, or the fault was ours). */
+void pool_put(struct pool_conn *c, int rc);
+struct zclient *pool_zclient(struct pool_conn *c);
+const char *pool_peer(const struct pool_conn *c);      /* for messages */
+void pool_note_latency(struct pool_conn *c, uint64_t us);
+
+/* Connect if need be, NSINFO, parse.  Answers from the connection's own time-outs, marks health.  Does not wait for a
+ * backend that is marked down (-EHOSTDOWN) unless force. */
+int pool_info(struct pool *p, const struct backend_addr *a, bool force, struct backend_info *out, struct err *e);
+/* The same for n in parallel; rc[i] 0 or -errno. */
+void pool_info_many(struct pool *p, const struct backend_addr *const *a, size_t n, bool force, struct backend_info *out,
+                    int *rc);
+void pool_health(struct pool *p, const struct backend_addr *a, struct pool_health *out);
+
+#endif

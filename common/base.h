@@ -28,6 +28,10 @@ void *xcalloc(size_t n, size_t size);
 char *xstrdup(const char *s);
 char *xasprintf(const char *fmt, ...) PRINTF(1, 2);
 
+/* "fatal: <what>" to stderr (or to where base_panic_fd points: the log sets it), then abort. */
+void base_panic(const char *what) NORETURN;
+void base_panic_fd(int fd);
+
 /* CLEANUP helpers; all keep errno */
 void base_free(void *p);      /* CLEANUP(base_free) char *s */
 void base_close(const int *fd); /* CLEANUP(base_close) int fd = -1 */

@@ -8,8 +8,8 @@
 
 #define DIGEST_LEN 16
 
-struct digest { /* embedded, no heap; aligned to 64 bytes */
-    crypto_generichash_state st;
+struct digest { /* embedded, no heap, any alignment, may be copied; private */
+    uint8_t st[sizeof(crypto_generichash_state)];
 };
 
 void digest_init(struct digest *d);

@@ -13,7 +13,7 @@ struct err {
 /* Fill e and return -code.  err_sys adds ": <strerror(code)>". */
 int err_set(struct err *e, int code, const char *fmt, ...) PRINTF(3, 4);
 int err_sys(struct err *e, int code, const char *fmt, ...) PRINTF(3, 4);
-/* Put "<text>: " before the text that is there; returns -e->code. */
+/* Put "<text>: " before the text that is there; returns -e->code (-EIO when e is NULL). */
 int err_prefix(struct err *e, const char *fmt, ...) PRINTF(2, 3);
 void err_clear(struct err *e);
 

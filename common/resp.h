@@ -24,11 +24,14 @@ enum resp_error {
     RESP_BULK_TOO_BIG,
     RESP_HEADER_TOO_LONG,  /* max_header bytes and no newline */
     RESP_BAD_TERMINATOR,   /* the two bytes behind a bulk are not CR LF */
+    RESP_REQUEST_TOO_BIG,  /* the whole request, see resp_limit_request */
 };
 
 struct resp_parser {       /* embedded; remembers how far it came, so no byte is looked at twice */
     struct resp_limits lim;
     size_t pos;            /* next byte to look at, from the start of the request */
+    size_t line;           /* start of the header line that is looked at */
+    size_t max_request;
     unsigned argc, argi;
     bool in_bulk;
     size_t bulk_len;
@@ -46,10 +49,12 @@ struct resp_req {
 
 void resp_init(struct resp_parser *p, const struct resp_limits *lim);
 void resp_fini(struct resp_parser *p);
+/* Most bytes of one request (headers included); unlimited without it.  A bulk that would pass it is RESP_REQUEST_TOO_BIG. */
+void resp_limit_request(struct resp_parser *p, size_t max_bytes);
 
 /* Look at the bytes of the current request; `in` always starts at its first byte and may have grown or moved since the
  * last call.  1: *out is a whole request, the parser is ready for the next one.  0: more bytes are needed.
- * -EPROTO: p->error says what; the stream cannot be resumed. */
+ * -EPROTO: p->error says what; the stream cannot be resumed.  -ENOMEM: nothing changed. */
 int resp_next(struct resp_parser *p, struct slice in, struct resp_req *out);
 /* Bytes that are still missing at the least (0 when unknown): how much room to reserve before the next read. */
 size_t resp_want(const struct resp_parser *p, size_t have);

@@ -1,0 +1,405 @@
+#!/usr/bin/env bash
+# bootstrap.sh - from a bare Debian 12 to a mounted qsfs: packages, build, installation into ~/.threefold, keys, start.
+# Running it again is safe at any time: keys, data and configuration stay, what does not run is started.
+set -u
+umask 077
+
+usage()
+{
+    cat <<END
+usage: bootstrap.sh [--cache SIZE] [ZSTOR-CONFIG]
+  --cache SIZE    limit of the local cache, for instance 64M or 20G (default 2G, at least 16M)
+  ZSTOR-CONFIG    a zstor configuration of your own backends (.yaml, or .toml of the original) instead of four local ones
+Installs into \$HOME/.threefold and nowhere else; mounts \$HOME/.threefold/mnt/qsfs.
+environment: QSFS_BIN       directory with zdb, zdbfs and zstor, used instead of building them
+             QSFS_PORT_BASE port of the first local backend (9901), at the first run
+END
+}
+
+say()
+{
+    echo "bootstrap: $*"
+}
+
+die()
+{
+    echo "bootstrap: $*" >&2
+    exit 1
+}
+
+MIB=1048576
+DEFAULT_CACHE_MIB=2048
+BACKENDS=4
+SHARDS_NEEDED=2
+
+cache=
+custom=
+while [ $# -gt 0 ]; do
+    case $1 in
+        --cache)
+            [ $# -ge 2 ] || die "--cache: a size is missing, for instance --cache 20G"
+            cache=$2
+            shift 2 ;;
+        --cache=*)
+            cache=${1#--cache=}
+            shift ;;
+        -h | --help)
+            usage
+            exit 0 ;;
+        -*)
+            die "unknown option $1; known: --cache SIZE, --help" ;;
+        *)
+            [ -z "$custom" ] || die "more than one configuration given: $custom and $1"
+            custom=$1
+            shift ;;
+    esac
+done
+
+cache_mib=
+if [ -n "$cache" ]; then
+    if ! [[ $cache =~ ^([0-9]{1,9})([KMGTkmgt]?)i?[Bb]?$ ]]; then
+        die "--cache: '$cache' is not a size; a number with K, M, G or T, for instance 20G"
+    fi
+    n=$((10#${BASH_REMATCH[1]}))
+    case ${BASH_REMATCH[2]} in
+        '') cache_mib=$((n / MIB)) ;;
+        [Kk]) cache_mib=$((n / 1024)) ;;
+        [Mm]) cache_mib=$n ;;
+        [Gg]) cache_mib=$((n * 1024)) ;;
+        [Tt]) cache_mib=$((n * MIB)) ;;
+    esac
+    [ "$cache_mib" -ge 16 ] || die "--cache: '$cache' is too small, at least 16M"
+fi
+
+[ -d "${HOME:-}" ] || die "HOME is not set to a directory"
+case $HOME in
+    /*) ;;
+    *) die "HOME: '$HOME' is not an absolute path" ;;
+esac
+R=$HOME/.threefold
+# the longest socket name must fit a unix socket address of 107 bytes
+[ $((${#R} + 15)) -le 100 ] || die "$R: the path is too long for the sockets below it, at most 85 characters"
+case $R in
+    *[!A-Za-z0-9/._-]*) die "$R: only letters, digits, dot, dash and underscore may stand in the path" ;;
+esac
+if [ -n "$custom" ] && { [ ! -f "$custom" ] || [ ! -r "$custom" ]; }; then
+    die "$custom: no readable configuration file"
+fi
+here=$(cd "$(dirname "$0")" && pwd -P) || exit 1
+top=${here%/*}
+if [ -n "${QSFS_PORT_BASE:-}" ]; then
+    if ! [[ $QSFS_PORT_BASE =~ ^[0-9]{1,5}$ ]] || [ "$QSFS_PORT_BASE" -lt 1024 ] || [ "$QSFS_PORT_BASE" -gt 65532 ]; then
+        die "QSFS_PORT_BASE: '$QSFS_PORT_BASE' is not a port, 1024 to 65532"
+    fi
+fi
+
+# --- packages and programs ------------------------------------------------------------------------------------------
+
+need_fuse()
+{
+    local as_root=
+    [ -e /dev/fuse ] && return
+    [ "$(id -u)" -eq 0 ] || as_root=sudo
+    $as_root modprobe fuse 2>/dev/null
+    [ -e /dev/fuse ] || die "/dev/fuse is missing; modprobe fuse, or give the container --device /dev/fuse"
+}
+
+# The directory with the three programs, in $built.
+build()
+{
+    local source=$top log
+    if [ -n "${QSFS_BIN:-}" ]; then
+        built=$QSFS_BIN
+    else
+        [ -f "$top/Makefile" ] || die "$top: no sources of qsfs here; run bootstrap.sh from its repository"
+        if [ ! -w "$top" ]; then
+            source=$R/run/source
+            rm -rf "$source"
+            mkdir -p "$source"
+            cp -R "$top"/Makefile "$top"/common "$top"/zdb "$top"/zdbfs "$top"/zstor "$source" || exit 1
+        fi
+        log=$R/log/build.log
+        say "building in $source"
+        (umask 022; exec make -C "$source" -j"$(nproc)" --no-print-directory all) >"$log" 2>&1 ||
+            die "the build failed: $(grep -m1 -E 'error:|\*\*\*' "$log") (log: $log)"
+        built=$source/build/bin
+    fi
+    for program in zdb zdbfs zstor; do
+        [ -x "$built/$program" ] || die "$built/$program is missing"
+    done
+}
+
+# install_program FILE: replaced as a whole, so that a running one keeps its own copy.
+install_program()
+{
+    local target=$R/bin/${1##*/}
+    if ! cmp -s "$1" "$target"; then
+        if ! install -m 0755 "$1" "$target.new" || ! mv "$target.new" "$target"; then
+            die "$target cannot be written"
+        fi
+        changed=1
+    fi
+}
+
+# --- keys -----------------------------------------------------------------------------------------------------------
+
+# new_key FILE BYTES: random, hexadecimal, kept when it exists.
+new_key()
+{
+    local file=$R/keys/$1 digits
+    [ -s "$file" ] && return
+    digits=$(od -An -v -tx1 -N"$2" /dev/urandom | tr -d ' \n')
+    [ ${#digits} -eq $(($2 * 2)) ] || die "/dev/urandom gave no $2 bytes"
+    printf '%s\n' "$digits" >"$file.new"
+    sync "$file.new"
+    mv "$file.new" "$file"
+    sync "$R/keys"
+}
+
+key()
+{
+    cat "$R/keys/$1"
+}
+
+make_keys()
+{
+    local n
+    if [ ! -s "$R/keys/data.key" ] && [ -n "$(ls -A "$R/data/backend1" 2>/dev/null)" ]; then
+        die "$R/keys: the keys are gone but data is there; put the keys back, or move $R away to start anew"
+    fi
+    new_key data.key 32
+    new_key meta.key 32
+    new_key admin.password 24
+    for ((n = 1; n <= BACKENDS; n++)); do
+        new_key "backend$n.password" 24
+    done
+}
+
+# --- zstor's configuration ------------------------------------------------------------------------------------------
+
+backend_entries()
+{
+    local n
+    for ((n = 1; n <= BACKENDS; n++)); do
+        printf '%s- address: "127.0.0.1:%d"\n' "$2" $((port_base + n - 1))
+        printf '%s  namespace: "%s%d"\n' "$2" "$1" "$n"
+        printf '%s  password: "%s"\n' "$2" "$(key "backend$n.password")"
+    done
+}
+
+local_config()
+{
+    cat <<END
+# zstor of this installation: four local backends, any two of them give everything back.
+# The keys and passwords in here are those of keys/; nobody but the owner may read this file.
+minimal_shards: $SHARDS_NEEDED
+expected_shards: $BACKENDS
+redundant_groups: 0
+redundant_nodes: 0
+root: "$R"
+socket: "$R/run/zstor.sock"
+pid_file: "$R/run/zstor.pid"
+state_dir: "$R/data/zstor"
+zdb_data_dir_path: "$R/data/local"
+max_zdb_data_dir_size: $1
+zdbfs_mountpoint: "$R/mnt/qsfs"
+encryption:
+  algorithm: AES
+  key: "$(key data.key)"
+compression:
+  algorithm: snappy
+meta:
+  type: zdb
+  config:
+    prefix: qsfs-meta
+    encryption:
+      algorithm: AES
+      key: "$(key meta.key)"
+    backends:
+$(backend_entries meta '      ')
+groups:
+  - backends:
+$(backend_entries data '      ')
+END
+}
+
+# value KEY < CONFIG: a top-level value, without quotes
+value()
+{
+    sed -n "s/^$1:[[:space:]]*//p" | sed "s/[[:space:]]*\(#.*\)\{0,1\}\$//; s/^\"\(.*\)\"\$/\1/; s/^'\(.*\)'\$/\1/" | head -n 1
+}
+
+# set_key FILE KEY VALUE WHY: the top-level key gets this value; said when that changes something.
+set_key()
+{
+    local file=$1 name=$2 new=$3 why=$4 old
+    if grep -q "^$name:" "$file"; then
+        old=$(value "$name" <"$file")
+        [ "$old" != "$new" ] || return 0
+        sed "s|^$name:.*|$name: \"$new\"|" "$file" >"$file.set" && mv "$file.set" "$file"
+        say "configuration: $name was \"$old\", is now \"$new\" ($why)"
+    else
+        [ -z "$(tail -c 1 "$file")" ] || echo >>"$file"
+        printf '%s: "%s"\n' "$name" "$new" >>"$file"
+        say "configuration: $name: \"$new\" added ($why)"
+    fi
+}
+
+set_cache()
+{
+    sed "s|^max_zdb_data_dir_size:.*|max_zdb_data_dir_size: $2|" "$1" >"$1.set" && mv "$1.set" "$1"
+}
+
+# A configuration of the user's own, with what belongs to this machine made to fit.
+custom_config()
+{
+    local new=$1 root
+    case $custom in
+        *.toml)
+            command -v python3 >/dev/null || die "$custom: python3 is needed to convert it; apt-get install python3"
+            python3 "$here/toml2yaml.py" "$custom" >"$new" || die "$custom: could not be converted"
+            say "configuration: $custom converted from TOML" ;;
+        *)
+            cp "$custom" "$new" || exit 1 ;;
+    esac
+    if ! grep -q '^groups:' "$new" || ! grep -q '^meta:' "$new"; then
+        die "$custom: not a zstor configuration: 'groups' and 'meta' must stand at the start of a line"
+    fi
+    set_key "$new" socket "$R/run/zstor.sock" "the installation's own socket"
+    set_key "$new" pid_file "$R/run/zstor.pid" "the installation's own pid file"
+    set_key "$new" state_dir "$R/data/zstor" "the queue lives with the data"
+    set_key "$new" zdb_data_dir_path "$R/data/local" "what the local zdb writes"
+    set_key "$new" zdbfs_mountpoint "$R/mnt/qsfs" "the installation's mount"
+    root=$(value root <"$new")
+    root=${root%/}
+    case $R/ in
+        "$root"/*)
+            if ! grep -q '^root:' "$new"; then
+                set_key "$new" root "$R" "paths are stored relative to it, so that another user's machine can recover"
+            fi ;;
+        *) set_key "$new" root "$R" "it has to contain the local zdb" ;;
+    esac
+    if ! grep -q '^max_zdb_data_dir_size:' "$new"; then
+        printf 'max_zdb_data_dir_size: %d\n' "${cache_mib:-$DEFAULT_CACHE_MIB}" >>"$new"
+        say "configuration: max_zdb_data_dir_size: ${cache_mib:-$DEFAULT_CACHE_MIB} added (MiB of local cache)"
+    elif [ -n "$cache_mib" ]; then
+        set_cache "$new" "$cache_mib"
+    fi
+}
+
+# The part of a configuration that decides which data can be read: all but what this script sets.
+essence()
+{
+    grep -vE '^(socket|pid_file|state_dir|zdb_data_dir_path|zdbfs_mountpoint|max_zdb_data_dir_size):|^ *#|^ *$' "$1"
+}
+
+make_config()
+{
+    local config=$R/etc/zstor.yaml new=$R/etc/zstor.yaml.new old
+    if [ -n "$custom" ]; then
+        custom_config "$new"
+        if [ -e "$config" ] && ! cmp -s <(essence "$config") <(essence "$new"); then
+            rm -f "$new"
+            die "$config is another configuration, and what is stored under it would become unreadable; edit it by hand (then qsfs start), or move $R away"
+        fi
+    elif [ ! -e "$config" ]; then
+        local_config "${cache_mib:-$DEFAULT_CACHE_MIB}" >"$new"
+    else
+        cp "$config" "$new"
+        old=$(value max_zdb_data_dir_size <"$config")
+        if [ -n "$cache_mib" ] && [ "$old" != "$cache_mib" ]; then
+            set_cache "$new" "$cache_mib"
+            say "configuration: local cache was ${old:-unlimited} MiB, is now $cache_mib MiB"
+        fi
+    fi
+    # an unchanged file keeps its time: qsfs start restarts zstor when it is newer than the running one
+    cmp -s "$new" "$config" || mv "$new" "$config"
+    rm -f "$new"
+    chmod 0600 "$config"
+}
+
+# --- settings of the qsfs helper ------------------------------------------------------------------------------------
+
+setting()
+{
+    sed -n "s/^$1=//p" "$R/etc/qsfs.conf" 2>/dev/null
+}
+
+make_settings()
+{
+    local mib segment size backends=$BACKENDS free
+    mib=$(value max_zdb_data_dir_size <"$R/etc/zstor.yaml")
+    [[ $mib =~ ^[0-9]+$ ]] || die "$R/etc/zstor.yaml: max_zdb_data_dir_size: '$mib' is not a number of MiB"
+    # several segments must fit the cache, one is always open
+    segment=$((mib * MIB / 8))
+    [ $segment -ge $MIB ] || segment=$MIB
+    [ $segment -le $((32 * MIB)) ] || segment=$((32 * MIB))
+    size=$(setting SIZE)
+    if [ -n "$custom" ] || [ "$(setting BACKENDS)" = 0 ]; then
+        backends=0
+        # what the backends hold is not known here
+        size=${size:-1099511627776}
+    elif [ -z "$size" ]; then
+        # what the disk can still take when each byte takes n/k of it
+        free=$(df --output=avail -B $MIB "$R" | tail -n 1)
+        size=$((free * MIB * SHARDS_NEEDED / BACKENDS))
+    fi
+    {
+        echo "# written by bootstrap.sh, read by qsfs; numbers only"
+        echo "# BACKENDS: local backend processes; PORT_BASE: port of the first one; SEGMENT: bytes of a local data file;"
+        echo "# ROTATE: seconds after which an open one is closed and stored; SIZE: bytes that the mount reports as its size"
+        echo "BACKENDS=$backends"
+        echo "PORT_BASE=$port_base"
+        echo "SEGMENT=$segment"
+        echo "ROTATE=$(setting ROTATE | grep . || echo 900)"
+        echo "SIZE=$size"
+    } >"$R/etc/qsfs.conf.new"
+    mv "$R/etc/qsfs.conf.new" "$R/etc/qsfs.conf"
+}
+
+# --- all together ---------------------------------------------------------------------------------------------------
+
+# shellcheck source=bootstrap/packages.sh
+. "$here/packages.sh"
+if [ -z "${QSFS_BIN:-}" ]; then
+    # shellcheck disable=SC2086 # a list of words
+    packages_install $PACKAGES_BUILD || exit 1
+fi
+need_fuse
+
+private_directory()
+{
+    if ! mkdir -p "$1" || ! chmod 0700 "$1"; then
+        die "$1 cannot be made"
+    fi
+}
+
+for directory in "" /bin /etc /keys /data /data/local /data/zstor /index /index/local /log /run /mnt; do
+    private_directory "$R$directory"
+done
+# a mounted one is left alone: touching it could wait for a dead zdbfs
+grep -qF " $R/mnt/qsfs " /proc/self/mountinfo || private_directory "$R/mnt/qsfs"
+exec 8>"$R/run/bootstrap.lock" || exit 1
+flock -n 8 || die "another bootstrap is running (lock $R/run/bootstrap.lock)"
+
+changed=0
+port_base=$(setting PORT_BASE)
+port_base=${port_base:-${QSFS_PORT_BASE:-9901}}
+build
+for file in "$built/zdb" "$built/zdbfs" "$built/zstor" "$top/hooks/zdb-hook.sh" "$here/qsfs" "$here/toml2yaml.py"; do
+    [ ! -e "$file" ] || install_program "$file"
+done
+rm -rf "$R/run/source"
+make_keys
+make_config
+make_settings
+
+if [ $changed -eq 1 ] && [ -e "$R/run/zdb.pid" ]; then
+    say "programs were replaced; running ones keep the old version until: qsfs stop; qsfs start"
+fi
+"$R/bin/qsfs" start 8>&- || exit 1
+cat <<END
+bootstrap: mounted: $R/mnt/qsfs
+bootstrap: keys:    $R/keys and $R/etc/zstor.yaml - keep a copy of both elsewhere, without them nothing can be read back
+bootstrap: control: $R/bin/qsfs start|stop|status|wait
+END

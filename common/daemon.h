@@ -11,7 +11,8 @@ int daemon_pidfile_write(int fd, struct err *e); /* pid of the calling process; 
 void daemon_pidfile_remove(const char *path, int fd);
 
 /* Fork: the parent waits until the child calls daemon_ready (exit 0) or dies (exit 1, or the child's exit code); the child
- * returns 0 in a new session with stdin from /dev/null and stdout, stderr to /dev/null unless keep_output. */
+ * returns 0 in a new session with stdin from /dev/null.  Without keep_output its stdout and stderr go to /dev/null at daemon_ready: what
+ * goes wrong before is still seen.  The parent's own exit handlers do not run.  Call it before threads and loops exist. */
 int daemon_background(bool keep_output, struct err *e);
 void daemon_ready(void); /* tells the waiting parent and, when NOTIFY_SOCKET is set, the service manager (sd_notify READY=1) */
 

@@ -15,6 +15,8 @@ int net_listen_unix(const char *path, mode_t mode, int *out, struct err *e);
 int net_accept(int listen_fd, int *out);
 /* Non-blocking connect: 0 = connected, 1 = in progress (wait for writable, then net_connect_result). */
 int net_connect_tcp(const char *host, const char *port, int *out, struct err *e);
+/* The same with the nth (from 0) result of getaddrinfo, to try them one after the other: -ENOENT when there are no more. */
+int net_connect_tcp_nth(const char *host, const char *port, unsigned nth, int *out, struct err *e);
 int net_connect_unix(const char *path, int *out, struct err *e);
 int net_connect_result(int fd);              /* 0 or -errno of a connect that was in progress */
 int net_local_port(int fd);                  /* port a tcp socket is bound to (for port "0"), or -errno */

@@ -17,13 +17,15 @@ struct spawn_conf {
     const char *log_name;      /* prefix of output lines; NULL: argv[0] */
 };
 
-/* status: as from waitpid (0 = exit 0); timed_out: killed by us.  Called once, on the loop; s is freed after it. */
+/* status: as from waitpid (0 = exit 0); timed_out: killed by us.  Processes it leaves behind in the background live on,
+ * except after a timeout or spawn_kill.  Called once, on the loop; s is freed after it. */
 typedef void spawn_done_fn(void *arg, int status, bool timed_out);
 
 int spawn_start(struct spawn **out, struct loop *l, const struct spawn_conf *c, spawn_done_fn *done, void *arg,
                 struct err *e);
 pid_t spawn_pid(const struct spawn *s);
 void spawn_kill(struct spawn *s);     /* group gets SIGKILL now; done still runs */
-void spawn_detach(struct spawn *s);   /* leave it running, done never runs, s is freed */
+/* Leave it running, done never runs, s is freed.  Its output has no reader from then on: for a process that is about to end. */
+void spawn_detach(struct spawn *s);
 
 #endif

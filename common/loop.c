@@ -277,6 +277,44 @@ void loop_timer_free(struct loop_timer *t)
     free(t);
 }
 
+struct loop_defer {
+    struct event ev;
+    loop_fn *fn;
+    void *arg;
+};
+
+static void on_defer(evutil_socket_t fd, short events, void *arg)
+{
+    struct loop_defer *d = arg;
+
+    (void)fd;
+    (void)events;
+    d->fn(d->arg);
+}
+
+struct loop_defer *loop_defer_new(struct loop *l, loop_fn *fn, void *arg)
+{
+    struct loop_defer *d = xcalloc(1, sizeof *d);
+
+    d->fn = fn;
+    d->arg = arg;
+    event_assign(&d->ev, l->base, -1, 0, on_defer, d);
+    return d;
+}
+
+void loop_defer_arm(struct loop_defer *d)
+{
+    event_active(&d->ev, EV_TIMEOUT, 0); /* to the end of the queue of ready events */
+}
+
+void loop_defer_free(struct loop_defer *d)
+{
+    if (!d)
+        return;
+    event_del(&d->ev);
+    free(d);
+}
+
 static void on_signal(evutil_socket_t fd, short events, void *arg)
 {
     struct signal_watch *s = arg;

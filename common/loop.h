@@ -8,6 +8,7 @@
 struct loop;
 struct loop_watch;
 struct loop_timer;
+struct loop_defer;
 struct event_base;
 
 #define LOOP_READ  1u
@@ -30,6 +31,12 @@ struct loop_timer *loop_timer_new(struct loop *l, loop_fn *fn, void *arg);
 void loop_timer_start(struct loop_timer *t, uint64_t ms, bool repeat); /* re-arms when running */
 void loop_timer_stop(struct loop_timer *t);
 void loop_timer_free(struct loop_timer *t);  /* also from its own callback */
+
+/* fn runs once at the end of the current round: behind the callbacks that are ready, before the loop waits again.  Costs no
+ * system call: for replies and writes that are collected over a round. */
+struct loop_defer *loop_defer_new(struct loop *l, loop_fn *fn, void *arg);
+void loop_defer_arm(struct loop_defer *d);   /* no effect when armed */
+void loop_defer_free(struct loop_defer *d);
 
 /* fn runs on the loop for every delivery of signo (coalesced).  Lasts as long as the loop. */
 int loop_on_signal(struct loop *l, int signo, loop_fn *fn, void *arg);

@@ -6,6 +6,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -151,25 +152,47 @@ int net_accept(int listen_fd, int *out)
     }
 }
 
-int net_connect_tcp_nth(const char *host, const char *port, unsigned nth, int *out, struct err *e)
+struct net_addrs {
+    struct addrinfo *ai;
+    char *host, *port;
+};
+
+int net_resolve(struct net_addrs **out, const char *host, const char *port, struct err *e)
 {
-    CLEANUP(free_addrs) struct addrinfo *ai = NULL;
+    struct addrinfo *ai;
 
     int r = resolve(host, port, 0, &ai, e);
     if (r < 0)
         return r;
-    const struct addrinfo *a = ai;
-    for (; a && nth; nth--)
-        a = a->ai_next;
-    if (!a)
-        return err_set(e, ENOENT, "connect to %s port %s: no more addresses", host, port);
-    int fd = socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, a->ai_protocol);
+    struct net_addrs *a = xcalloc(1, sizeof *a);
+    *a = (struct net_addrs){ai, xstrdup(host), xstrdup(port)};
+    *out = a;
+    return 0;
+}
+
+size_t net_addrs_count(const struct net_addrs *a)
+{
+    size_t n = 0;
+
+    for (const struct addrinfo *ai = a->ai; ai; ai = ai->ai_next)
+        n++;
+    return n;
+}
+
+int net_connect_addr(const struct net_addrs *a, size_t i, int *out, struct err *e)
+{
+    const struct addrinfo *ai = a->ai;
+    int r;
+
+    while (i--)
+        ai = ai->ai_next;
+    int fd = socket(ai->ai_family, ai->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, ai->ai_protocol);
     if (fd < 0)
-        return err_sys(e, errno, "socket for %s port %s", host, port);
+        return err_sys(e, errno, "socket for %s port %s", a->host, a->port);
     tcp_options(fd);
-    r = connect(fd, a->ai_addr, a->ai_addrlen);
+    r = connect(fd, ai->ai_addr, ai->ai_addrlen);
     if (r < 0 && errno != EINPROGRESS && errno != EINTR) {
-        r = err_sys(e, errno, "connect to %s port %s", host, port);
+        r = err_sys(e, errno, "connect to %s port %s", a->host, a->port);
         close(fd);
         return r;
     }
@@ -177,9 +200,26 @@ int net_connect_tcp_nth(const char *host, const char *port, unsigned nth, int *o
     return r < 0 ? 1 : 0;
 }
 
+void net_addrs_free(struct net_addrs *a)
+{
+    if (!a)
+        return;
+    freeaddrinfo(a->ai);
+    free(a->host);
+    free(a->port);
+    free(a);
+}
+
 int net_connect_tcp(const char *host, const char *port, int *out, struct err *e)
 {
-    return net_connect_tcp_nth(host, port, 0, out, e);
+    struct net_addrs *a;
+
+    int r = net_resolve(&a, host, port, e);
+    if (r < 0)
+        return r;
+    r = net_connect_addr(a, 0, out, e);
+    net_addrs_free(a);
+    return r;
 }
 
 int net_connect_unix(const char *path, int *out, struct err *e)

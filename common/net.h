@@ -15,8 +15,12 @@ int net_listen_unix(const char *path, mode_t mode, int *out, struct err *e);
 int net_accept(int listen_fd, int *out);
 /* Non-blocking connect: 0 = connected, 1 = in progress (wait for writable, then net_connect_result). */
 int net_connect_tcp(const char *host, const char *port, int *out, struct err *e);
-/* The same with the nth (from 0) result of getaddrinfo, to try them one after the other: -ENOENT when there are no more. */
-int net_connect_tcp_nth(const char *host, const char *port, unsigned nth, int *out, struct err *e);
+/* The same in two steps, for who wants to try all addresses of a name: resolving waits for the name service. */
+struct net_addrs;
+int net_resolve(struct net_addrs **out, const char *host, const char *port, struct err *e); /* given: net_addrs_free */
+size_t net_addrs_count(const struct net_addrs *a); /* 1 or more */
+int net_connect_addr(const struct net_addrs *a, size_t i, int *out, struct err *e);
+void net_addrs_free(struct net_addrs *a);
 int net_connect_unix(const char *path, int *out, struct err *e);
 int net_connect_result(int fd);              /* 0 or -errno of a connect that was in progress */
 int net_local_port(int fd);                  /* port a tcp socket is bound to (for port "0"), or -errno */

@@ -20,7 +20,7 @@ static uint32_t masked_crc(const uint8_t *p, size_t n)
 
 size_t snappy_frame(const uint8_t *in, size_t n, uint8_t *out)
 {
-    size_t body = SNAPPY_CHUNK_MAX - 4;
+    size_t body = SNAPPY_CHUNK_MAX;
     uint8_t type = CHUNK_COMPRESSED;
 
     if (snappy_compress((const char *)in, n, (char *)out + 8, &body) != SNAPPY_OK || body >= n - n / 8) {

@@ -6,8 +6,8 @@
 #include "common/bytes.h"
 
 #define SNAPPY_BLOCK       65536 /* input bytes of one chunk */
-#define SNAPPY_CHUNK_MAX   76490 /* largest length field that a reader accepts: crc + worst block */
-#define SNAPPY_FRAME_ROOM  (4 + SNAPPY_CHUNK_MAX)
+#define SNAPPY_CHUNK_MAX   76490 /* largest length field that a reader accepts; = largest block the compressor makes */
+#define SNAPPY_FRAME_ROOM  (8 + SNAPPY_CHUNK_MAX)
 #define SNAPPY_ID_LEN      10
 
 extern const uint8_t snappy_frame_id[SNAPPY_ID_LEN]; /* starts every stream that is not empty */

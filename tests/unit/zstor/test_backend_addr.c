@@ -83,7 +83,7 @@ START_TEST(names_never_contain_the_password)
 }
 END_TEST
 
-static TCase *cases(void)
+static TCase *tcase_backend_addr(void)
 {
     TCase *t = tcase_create("backend_addr");
 
@@ -94,4 +94,4 @@ static TCase *cases(void)
     return t;
 }
 
-UNIT_MAIN("backend_addr", cases)
+UNIT_MAIN("backend_addr", tcase_backend_addr)

@@ -80,7 +80,7 @@ START_TEST(pieces_give_the_same_as_the_whole)
 }
 END_TEST
 
-static TCase *cases(void)
+static TCase *tcase_crypt(void)
 {
     TCase *t = tcase_create("crypt");
 
@@ -91,4 +91,4 @@ static TCase *cases(void)
     return t;
 }
 
-UNIT_MAIN("crypt", cases)
+UNIT_MAIN("crypt", tcase_crypt)

@@ -180,7 +180,7 @@ START_TEST(impossible_requests_are_refused)
 }
 END_TEST
 
-static TCase *cases(void)
+static TCase *tcase_erasure(void)
 {
     TCase *t = tcase_create("erasure");
 
@@ -195,4 +195,4 @@ static TCase *cases(void)
     return t;
 }
 
-UNIT_MAIN("erasure", cases)
+UNIT_MAIN("erasure", tcase_erasure)

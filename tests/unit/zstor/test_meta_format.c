@@ -309,7 +309,7 @@ START_TEST(bound_is_never_below_the_record)
 }
 END_TEST
 
-static TCase *cases(void)
+static TCase *tcase_meta_format(void)
 {
     TCase *t = tcase_create("meta_format");
 
@@ -328,4 +328,4 @@ static TCase *cases(void)
     return t;
 }
 
-UNIT_MAIN("meta_format", cases)
+UNIT_MAIN("meta_format", tcase_meta_format)

@@ -111,7 +111,7 @@ START_TEST(empty_and_odd_records_survive)
 }
 END_TEST
 
-static TCase *cases(void)
+static TCase *tcase_meta_value(void)
 {
     TCase *t = tcase_create("meta_value");
 
@@ -123,4 +123,4 @@ static TCase *cases(void)
     return t;
 }
 
-UNIT_MAIN("meta_value", cases)
+UNIT_MAIN("meta_value", tcase_meta_value)

@@ -200,7 +200,7 @@ START_TEST(failure_of_the_receiver_is_passed_on_and_sticky)
 }
 END_TEST
 
-static TCase *cases(void)
+static TCase *tcase_snappy(void)
 {
     TCase *t = tcase_create("snappy");
 
@@ -214,4 +214,4 @@ static TCase *cases(void)
     return t;
 }
 
-UNIT_MAIN("snappy", cases)
+UNIT_MAIN("snappy", tcase_snappy)

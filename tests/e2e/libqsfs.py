@@ -200,8 +200,8 @@ def drop_caches():
 
 
 def tree(root):
-    """Everything a copy has to keep: {relative path: (type, mode, uid, gid, size, mtime_ns, sha256 or link target)}.
-    Directories count without size."""
+    """Everything a copy has to keep: {path: (type, mode, uid, gid, size, mtime_ns, sha256 or link target, hard links)}.
+    Directories count without size and links."""
     root = pathlib.Path(root)
     out = {}
 
@@ -210,7 +210,7 @@ def tree(root):
         kind = "d" if os.path.isdir(p) and not os.path.islink(p) else "l" if os.path.islink(p) else "f"
         content = os.readlink(p) if kind == "l" else sha256(p) if kind == "f" else None
         out[rel] = (kind, st.st_mode & 0o7777, st.st_uid, st.st_gid, 0 if kind == "d" else st.st_size,
-                    st.st_mtime_ns, content)
+                    st.st_mtime_ns, content, 0 if kind == "d" else st.st_nlink)
 
     add(root, ".")
     for base, dirs, files in os.walk(root):
@@ -224,7 +224,7 @@ def tree(root):
 def same_tree(got, want, what="tree"):
     """Compare two tree() results; the message names the first differences."""
     diffs = [f"{p} missing" for p in want if p not in got] + [f"{p} unexpected" for p in got if p not in want]
-    fields = ("type", "mode", "uid", "gid", "size", "mtime", "content")
+    fields = ("type", "mode", "uid", "gid", "size", "mtime", "content", "links")
     for p in want:
         if p in got and got[p] != want[p]:
             diffs += [f"{p}: {f} {g!r}, want {w!r}" for f, g, w in zip(fields, got[p], want[p]) if g != w]

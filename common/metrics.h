@@ -26,6 +26,7 @@ void metrics_sample_u64(struct buf *out, const char *name, const char *const *la
 typedef int metrics_page_fn(struct buf *out, const char **type, void *arg);
 int metrics_serve(struct metrics_http **out, struct loop *l, struct metrics *m, const char *host, uint16_t port,
                   struct err *e);
+int metrics_port(const struct metrics_http *h); /* the one in use, for port 0 */
 void metrics_page(struct metrics_http *h, const char *path, metrics_page_fn *fn, void *arg);
 void metrics_close(struct metrics_http *h);
 

@@ -1,0 +1,195 @@
+/* conf - see conf.h: the tree and its getters. */
+#include "common/conf_node.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/buf.h"
+#include "common/parse.h"
+
+enum { SHOWN_MAX = 60 }; /* bytes of a value in an error text */
+
+static const char *const kind_name[] = {"a single value", "a map", "a list"};
+
+struct conf_node *conf_node_new(struct conf_node *parent, const char *file, enum conf_kind kind, int line)
+{
+    struct conf_node *n = xcalloc(1, sizeof *n);
+
+    n->parent = parent;
+    n->file = parent ? NULL : xstrdup(file);
+    n->kind = kind;
+    n->line = line;
+    return n;
+}
+
+void conf_node_add(struct conf_node *child, const char *key)
+{
+    struct conf_node *p = child->parent;
+
+    if (p->n == p->cap) {
+        p->cap = p->cap ? 2 * p->cap : 8;
+        p->child = realloc(p->child, p->cap * sizeof(*p->child));
+        if (!p->child)
+            base_panic("out of memory");
+    }
+    child->key = key ? xstrdup(key) : NULL;
+    p->child[p->n++] = child;
+}
+
+/* The depth is bounded by who builds the tree. */
+void conf_free(struct conf_node *root)
+{
+    if (!root)
+        return;
+    for (size_t i = 0; i < root->n; i++)
+        conf_free(root->child[i]);
+    free(root->child);
+    free(root->text);
+    free(root->key);
+    free(root->file);
+    free(root);
+}
+
+enum conf_kind conf_kind(const struct conf_node *n)
+{
+    return n->kind;
+}
+
+int conf_line(const struct conf_node *n)
+{
+    return n->line;
+}
+
+const char *conf_text(const struct conf_node *scalar)
+{
+    return scalar->kind == CONF_SCALAR ? scalar->text : NULL;
+}
+
+int conf_error(const struct conf_node *n, struct err *e, const char *fmt, ...)
+{
+    const struct conf_node *root = n;
+    char text[sizeof e->text];
+    va_list ap;
+
+    while (root->parent)
+        root = root->parent;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    return err_set(e, EINVAL, "%s:%d: %s", root->file, n->line, text);
+}
+
+int conf_check_keys(const struct conf_node *map, const char *const *allowed, struct err *e)
+{
+    if (map->kind != CONF_MAP)
+        return conf_error(map, e, "%s%s%s is expected here, not %s", map->key ? map->key : "", map->key ? ": " : "",
+                          kind_name[CONF_MAP], kind_name[map->kind]);
+    for (size_t i = 0; i < map->n; i++) {
+        size_t k = 0;
+        while (allowed[k] && strcmp(map->child[i]->key, allowed[k]) != 0)
+            k++;
+        if (allowed[k])
+            continue;
+        struct buf list = BUF_INIT;
+        for (k = 0; allowed[k]; k++)
+            buf_printf(&list, "%s%s", k ? ", " : "", allowed[k]);
+        CLEANUP(base_free) char *text = buf_take_str(&list);
+        return conf_error(map->child[i], e, "unknown key `%.*s`, allowed are: %s", SHOWN_MAX, map->child[i]->key, text);
+    }
+    return 0;
+}
+
+const struct conf_node *conf_get(const struct conf_node *map, const char *key)
+{
+    if (map->kind != CONF_MAP)
+        return NULL;
+    for (size_t i = 0; i < map->n; i++)
+        if (strcmp(map->child[i]->key, key) == 0)
+            return map->child[i];
+    return NULL;
+}
+
+size_t conf_len(const struct conf_node *seq)
+{
+    return seq->n;
+}
+
+const struct conf_node *conf_at(const struct conf_node *seq, size_t i)
+{
+    return i < seq->n ? seq->child[i] : NULL;
+}
+
+/* 1: *out is of the kind and has a value */
+static int find(const struct conf_node *map, const char *key, bool required, enum conf_kind kind,
+                const struct conf_node **out, struct err *e)
+{
+    const struct conf_node *n;
+
+    if (map->kind != CONF_MAP)
+        return conf_error(map, e, "%s with the key `%s` is expected here, not %s", kind_name[CONF_MAP], key,
+                          kind_name[map->kind]);
+    n = conf_get(map, key);
+    if (!n)
+        return required ? conf_error(map, e, "missing key `%s`", key) : 0;
+    if (n->kind == CONF_SCALAR && n->null)
+        return conf_error(n, e, "%s: has no value, %s is expected", key, kind_name[kind]);
+    if (n->kind != kind)
+        return conf_error(n, e, "%s: is %s, %s is expected", key, kind_name[n->kind], kind_name[kind]);
+    *out = n;
+    return 1;
+}
+
+int conf_str(const struct conf_node *map, const char *key, bool required, const char **out, struct err *e)
+{
+    const struct conf_node *n;
+
+    int r = find(map, key, required, CONF_SCALAR, &n, e);
+    if (r == 1)
+        *out = n->text;
+    return r;
+}
+
+int conf_u64(const struct conf_node *map, const char *key, bool required, uint64_t min, uint64_t max, uint64_t *out,
+             struct err *e)
+{
+    const struct conf_node *n;
+
+    int r = find(map, key, required, CONF_SCALAR, &n, e);
+    if (r <= 0)
+        return r;
+    r = parse_u64(n->text, min, max, out);
+    if (r == 0)
+        return 1;
+    return conf_error(n, e, "%s: %.*s is %s, allowed is %" PRIu64 " to %" PRIu64, key, SHOWN_MAX, n->text,
+                      r == -ERANGE ? "out of range" : "not a whole number", min, max);
+}
+
+int conf_bool(const struct conf_node *map, const char *key, bool required, bool *out, struct err *e)
+{
+    static const char *const yes[] = {"true", "True", "TRUE"}, *const no[] = {"false", "False", "FALSE"};
+    const struct conf_node *n;
+
+    int r = find(map, key, required, CONF_SCALAR, &n, e);
+    if (r <= 0)
+        return r;
+    for (size_t i = 0; i < ARRAY_LEN(yes); i++) {
+        if (strcmp(n->text, yes[i]) == 0 || strcmp(n->text, no[i]) == 0) {
+            *out = strcmp(n->text, yes[i]) == 0;
+            return 1;
+        }
+    }
+    return conf_error(n, e, "%s: %.*s is no truth value, allowed is true or false", key, SHOWN_MAX, n->text);
+}
+
+int conf_map(const struct conf_node *map, const char *key, bool required, const struct conf_node **out, struct err *e)
+{
+    return find(map, key, required, CONF_MAP, out, e);
+}
+
+int conf_seq(const struct conf_node *map, const char *key, bool required, const struct conf_node **out, struct err *e)
+{
+    return find(map, key, required, CONF_SEQ, out, e);
+}

@@ -1,5 +1,5 @@
 /* conf - see conf.h: the tree and its getters. */
-#include "common/conf_node.h"
+#include "common/conf.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -10,36 +10,22 @@
 #include "common/buf.h"
 #include "common/parse.h"
 
+struct conf_node {
+    enum conf_kind kind;
+    int line;
+    bool null;                 /* scalar without a value */
+    char *text;                /* scalar */
+    char *key;                 /* child of a map */
+    char *file;                /* root only */
+    struct conf_node *parent;
+    struct conf_node **child;  /* map and list, in the order of the file */
+    size_t n, cap;
+};
+
 enum { SHOWN_MAX = 60 }; /* bytes of a value in an error text */
 
 static const char *const kind_name[] = {"a single value", "a map", "a list"};
 
-struct conf_node *conf_node_new(struct conf_node *parent, const char *file, enum conf_kind kind, int line)
-{
-    struct conf_node *n = xcalloc(1, sizeof *n);
-
-    n->parent = parent;
-    n->file = parent ? NULL : xstrdup(file);
-    n->kind = kind;
-    n->line = line;
-    return n;
-}
-
-void conf_node_add(struct conf_node *child, const char *key)
-{
-    struct conf_node *p = child->parent;
-
-    if (p->n == p->cap) {
-        p->cap = p->cap ? 2 * p->cap : 8;
-        p->child = realloc(p->child, p->cap * sizeof(*p->child));
-        if (!p->child)
-            base_panic("out of memory");
-    }
-    child->key = key ? xstrdup(key) : NULL;
-    p->child[p->n++] = child;
-}
-
-/* The depth is bounded by who builds the tree. */
 void conf_free(struct conf_node *root)
 {
     if (!root)
@@ -192,4 +178,51 @@ int conf_map(const struct conf_node *map, const char *key, bool required, const 
 int conf_seq(const struct conf_node *map, const char *key, bool required, const struct conf_node **out, struct err *e)
 {
     return find(map, key, required, CONF_SEQ, out, e);
+}
+
+static struct conf_node *node_new(enum conf_kind kind, int line)
+{
+    struct conf_node *n = xcalloc(1, sizeof *n);
+
+    n->kind = kind;
+    n->line = line;
+    if (kind == CONF_SCALAR)
+        n->text = xstrdup("");
+    return n;
+}
+
+struct conf_node *conf_new_root(const char *file, enum conf_kind kind, int line)
+{
+    struct conf_node *n = node_new(kind, line);
+
+    n->file = xstrdup(file);
+    return n;
+}
+
+struct conf_node *conf_new_child(struct conf_node *parent, const char *key, enum conf_kind kind, int line)
+{
+    struct conf_node *n = node_new(kind, line);
+
+    if (parent->n == parent->cap) {
+        parent->cap = parent->cap ? 2 * parent->cap : 8;
+        parent->child = realloc(parent->child, parent->cap * sizeof(*parent->child));
+        if (!parent->child)
+            base_panic("out of memory");
+    }
+    n->parent = parent;
+    n->key = key ? xstrdup(key) : NULL;
+    parent->child[parent->n++] = n;
+    return n;
+}
+
+void conf_set_text(struct conf_node *scalar, const char *text, bool null)
+{
+    free(scalar->text);
+    scalar->text = xstrdup(text);
+    scalar->null = null;
+}
+
+bool conf_is_null(const struct conf_node *n)
+{
+    return n->null;
 }

@@ -36,4 +36,11 @@ int conf_seq(const struct conf_node *map, const char *key, bool required, const 
 /* Text of a scalar node, NULL for the other kinds. */
 const char *conf_text(const struct conf_node *scalar);
 
+/* For readers of a format (conf_yaml.c): a node that belongs to its parent, behind the children that are there; key is copied,
+ * NULL in a list.  The root has no parent, and gets the name of the file.  Depth is bounded by the reader. */
+struct conf_node *conf_new_root(const char *file, enum conf_kind kind, int line);
+struct conf_node *conf_new_child(struct conf_node *parent, const char *key, enum conf_kind kind, int line);
+void conf_set_text(struct conf_node *scalar, const char *text, bool null); /* null: "key:" or "key: ~", no value */
+bool conf_is_null(const struct conf_node *n);
+
 #endif

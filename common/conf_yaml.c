@@ -1,5 +1,5 @@
 /* conf_yaml - libyaml's events into the tree of conf.  Of YAML only what a configuration needs: maps, lists, scalars. */
-#include "common/conf_node.h"
+#include "common/conf.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -49,9 +49,8 @@ static int take_scalar(const struct builder *b, struct conf_node *n, const yaml_
 
     if (memchr(s, 0, len))
         return wrong(b, &ev->start_mark, "a value contains a NUL byte");
-    n->text = xstrdup(s);
-    n->null = ev->data.scalar.style == YAML_PLAIN_SCALAR_STYLE &&
-              (len == 0 || strcmp(s, "~") == 0 || strcmp(s, "null") == 0);
+    conf_set_text(n, s, ev->data.scalar.style == YAML_PLAIN_SCALAR_STYLE &&
+                            (len == 0 || strcmp(s, "~") == 0 || strcmp(s, "null") == 0));
     return 0;
 }
 
@@ -61,7 +60,8 @@ static int take_node(struct builder *b, struct conf_node *parent, const char *ke
 /* Children of n up to the closing event. */
 static int take_children(struct builder *b, struct conf_node *n, int depth)
 {
-    yaml_event_type_t end = n->kind == CONF_MAP ? YAML_MAPPING_END_EVENT : YAML_SEQUENCE_END_EVENT;
+    bool map = conf_kind(n) == CONF_MAP;
+    yaml_event_type_t end = map ? YAML_MAPPING_END_EVENT : YAML_SEQUENCE_END_EVENT;
     CLEANUP(base_free) char *key = NULL;
     struct conf_node *child;
 
@@ -74,9 +74,9 @@ static int take_children(struct builder *b, struct conf_node *n, int depth)
             yaml_event_delete(&ev);
             return 0;
         }
-        if (n->n >= MAX_CHILDREN) {
+        if (conf_len(n) >= MAX_CHILDREN) {
             r = wrong(b, &ev.start_mark, "too many entries, 4096 are allowed in one map or list");
-        } else if (n->kind == CONF_MAP && !key) {
+        } else if (map && !key) {
             if (ev.type != YAML_SCALAR_EVENT)
                 r = wrong(b, &ev.start_mark, "a key must be plain text");
             else if (ev.data.scalar.anchor || ev.data.scalar.tag)
@@ -130,9 +130,8 @@ static int take_node(struct builder *b, struct conf_node *parent, const char *ke
         return wrong(b, &ev->start_mark, "anchors and tags are not allowed");
     if (depth > MAX_DEPTH)
         return wrong(b, &ev->start_mark, "nested too deep, 16 levels are allowed");
-    struct conf_node *n = conf_node_new(parent, b->name, kind, (int)ev->start_mark.line + 1);
-    if (parent)
-        conf_node_add(n, key);
+    int line = (int)ev->start_mark.line + 1;
+    struct conf_node *n = parent ? conf_new_child(parent, key, kind, line) : conf_new_root(b->name, kind, line);
     *out = n;
     return kind == CONF_SCALAR ? take_scalar(b, n, ev) : take_children(b, n, depth);
 }
@@ -165,9 +164,9 @@ static int take_stream(struct builder *b, struct conf_node **root)
         }
         yaml_event_delete(&ev);
     }
-    if (r == 0 && (!*root || ((*root)->kind == CONF_SCALAR && (*root)->null))) {
+    if (r == 0 && (!*root || conf_is_null(*root))) {
         conf_free(*root);
-        *root = conf_node_new(NULL, b->name, CONF_MAP, 1);
+        *root = conf_new_root(b->name, CONF_MAP, 1);
     }
     return r;
 }

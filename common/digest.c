@@ -55,10 +55,11 @@ void digest_of(struct slice s, uint8_t out[DIGEST_LEN])
 
 void digest_sha1_hex(struct slice s, char out[41])
 {
+    static const uint8_t nothing;
     uint8_t md[EVP_MAX_MD_SIZE];
     unsigned len = 0;
 
-    if (EVP_Digest(s.len ? s.p : md, s.len, md, &len, EVP_sha1(), NULL) != 1 || len != 20)
+    if (EVP_Digest(s.len ? s.p : &nothing, s.len, md, &len, EVP_sha1(), NULL) != 1 || len != 20)
         base_panic("SHA-1 is not available in libcrypto");
     parse_to_hex(md, len, out);
 }

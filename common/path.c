@@ -206,10 +206,34 @@ void path_list_free(char **list, size_t n)
     free(list);
 }
 
+static int remove_at(int at, const char *name, int depth);
+
+/* Some file systems skip entries when others are removed under the reader, so read again until nothing was there. */
+static int empty_dir(DIR *d, int depth)
+{
+    struct dirent *de;
+    size_t removed;
+
+    do {
+        removed = 0;
+        while (errno = 0, (de = readdir(d))) {
+            if (strcmp(de->d_name, ".") == 0 || strcmp(de->d_name, "..") == 0)
+                continue;
+            int r = depth < TREE_DEPTH_MAX ? remove_at(dirfd(d), de->d_name, depth + 1) : -ELOOP;
+            if (r < 0)
+                return r;
+            removed++;
+        }
+        if (errno)
+            return -errno;
+        rewinddir(d);
+    } while (removed);
+    return 0;
+}
+
 /* Remove name below the directory at; directories recursively. */
 static int remove_at(int at, const char *name, int depth)
 {
-    struct dirent *de;
     int r = 0;
 
     if (unlinkat(at, name, 0) == 0 || errno == ENOENT)
@@ -226,13 +250,7 @@ static int remove_at(int at, const char *name, int depth)
         close(fd);
         return r;
     }
-    while (r == 0 && (errno = 0, de = readdir(d))) {
-        if (strcmp(de->d_name, ".") == 0 || strcmp(de->d_name, "..") == 0)
-            continue;
-        r = depth < TREE_DEPTH_MAX ? remove_at(dirfd(d), de->d_name, depth + 1) : -ELOOP;
-    }
-    if (r == 0)
-        r = -errno;
+    r = empty_dir(d, depth);
     closedir(d);
     if (r == 0 && unlinkat(at, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
         r = -errno;

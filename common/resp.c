@@ -144,8 +144,10 @@ static int array_header(struct resp_parser *p, struct slice in)
         return fail(p, RESP_NO_ARGS);
     if (n > p->lim.max_args)
         return fail(p, RESP_TOO_MANY_ARGS);
-    if (!want_args(p, (unsigned)n))
+    if (!want_args(p, (unsigned)n)) {
+        p->pos = p->line = 0;
         return -ENOMEM;
+    }
     p->argc = (unsigned)n;
     return 1;
 }

@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+# limit: 900
+"""The commands that README.md and docs/ show are run: every ```sh block, in the order of the document, in one shell."""
+import os
+import re
+import shlex
+
+import libqsfs as q
+from libsystem import Install, free_ports
+
+
+def blocks(document):
+    text = (q.REPO / document).read_text()
+    found = re.findall(r"^```sh\n(.*?)^```$", text, re.M | re.S)
+    q.check(found, f"{document}: no shell block")
+    return found
+
+
+def shell(commands, env, port):
+    """Run as a reader would, but stop at the first failure; ports 9901.. become free ones."""
+    text = re.sub(r"\b990(?=\$n)", str(port)[:-1], "\n".join(commands))
+    text = re.sub(r"\b990([1-4])\b", lambda m: str(port - 1 + int(m[1])), text)
+    p = q.run("bash", "-c", "set -euo pipefail\nset -x\n" + text, env=env, timeout=600, cwd=env["HOME"])
+    q.check(p.returncode == 0, f"exit {p.returncode}: {p.stderr.decode(errors='replace')[-600:]}")
+    return p
+
+
+def ports_of_one_decade():
+    """First of four free ports that end in 1, 2, 3, 4: documents write 990$n."""
+    while True:
+        port = free_ports(4)
+        if port % 10 == 1:
+            return port
+
+
+def install():
+    i = Install()
+    i.port = ports_of_one_decade()
+    return i
+
+
+def env_of(i, path=""):
+    return {**i.env(), "PATH": f"{path}{i.top}/bin:{os.environ['PATH']}"}
+
+
+def test_docs_readme_commands():
+    commands = blocks("README.md")
+    first, tests = commands[0].strip(), commands[1].strip()
+    q.same((first, tests), ("./bootstrap/bootstrap.sh", "./tests/run.sh"), "the two commands")
+    for c in (first, tests):
+        q.check(os.access(q.REPO / c, os.X_OK), f"{c} cannot be run")
+    i = install()
+    env = env_of(i)
+    # the tests are running right now; everything else as written
+    shell([f"cd {shlex.quote(str(q.REPO))}", first, *commands[2:]], env, i.port)
+    shell(["~/.threefold/bin/qsfs stop"], env, i.port)
+    i.destroy()
+
+
+def test_docs_operating_commands():
+    i = install()
+    i.bootstrap("--cache", "64M")
+    shell(blocks("docs/OPERATING.md"), env_of(i), i.port)
+    i.qsfs("start")
+    i.qsfs("stop")
+    i.destroy()
+
+
+def test_docs_operating_blocks_leave_it_running_where_they_say_so():
+    text = (q.REPO / "docs/OPERATING.md").read_text()
+    stop = text.index("qsfs stop\n```")
+    q.check("qsfs start" in text[stop:], "after stop the document never starts again")
+
+
+def test_docs_setup_by_hand():
+    i = install()
+    bin_dir = q.tmpdir("bin")
+    for f in [q.BIN / "zdb", q.BIN / "zdbfs", q.BIN / "zstor", q.HOOK]:
+        (bin_dir / f.name).symlink_to(f)
+    top = i.home / "qsfs-by-hand"
+    ended = 'for p in "$top"/run/*.pid; do kill "$(cat "$p")" 2>/dev/null || true; done; fusermount3 -u -z "$top/mnt" 2>/dev/null || true'
+    backends = 'for f in "$top"/backend?/data; do for p in /proc/[0-9]*; do if tr "\\0" "\\n" <"$p/cmdline" 2>/dev/null | ' \
+               'grep -qxF -- "$f"; then kill "${p#/proc/}"; fi; done; done'
+    trap = f"trap 'set +e; top={shlex.quote(str(top))}; {ended}; {backends}' EXIT"
+    checks = ['test "$(cat "$top/mnt/first")" = hello']
+    all_blocks = blocks("docs/SETUP.md")
+    stopping = all_blocks.pop()
+    shell([trap, *all_blocks, *checks, stopping], env_of(i, f"{bin_dir}:"), i.port)
+    q.check(not os.path.ismount(top / "mnt"), "still mounted")
+
+
+def test_docs_links_lead_somewhere():
+    broken = []
+    for document in [q.REPO / "README.md", *sorted((q.REPO / "docs").glob("*.md"))]:
+        for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
+            if not re.match(r"[a-z]+:", target) and not (document.parent / target).exists():
+                broken.append(f"{document.name}: {target}")
+    q.check(not broken, "; ".join(broken))
+
+
+def test_docs_files_they_name_exist():
+    missing = []
+    for document in [q.REPO / "README.md", *sorted((q.REPO / "docs").glob("*.md"))]:
+        for name in re.findall(r"`((?:bootstrap|tests|docs|hooks)/[A-Za-z0-9_./-]+\.[a-z0-9]+)`", document.read_text()):
+            if not (q.REPO / name).exists():
+                missing.append(f"{document.name}: {name}")
+    q.check(not missing, "; ".join(missing))
+
+
+if __name__ == "__main__":
+    q.main()

@@ -1,0 +1,327 @@
+/* main - zdb: wiring, start-up order and shutdown (spec zdb-protocol 1 and 9). */
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/daemon.h"
+#include "common/log.h"
+#include "common/loop.h"
+#include "zdb/crash.h"
+#include "zdb/ctl.h"
+#include "zdb/dump.h"
+#include "zdb/events.h"
+#include "zdb/hook.h"
+#include "zdb/nslist.h"
+#include "zdb/options.h"
+#include "zdb/req.h"
+#include "zdb/server.h"
+#include "zdb/version.h"
+
+#define RESERVE_STEP   (4 * MIB) /* disk reserved ahead of a growing data file */
+#define SPARE_FILES    512       /* descriptors kept for segments, hooks and logs */
+#define HOOK_SLOW      10        /* --hook-timeout times that: hooks that may copy much */
+
+struct app {
+    struct options o;
+    struct loop *loop;
+    struct hooks *hooks;
+    struct events *events;
+    struct nslist *nslist;
+    struct zdb db;
+    struct server *server;
+    int signo; /* 0: go on */
+};
+
+static void on_term(void *arg)
+{
+    struct app *a = arg;
+    a->signo = SIGTERM;
+    loop_stop(a->loop);
+}
+
+static void on_int(void *arg)
+{
+    struct app *a = arg;
+    a->signo = SIGINT;
+    loop_stop(a->loop);
+}
+
+static void on_hup(void *arg)
+{
+    (void)arg;
+    log_reopen();
+}
+
+static int init_log(const struct options *o, struct err *e)
+{
+    struct log_conf c = {.level = o->verbose ? LOG_LVL_DEBUG : LOG_LVL_INFO, .path = o->logfile};
+    return log_open(&c, e);
+}
+
+static int init_loop(struct app *a, struct err *e)
+{
+    signal(SIGPIPE, SIG_IGN);
+    int r = loop_new(&a->loop, e);
+    if (r < 0)
+        return r;
+    if (loop_on_signal(a->loop, SIGTERM, on_term, a) < 0 || loop_on_signal(a->loop, SIGINT, on_int, a) < 0 ||
+        loop_on_signal(a->loop, SIGHUP, on_hup, NULL) < 0)
+        return err_set(e, EINVAL, "signal handlers cannot be set");
+    return 0;
+}
+
+static size_t clients_possible(uint64_t asked)
+{
+    struct rlimit lim;
+
+    daemon_raise_nofile();
+    if (getrlimit(RLIMIT_NOFILE, &lim) < 0 || lim.rlim_cur == RLIM_INFINITY)
+        return asked;
+    uint64_t most = lim.rlim_cur > 2 * SPARE_FILES ? lim.rlim_cur - SPARE_FILES : lim.rlim_cur / 2;
+    if (asked > most)
+        log_info("clients: %llu are possible with %llu descriptors (ulimit -n)", (unsigned long long)most,
+                 (unsigned long long)lim.rlim_cur);
+    return MIN(asked, most);
+}
+
+static int init_server(struct app *a, struct err *e)
+{
+    const struct options *o = &a->o;
+    bool tcp = !o->socket || o->dualnet;
+    struct zdb_conf dc = {.admin = o->admin,
+                          .single_mode = o->mode != NULL,
+                          .protect = o->protect,
+                          .max_output = o->max_output};
+    struct server_conf sc = {.listen = tcp ? o->listen : NULL,
+                             .port = o->port,
+                             .socket = o->socket,
+                             .max_clients = clients_possible(o->max_clients),
+                             .max_output = o->max_output,
+                             .idle_ms = o->idle_timeout_s * 1000};
+
+    int r = req_db_init(&a->db, &dc, a->loop, e);
+    if (r < 0)
+        return r;
+    if (o->action != OPTIONS_SERVE)
+        return 0;
+    return server_new(&a->server, &a->db, a->loop, &sc, e);
+}
+
+static int init_hooks(struct app *a, struct err *e)
+{
+    const struct options *o = &a->o;
+    struct hook_conf c = {.path = o->hook,
+                          .instance = o->instance,
+                          .fast_timeout_ms = o->hook_timeout_s * 1000,
+                          .slow_timeout_ms = HOOK_SLOW * o->hook_timeout_s * 1000};
+
+    int r = hook_new(&a->hooks, a->loop, &c, e);
+    if (r < 0)
+        return r;
+    a->events = events_new(a->hooks);
+    crash_init(o->hook, o->instance);
+    return 0;
+}
+
+static void override_default(struct app *a)
+{
+    struct ns *ns = nslist_default(a->nslist);
+
+    if (a->o.protect)
+        ns_override_password(ns, slice_str(a->o.admin));
+    if (a->o.maxsize)
+        ns_override_maxsize(ns, a->o.maxsize);
+}
+
+static int init_store(struct app *a, struct err *e)
+{
+    const struct options *o = &a->o;
+    struct nslist_conf c = {.data_dir = o->data,
+                            .index_dir = o->index,
+                            .mode = !o->mode ? NS_MIXED : strcmp(o->mode, "seq") == 0 ? NS_SEQ : NS_USER,
+                            .datasize = o->datasize,
+                            .reserve = RESERVE_STEP,
+                            .sync = o->sync,
+                            .synctime_s = (unsigned)o->synctime_s,
+                            .secure = o->secure,
+                            .rotate_s = (unsigned)o->rotate_s};
+
+    events_fill(a->events, &c.events);
+    int r = nslist_new(&a->nslist, &c, a->loop, e);
+    if (r < 0)
+        return r;
+    events_bind(a->events, a->nslist);
+    hook_wait(a->hooks, "namespaces-init", 2, (const char *const[]){o->index, o->data});
+    r = nslist_load(a->nslist, e);
+    if (r < 0)
+        return r;
+    override_default(a);
+    a->db.nslist = a->nslist;
+    a->db.hooks = a->hooks;
+    return 0;
+}
+
+static bool is_loopback(const char *host, const char *port)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *ai;
+    bool yes = false;
+
+    if (getaddrinfo(host, port, &hints, &ai) != 0)
+        return false;
+    if (ai->ai_family == AF_INET)
+        yes = *(const uint8_t *)&((const struct sockaddr_in *)(const void *)ai->ai_addr)->sin_addr == 127;
+    else if (ai->ai_family == AF_INET6)
+        yes = IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)ai->ai_addr)->sin6_addr);
+    freeaddrinfo(ai);
+    return yes;
+}
+
+static void say_ready(const struct app *a)
+{
+    const struct options *o = &a->o;
+    bool tcp = !o->socket || o->dualnet;
+
+    log_info("zdb " ZDB_REVISION ": data %s, index %s, listening on %s%s%s", o->data, o->index,
+             o->socket ? o->socket : o->listen, o->socket ? "" : " port ", o->socket ? "" : o->port);
+    if (tcp && !o->admin && !is_loopback(o->listen, o->port))
+        log_warn("listening on %s port %s WITHOUT AN ADMIN PASSWORD: whoever can reach it may read, change and delete "
+                 "everything; use --admin-file FILE --protect, or --listen ::1",
+                 o->listen, o->port);
+}
+
+/* Files and hooks of an orderly end; 0 or -errno */
+static int close_store(struct app *a)
+{
+    int r = nslist_close(a->nslist);
+
+    if (r < 0)
+        log_error("shutdown: not everything is on stable storage: %s", strerror(-r));
+    size_t left = hook_drain(a->hooks, a->o.hook_timeout_s * 1000);
+    if (left > 0)
+        log_warn("shutdown: %zu hooks have not ended", left);
+    return r;
+}
+
+static int serve(struct app *a, struct err *e)
+{
+    int r = hook_wait(a->hooks, "ready", 0, NULL);
+
+    if (r != 0 && hook_enabled(a->hooks)) {
+        close_store(a);
+        return err_set(e, ECANCELED, "hook ready of %s failed (%d); see the log", a->o.hook, r);
+    }
+    server_start(a->server);
+    say_ready(a);
+    if (a->o.background) {
+        printf("forking to background (pid: %d)\n", (int)getpid());
+        fflush(stdout);
+    }
+    daemon_ready();
+    r = a->signo ? 0 : loop_run(a->loop);
+    log_info("zdb ends (signal %d)", a->signo);
+    server_stop(a->server);
+    hook_wait(a->hooks, "close", 0, NULL);
+    int closed = close_store(a);
+    if (r < 0 || closed < 0)
+        return err_set(e, EIO, "shutdown was not clean; see the log");
+    return 0;
+}
+
+static int dump(struct app *a, struct err *e)
+{
+    int r = dump_run(a->nslist, a->loop, stdout, a->o.json, e);
+    int closed = close_store(a);
+    return r < 0 ? r : closed < 0 ? err_sys(e, -closed, "shutdown") : 0;
+}
+
+static void fini(struct app *a)
+{
+    server_free(a->server);
+    nslist_free(a->nslist);
+    events_free(a->events);
+    if (a->hooks)
+        hook_free(a->hooks);
+    req_db_fini(&a->db);
+    loop_free(a->loop);
+}
+
+/* Exit code of a server run */
+static int run_server(struct app *a)
+{
+    struct err e = {0};
+    int r = 0;
+
+    if (a->o.background && a->o.action == OPTIONS_SERVE)
+        r = daemon_background(false, &e);
+    if (r == 0)
+        r = init_log(&a->o, &e);
+    if (r == 0)
+        r = init_loop(a, &e);
+    if (r == 0)
+        r = init_server(a, &e);
+    if (r == 0)
+        r = init_hooks(a, &e);
+    if (r == 0)
+        r = init_store(a, &e);
+    if (r == 0)
+        r = a->o.action == OPTIONS_DUMP ? dump(a, &e) : serve(a, &e);
+    if (r < 0)
+        fprintf(stderr, "zdb: %s\n", e.text);
+    fini(a);
+    return r < 0 ? 1 : a->signo ? 128 + a->signo : 0;
+}
+
+static int run_ctl(const struct options *o)
+{
+    struct ctl_conf c = {.host = strcmp(o->listen, "::") == 0 ? "localhost" : o->listen,
+                         .port = o->port,
+                         .unix_path = o->socket,
+                         .admin = o->admin,
+                         .ns = o->ns,
+                         .ns_password = o->ns_password,
+                         .words = o->words,
+                         .nwords = o->nwords};
+    struct err e = {0};
+
+    signal(SIGPIPE, SIG_IGN);
+    int r = ctl_run(&c, &e);
+    if (r < 0)
+        fprintf(stderr, "zdb: %s\n", e.text);
+    return r != 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct app a = {0};
+    struct err e = {0};
+    int code;
+
+    if (options_parse(&a.o, argc, argv, &e) < 0) {
+        fprintf(stderr, "zdb: %s\n", e.text);
+        return 1;
+    }
+    switch (a.o.action) {
+    case OPTIONS_HELP:
+        options_help();
+        code = 1;
+        break;
+    case OPTIONS_VERSION:
+        puts("0-db engine, " ZDB_REVISION "\n0-db server, " ZDB_REVISION);
+        code = 0;
+        break;
+    case OPTIONS_CTL:
+        code = run_ctl(&a.o);
+        break;
+    default:
+        code = run_server(&a);
+        break;
+    }
+    options_fini(&a.o);
+    return code;
+}

@@ -6,7 +6,7 @@ PACKAGES_BUILD="gcc make pkg-config libc6-dev libfuse3-dev fuse3 libhiredis-dev 
 libssl-dev libisal-dev libsnappy-dev"
 PACKAGES_TEST="$PACKAGES_BUILD check python3"
 # shellcheck disable=SC2034 # used by the readers of this file
-PACKAGES_CI="$PACKAGES_TEST clang cppcheck shellcheck"
+PACKAGES_CI="$PACKAGES_TEST clang clang-tidy shellcheck"
 
 packages_missing()
 {

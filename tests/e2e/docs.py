@@ -66,12 +66,6 @@ def test_docs_operating_commands():
     i.destroy()
 
 
-def test_docs_operating_blocks_leave_it_running_where_they_say_so():
-    text = (q.REPO / "docs/OPERATING.md").read_text()
-    stop = text.index("qsfs stop\n```")
-    q.check("qsfs start" in text[stop:], "after stop the document never starts again")
-
-
 def test_docs_setup_by_hand():
     i = install()
     bin_dir = q.tmpdir("bin")

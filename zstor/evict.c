@@ -14,7 +14,8 @@
 #include "common/workq.h"
 #include "zstor/datadir.h"
 
-#define GRACE_S 2 /* a segment that was used in the last moment may be waited for by zdb */
+#define GRACE_S 2     /* a segment that was used in the last moment may be waited for by zdb */
+#define REST_MS 60000 /* after a run over the limit that could remove nothing, unless kicked */
 
 struct victim { /* checked by the thread, on its way to the loop */
     char *path, *object;
@@ -39,6 +40,7 @@ struct evict {
     atomic_bool stop;
     struct run *run;     /* NULL: none */
     bool again;          /* asked for while one ran */
+    uint64_t rest_until_ms; /* for the regular runs */
     struct evict_stats st;
     int last_rc;         /* of the last run, to report a lasting error once */
 };
@@ -145,10 +147,8 @@ static void on_thread(void *arg)
 
 /* --- loop ---------------------------------------------------------------------------------------- */
 
-static void begin(void *arg)
+static void begin(struct evict *ev)
 {
-    struct evict *ev = arg;
-
     if (ev->run) {
         ev->again = true;
         return;
@@ -163,6 +163,19 @@ static void begin(void *arg)
         run_free(ev->run);
         ev->run = NULL;
     }
+}
+
+static void on_kick(void *arg)
+{
+    begin(arg);
+}
+
+static void on_period(void *arg)
+{
+    struct evict *ev = arg;
+
+    if (!ev->run && base_now_ms() >= ev->rest_until_ms)
+        begin(ev);
 }
 
 /* The last look and the unlink in one step: nothing can be queued between the two. */
@@ -211,6 +224,7 @@ static void on_done(void *arg)
     if (r->rc < 0 && r->rc != ev->last_rc)
         log_warn("cache: %s", r->err.text);
     ev->last_rc = r->rc;
+    ev->rest_until_ms = r->over && files == 0 ? base_now_ms() + REST_MS : 0;
     run_free(r);
     ev->run = NULL;
     if (ev->again) {
@@ -244,8 +258,8 @@ int evict_new(struct evict **out, const struct evict_conf *c, struct err *e)
     ev->conf = *c;
     engine_get(ev->conf.engine);
     atomic_init(&ev->stop, false);
-    ev->soon = loop_timer_new(c->loop, begin, ev);
-    ev->regular = loop_timer_new(c->loop, begin, ev);
+    ev->soon = loop_timer_new(c->loop, on_kick, ev);
+    ev->regular = loop_timer_new(c->loop, on_period, ev);
     r = workq_new(&ev->thread, "evict", 1, 1, e);
     if (r < 0) {
         evict_free(ev);

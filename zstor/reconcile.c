@@ -82,7 +82,7 @@ static int look_at(struct reconcile *rc, struct pass *p, const struct datadir_fi
         return r == -ECANCELED ? r : err_sys(&p->err, -r, "read %s", f->path);
     if (memcmp(digest, res.checksum, sizeof digest) != 0)
         add(p, f, object, false);
-    else if (res.shards_lost + res.meta_lost > 0)
+    else if (res.shards_lost > 0) /* metadata values are counted as lost while a backend is just out of reach */
         add(p, f, object, true);
     else
         hashes_confirm(rc->conf.hashes, f->path, &f->id);

@@ -1,0 +1,201 @@
+#!/usr/bin/env python3
+# limit: 600
+"""zdb survives kill -9 and power cuts: after a restart every value that was answered before a SYNC is there and right,
+every other key has its old or its new value, and the service is complete again.  See tests/crash/.
+
+    zdb_crash.py [--seed N] [--states N] [TEST...]     QSFS_LONG=1: ten times as many states"""
+import argparse
+import multiprocessing
+import os
+import pathlib
+import random
+import shutil
+import signal
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "crash"))
+import load    # noqa: E402
+import record  # noqa: E402
+import verify  # noqa: E402
+from verify import q  # noqa: E402
+
+LONG = 10 if os.environ.get("QSFS_LONG") == "1" else 1
+parser = argparse.ArgumentParser()
+parser.add_argument("--seed", type=int, default=int(os.environ.get("QSFS_SEED", "1")))
+parser.add_argument("--states", type=int, default=2100 * LONG // q.SLOWDOWN)
+parser.add_argument("tests", nargs="*")
+A = parser.parse_args()
+sys.argv[1:] = A.tests
+SHM = record.memory_dir("crash")
+STATES = {"kill": A.states // 35, "fsync": A.states // 14, "repair": A.states // 14}
+STATES["cut"] = A.states - sum(STATES.values())
+counted = {}
+
+HOOK = """#!/bin/sh
+echo "$@" >>"$HOOK_LOG"
+"""
+
+# name: arguments of zdb, options of the load, of the recording
+RUNS = {
+    "plain": ((), {}, {"delay_us": 3000, "hook": True}),
+    "sync": (("--sync",), {"sync": 0}, {"always_synced": True, "delay_us": 300}),
+    "jumps": ((), {"jump": 0.04}, {"delay_us": 1000, "hook": True}),
+    "seldom": ((), {"sync": 0.004}, {}),
+    "secure": (("--secure", "--synctime", "1"), {"jump": 0.02}, {"delay_us": 500}),
+    "few-keys": ((), {"keys": 6, "sync": 0.02}, {"delay_us": 2000}),
+}
+
+
+def hook_file():
+    path = SHM / "hook"
+    if not path.exists():
+        path.write_text(HOOK)
+        path.chmod(0o755)
+        os.environ["HOOK_LOG"] = str(SHM / "hook.log")
+    return path
+
+
+def record_run(name, top=SHM, **more):
+    args, options, recording = RUNS[name]
+    recording = dict(recording, **more)
+    if recording.pop("hook", False):
+        recording["hook"] = hook_file()
+    return record.Run(top, name, f"{A.seed}/{name}", 2500, args, options, **recording)
+
+
+# --- states in parallel -------------------------------------------------------------------------------
+
+_work = None    # the function of the workers: inherited, not sent
+
+
+def _one(task):
+    try:
+        return task, _work(task)
+    except Exception as e:      # a problem of the test itself also has to be seen
+        import traceback
+        traceback.print_exc()
+        return task, [f"{task}: {type(e).__name__}: {e}"]
+
+
+def every_state(claim, tasks, work):
+    """work(task) -> problems, in two processes; Failure with the first of them."""
+    global _work
+    _work = work
+    bad, start = [], time.monotonic()
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        for task, problems in pool.imap_unordered(_one, tasks, chunksize=4):
+            if problems:
+                bad.append((task, problems))
+                print("\n    ".join(p[:300] for p in problems[:6]), file=sys.stderr, flush=True)
+                if len(bad) >= 12:
+                    pool.terminate()
+                    break
+    seconds = time.monotonic() - start
+    print(f"# {claim}: {len(tasks)} states, {seconds:.1f} s, seed {A.seed}", flush=True)
+    counted[claim] = len(tasks)
+    if bad:
+        raise q.Failure(f"{len(bad)} states, seed {A.seed}: {'; '.join(bad[0][1][:3])}")
+
+
+# --- the tests --------------------------------------------------------------------------------------------
+
+def test_power_cut():
+    runs = [record_run(name) for name in RUNS]
+    per_run = -(-STATES["cut"] // len(runs))
+    tasks = [(i, n) for n in range(per_run) for i in range(len(runs))]
+
+    def work(task):
+        i, n = task
+        return record.try_state(runs[i], f"{A.seed}/{runs[i].name}/{n}", SHM / f"cut-{i}-{n}")
+
+    every_state("power cut", tasks, work)
+
+
+def test_power_cut_after_a_failed_fsync():
+    """SYNC may answer with an error; what it answered +OK stays true."""
+    runs, rng = [], random.Random(A.seed)
+    for n in range(3):
+        top = SHM / f"failed-{n}"
+        top.mkdir()
+        runs.append(record_failing(top, rng.randrange(4, 60)))
+
+    def work(task):
+        i, n = task
+        return record.try_state(runs[i], f"{A.seed}/fsync-{i}/{n}", SHM / f"fsync-{i}-{n}")
+
+    every_state("failed fsync", [(i, n) for n in range(-(-STATES["fsync"] // 3)) for i in range(3)], work)
+
+
+def record_failing(top, which):
+    args, options, recording = RUNS["few-keys"]
+    return record.Run(top, f"fsync-{which}-fails", f"{A.seed}/fsync", 1500, args, dict(options, may_fail=True), fail=which,
+                      **recording)
+
+
+def test_power_cut_during_the_repair():
+    runs = [record_run(name, SHM / "again") for name in ("plain", "jumps")]
+
+    def work(task):
+        i, n = task
+        where = SHM / f"repair-{i}-{n}"
+        r = record.Recovery(runs[i], f"{A.seed}/repair/{n}", where)
+        problems = []
+        for k in range(3):
+            problems += r.try_state(f"{A.seed}/repair/{n}/{k}", where / "state")
+        shutil.rmtree(where)
+        return problems
+
+    tasks = [(n % 2, n) for n in range(-(-STATES["repair"] // 3))]
+    every_state("cut during repair", tasks, work)
+    counted["cut during repair"] *= 3
+
+
+def test_kill_9():
+    """At random moments of the load; the files are used on, and begun anew now and then."""
+
+    def work(task):
+        rng = random.Random(f"{A.seed}/kill/{task}")
+        here = SHM / f"kill-{task}"
+        z = q.Zdb("--datasize", verify.DATASIZE, "--hook", hook_file(), dir=here, data=here / "data", index=here / "index",
+                  env={"HOOK_LOG": here / "hook.log"})
+        here.mkdir()
+        history = load.History()
+        problems = []
+        for cycle in range(per_task):
+            z.start()
+            with z.client() as c:
+                load.prepare(c, history)
+            end = time.monotonic() + rng.uniform(0.01, 0.35)
+            load.run(("127.0.0.1", z.port), history, rng.random(), 1 << 30, {"jump": 0.01},
+                     stop=lambda: time.monotonic() > end and not z.p.send_signal(signal.SIGKILL))
+            q.same(z.wait(), -signal.SIGKILL, "exit code")
+            more, seen = verify.state(verify.Server(here), load.allowed_after_kill(history), history.orphans, rng,
+                                      deep=False)
+            if more:
+                problems += [f"kill {cycle} of {task}"] + more
+                break
+            history.restart(seen)
+        shutil.rmtree(here)
+        return problems
+
+    tasks = list(range(max(2, STATES["kill"] // 6)))
+    per_task = 6
+    every_state("kill -9", tasks, work)
+    counted["kill -9"] *= per_task
+
+
+def test_number_of_states():
+    total = sum(counted.values())
+    print(f"# {total} crash states: {counted}, seed {A.seed}", flush=True)
+    if not A.tests:
+        q.check(total >= A.states, f"only {total} states were tried, not {A.states}")
+
+
+if __name__ == "__main__":
+    print(f"# seed {A.seed}, {A.states} states", flush=True)
+    os.chmod(SHM, 0o700)
+    try:
+        q.main()
+    finally:
+        shutil.rmtree(SHM, ignore_errors=True)

@@ -18,11 +18,11 @@
 #define ZSTOR_OBJECT_H
 
 #include <stdatomic.h>
-#include <sys/types.h>
 
 #include "common/buf.h"
 #include "common/err.h"
 #include "zstor/conf.h"
+#include "zstor/ctl.h" /* struct object_ctl */
 #include "zstor/pool.h"
 
 struct objects;
@@ -49,13 +49,6 @@ struct object_conf {
 int object_open(struct objects **out, const struct object_conf *c, struct err *e);
 void object_close(struct objects *o); /* no call may be running */
 struct pool *object_pool(struct objects *o);
-
-/* How the caller watches and stops one operation; NULL or zeros: not at all. */
-struct object_ctl {
-    const atomic_bool *stop;  /* set by another thread: -ECANCELED within about one second */
-    void (*progress)(void *arg, uint64_t done, uint64_t total); /* bytes of this operation; on the calling thread */
-    void *arg;
-};
 
 struct object_result { /* zeros when the operation failed before it knew */
     uint8_t checksum[ZSTOR_DIGEST_LEN]; /* BLAKE2b-128 of the file */

@@ -7,6 +7,8 @@
 #ifndef ZSTOR_POOL_H
 #define ZSTOR_POOL_H
 
+#include <stdatomic.h>
+
 #include "common/zclient.h"
 #include "zstor/backend.h"
 #include "zstor/backend_addr.h"
@@ -38,14 +40,36 @@ void pool_free(struct pool *p); /* all connections must have been given back */
 /* Take a connection (idle or new).  -EHOSTDOWN: marked down, not tried; else as zclient_open.  Blocks at most
  * connect_timeout_ms per step. */
 int pool_get(struct pool *p, const struct backend_addr *a, struct pool_conn **out, struct err *e);
-/* n at once, in parallel; out[i] NULL and rc[i] -errno where it failed.  a[i] NULL: skipped (rc[i] = -ENOENT). */
-void pool_get_many(struct pool *p, const struct backend_addr *const *a, size_t n, struct pool_conn **out, int *rc);
+/* n at once, in parallel; out[i] NULL and rc[i] -errno where it failed.  a[i] NULL: skipped (rc[i] = -ENOENT).
+ * wait_ms: do not wait longer (0: until all are decided); those that still connect are -ETIMEDOUT, and their connection goes to
+ * the idle ones when it comes. */
+void pool_get_many(struct pool *p, const struct backend_addr *const *a, size_t n, uint64_t wait_ms, struct pool_conn **out,
+                   int *rc);
 /* Give back.  rc 0: usable again (must have nothing pending).  rc < 0: closed, the backend is marked down.
  * rc > 0: closed, no judgement (cancelled, or the fault was ours). */
 void pool_put(struct pool_conn *c, int rc);
 struct zclient *pool_zclient(struct pool_conn *c);
 const char *pool_peer(const struct pool_conn *c);      /* for messages */
-void pool_note_latency(struct pool_conn *c, uint64_t us);
+
+/* Supervision of pipelined work on a connection: pool_watch starts it, pool_stalled tells whether no byte has moved in either
+ * direction for io_timeout_ms (the kernel's count of acknowledged and received bytes, so a slow line is not a dead one). */
+void pool_watch(struct pool_conn *c);
+bool pool_stalled(struct pool_conn *c);
+uint64_t pool_silent_ms(struct pool_conn *c); /* since the last byte moved */
+uint64_t pool_io_timeout(const struct pool *p);
+
+/* One command on each of n connections, all at the same time. */
+struct pool_ask {
+    struct pool_conn *conn;  /* NULL: skipped, rc -EHOSTDOWN.  Stays taken, unless rc < 0: then it must be put with rc */
+    unsigned argc;
+    struct slice argv[4];    /* borrowed until pool_ask returns */
+    redisReply *reply;       /* out: given (pool_ask_free), NULL when rc < 0.  Error replies of the server are replies */
+    int rc;                  /* out: 0 or -errno; -ETIMEDOUT also for those that were not waited for */
+};
+/* Waits until all have answered, failed or stalled; or until `enough` (0: all) have answered and grace_ms passed since; or
+ * until *stop (may be NULL).  Returns how many have answered. */
+size_t pool_ask(struct pool_ask *a, size_t n, size_t enough, uint64_t grace_ms, const atomic_bool *stop);
+void pool_ask_done(struct pool_ask *a, size_t n); /* frees replies, gives all connections back */
 
 /* Connect if need be, NSINFO, parse.  Answers from the connection's own time-outs, marks health.  Does not wait for a
  * backend that is marked down (-EHOSTDOWN) unless force. */

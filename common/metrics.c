@@ -146,13 +146,18 @@ static int metrics_page_text(struct buf *out, const char **type, void *arg)
 
 static void answer(struct evhttp_request *req, int status, const char *type, const struct buf *body)
 {
+    struct evkeyvalq *headers = evhttp_request_get_output_headers(req);
     struct evbuffer *eb = evbuffer_new();
+    bool head = evhttp_request_get_command(req) == EVHTTP_REQ_HEAD;
+    char length[24];
 
-    if (!eb || (body->len && evbuffer_add(eb, buf_data(body), body->len) < 0)) {
+    if (!eb || (!head && body->len && evbuffer_add(eb, buf_data(body), body->len) < 0)) {
         evhttp_send_error(req, HTTP_INTERNAL, NULL);
     } else {
-        evhttp_add_header(evhttp_request_get_output_headers(req), "Content-Type", type);
-        evhttp_add_header(evhttp_request_get_output_headers(req), "X-Content-Type-Options", "nosniff");
+        snprintf(length, sizeof length, "%zu", body->len); /* evhttp would send the body of a HEAD as well */
+        evhttp_add_header(headers, "Content-Length", length);
+        evhttp_add_header(headers, "Content-Type", type);
+        evhttp_add_header(headers, "X-Content-Type-Options", "nosniff");
         evhttp_send_reply(req, status, NULL, eb);
     }
     if (eb)

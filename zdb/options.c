@@ -279,8 +279,6 @@ static int check_together(const struct options *o, struct err *e)
 {
     if (o->protect && !o->admin)
         return err_set(e, EINVAL, "--protect: needs an admin password; add --admin-file FILE");
-    if (o->dualnet && !o->socket)
-        return err_set(e, EINVAL, "--dualnet: needs --socket PATH");
     if (o->action != OPTIONS_CTL && (o->ns || o->ns_password))
         return err_set(e, EINVAL, "--ns, --ns-password-file: only with --ctl");
     if (o->action == OPTIONS_CTL && o->ns_password && !o->ns)

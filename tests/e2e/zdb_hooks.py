@@ -1,0 +1,352 @@
+#!/usr/bin/env python3
+"""Hooks of zdb: names, arguments, order; requests that wait for a missing segment while everybody else goes on."""
+import os
+import signal
+import threading
+import time
+
+import libqsfs as q
+
+# Writes "start|name|instance|args..." and "end|name|status" to $HOOK_DIR/calls.  Told by files in $HOOK_DIR:
+#   hang.NAME: sleep long; slow.NAME: a short while; exit.NAME: exit status; restore/: copies of segments for missing-data
+HOOK = r"""#!/bin/sh
+name=$1
+line="start"
+for a in "$@"; do line="$line|$a"; done
+printf '%s\n' "$line" >>"$HOOK_DIR/calls"
+echo "this is $name"
+status=0
+[ -e "$HOOK_DIR/fds" ] && ls /proc/$$/fd >"$HOOK_DIR/fds"
+[ -e "$HOOK_DIR/slow.$name" ] && sleep 0.3
+[ -e "$HOOK_DIR/hang.$name" ] && sleep 60
+[ -e "$HOOK_DIR/exit.$name" ] && status=$(cat "$HOOK_DIR/exit.$name")
+if [ "$name" = missing-data ] && [ -e "$HOOK_DIR/restore/$(basename "$3")" ]; then
+    cp "$HOOK_DIR/restore/$(basename "$3")" "$3.part" && mv "$3.part" "$3"
+fi
+printf 'end|%s|%s\n' "$name" "$status" >>"$HOOK_DIR/calls"
+exit "$status"
+"""
+
+SEGMENT = 512 * 1024
+BIG = 300 * 1024    # two of them do not fit one segment
+
+
+class Hooked:
+    """A zdb with the recording hook."""
+
+    def __init__(self, *args, start=True, **options):
+        self.dir = q.tmpdir("hooked")
+        self.hooks = self.dir / "hooks"
+        (self.hooks / "restore").mkdir(parents=True)
+        self.program = self.dir / "hook.sh"
+        self.program.write_text(HOOK)
+        self.program.chmod(0o755)
+        options.setdefault("datasize", SEGMENT)
+        options.setdefault("hook_timeout", 20 * q.SLOWDOWN)
+        self.zdb = q.Zdb(*args, dir=self.dir, hook=self.program, env={"HOOK_DIR": self.hooks}, **options)
+        if start:
+            self.zdb.start()
+
+    @property
+    def instance(self):
+        return f"tcp://{self.zdb.host}:{self.zdb.port}"
+
+    def set(self, name, text=""):
+        (self.hooks / name).write_text(text)
+
+    def unset(self, name):
+        (self.hooks / name).unlink()
+
+    def calls(self):
+        try:
+            return [line.split("|") for line in (self.hooks / "calls").read_text().splitlines()]
+        except FileNotFoundError:
+            return []
+
+    def started(self, name=None):
+        """Arguments of each call: [name, args behind the instance...]"""
+        out = [c[1:2] + c[3:] for c in self.calls() if c[0] == "start"]
+        for c in self.calls():
+            if c[0] == "start":
+                q.same(c[2], self.instance, "instance id")
+        return [c for c in out if name is None or c[0] == name]
+
+    def settle(self, client):
+        q.wait_for(lambda: client.cmd("HOOKS", "PENDING") == 0, what="end of all hooks")
+
+    def path(self, root, ns, name):
+        return str((self.zdb.index if root == "index" else self.zdb.data) / ns / name)
+
+    def lose(self, ns, segment, keep=True):
+        """Remove a sealed data file as an evictor does; a copy is kept for the hook."""
+        p = self.zdb.data / ns / f"d{segment}"
+        if keep:
+            (self.hooks / "restore" / p.name).write_bytes(p.read_bytes())
+        p.unlink()
+
+    def fill(self, c, n):
+        """n segments behind the first: keys k0..kn, one per segment."""
+        for i in range(n + 1):
+            c.ok("SET", f"k{i}", bytes([65 + i]) * BIG)
+        self.settle(c)
+
+
+def evict(h, c, ns, segment, keep=True):
+    """lose(), and wait until zdb has let go of the file."""
+    h.lose(ns, segment, keep)
+    h.zdb.stop()
+    h.zdb.start()
+    return h.zdb.client()
+
+
+def test_all_events_with_arguments_in_order():
+    h = Hooked()
+    c = h.zdb.client()
+    c.ok("NSNEW", "n")
+    c.ok("NSSET", "n", "worm", "0")
+    h.settle(c)
+    c.ok("SELECT", "n")
+    c.ok("SET", "a", b"a" * BIG)
+    c.ok("SET", "b", b"b" * BIG)     # jump 0 -> 1
+    h.settle(c)
+    c.ok("RELOAD", "n")
+    c.ok("NSNEW", "gone")
+    h.settle(c)
+    c.ok("NSDEL", "gone")
+    h.settle(c)
+    c.close()
+    q.same(h.zdb.stop(signal.SIGINT), 130, "exit code after SIGINT")
+    got = h.started()
+    want = [
+        ["namespaces-init", str(h.zdb.index), str(h.zdb.data)],
+        ["ready"],
+        ["namespace-created", "n"],
+        ["namespace-updated", "n"],
+        ["jump-index", h.path("index", "n", "i0"), h.path("index", "n", "i1"), ""],
+        ["jump-data", h.path("data", "n", "d0"), h.path("data", "n", "d1")],
+        ["namespace-reloaded", "n"],
+        ["namespace-created", "gone"],
+        ["namespace-deleted", "gone"],
+        ["close"],
+    ]
+    q.same(got[:len(want)], want, "events")
+    q.same(sorted(got[len(want):]), sorted([
+        ["namespace-closing", "default", h.path("index", "default", "i0"), h.path("data", "default", "d0"), ""],
+        ["namespace-closing", "n", h.path("index", "n", "i1"), h.path("data", "n", "d1"), ""],
+    ]), "closing events")
+    ends = [x[1] for x in h.calls() if x[0] == "end"]
+    q.same(ends.count("namespace-closing"), 2, "closing hooks that had ended before zdb did")
+    q.check("this is ready" in h.zdb.log.read_text(), "output of a hook is in the log")
+
+
+def test_unix_instance_id():
+    h = Hooked(start=False, unix=True)
+    h.zdb.start()
+    h.zdb.stop()
+    q.same({x[2] for x in h.calls() if x[0] == "start"}, {f"unix://{h.zdb.socket}"}, "instance id")
+
+
+def test_jump_hooks_run_one_after_the_other():
+    h = Hooked()
+    h.set("slow.jump-index")
+    c = h.zdb.client()
+    for i in range(3):
+        c.ok("NSJUMP")
+    h.settle(c)
+    got = [x[:2] for x in h.calls() if x[1].startswith("jump")]
+    want = [[w, f"jump-{kind}"] for _ in range(3) for kind in ("index", "data") for w in ("start", "end")]
+    q.same(got, want, "starts and ends")
+    h.zdb.stop()
+
+
+def test_dirty_list_is_cleared_by_a_successful_jump_index_only():
+    h = Hooked()
+    c = h.zdb.client()
+    h.set("exit.jump-index", "1")
+    c.ok("SET", "a", "1")
+    c.ok("NSJUMP")
+    c.ok("SET", "a", "2")            # flags the record in i0
+    c.ok("DEL", "a")                 # flags the record in i1
+    h.settle(c)
+    q.same(c.ok("INDEX", "DIRTY"), [0, 1], "dirty files")
+    c.ok("NSJUMP")
+    h.settle(c)
+    q.same(c.ok("INDEX", "DIRTY"), [0, 1], "dirty files after a failed hook")
+    h.unset("exit.jump-index")
+    c.ok("NSJUMP")
+    h.settle(c)
+    q.same(c.ok("INDEX", "DIRTY"), [], "dirty files after a successful hook")
+    q.same([x[3] for x in h.started("jump-index")], ["", "0 1", "0 1"], "dirty lists")
+    h.zdb.stop()
+
+
+def test_hooks_command_lists_runs():
+    h = Hooked()
+    c = h.zdb.client()
+    h.set("exit.namespace-created", "7")
+    h.set("hang.namespace-updated")
+    c.ok("NSNEW", "x")
+    c.ok("NSSET", "x", "public", "0")
+    q.wait_for(lambda: h.started("namespace-updated"), what="second hook")
+    q.same(c.ok("HOOKS", "PENDING"), 1, "pending")
+    runs = c.ok("HOOKS")
+    q.same([(r[0], r[1], r[5]) for r in runs],
+           [(b"namespaces-init", [str(h.zdb.index).encode(), str(h.zdb.data).encode()], 0), (b"ready", [], 0),
+            (b"namespace-created", [b"x"], 7), (b"namespace-updated", [b"x"], 0)], "runs")
+    q.check(all(r[2] > 0 and abs(r[3] - time.time()) < 300 for r in runs), "pids and start times")
+    q.check(all(r[4] >= r[3] for r in runs[:3]) and runs[3][4] == 0, "end times")
+    os.killpg(runs[3][2], signal.SIGKILL)    # own process group
+    q.wait_for(lambda: c.ok("HOOKS", "PENDING") == 0, what="end of the killed hook")
+    q.same(c.ok("HOOKS")[3][5], 137, "status of the killed hook")
+    h.zdb.stop()
+
+
+def test_failed_ready_ends_with_1_and_closing_hooks():
+    h = Hooked(start=False)
+    h.set("exit.ready", "3")
+    h.zdb.spawn()
+    q.same(h.zdb.wait(), 1, "exit code")
+    q.same([x[0] for x in h.started()], ["namespaces-init", "ready", "namespace-closing"], "events")
+    q.check("ready" in h.zdb.tail(), f"message names the hook: {h.zdb.tail()}")
+
+
+def test_hook_gets_no_descriptors():
+    h = Hooked()
+    c = h.zdb.client()
+    h.set("fds")
+    c.ok("NSNEW", "x")
+    h.settle(c)
+    fds = set((h.hooks / "fds").read_text().split())
+    q.check(fds <= {"0", "1", "2", "10", "3"}, f"descriptors {sorted(fds)}")
+    q.check(not {"4", "5", "6", "7"} & fds, f"descriptors {sorted(fds)}")
+    h.zdb.stop()
+
+
+def test_missing_segment_is_fetched_once_for_all():
+    h = Hooked()
+    c = h.zdb.client()
+    h.fill(c, 2)
+    c = evict(h, c, "default", 0)
+    h.set("slow.missing-data")
+    waiters = [h.zdb.client() for _ in range(8)]
+    for w in waiters:
+        w.send("GET", "k0")
+        w.send("PING")               # answered behind the GET, not before
+    for w in waiters:
+        q.same(w.recv(), b"A" * BIG, "value of the fetched segment")
+        q.same(w.recv(), "PONG", "next reply of the same connection")
+    q.same(h.started("missing-data"), [["missing-data", h.path("data", "default", "d0")]], "hook runs")
+    q.same(c.ok("MGET", "k0", "k2", "k1"), [b"A" * BIG, b"C" * BIG, b"B" * BIG], "MGET")
+    h.zdb.stop()
+
+
+def test_mget_starts_all_its_fetches():
+    h = Hooked()
+    c = h.zdb.client()
+    h.fill(c, 3)
+    h.lose("default", 0)
+    h.lose("default", 1)
+    c = evict(h, c, "default", 2)
+    h.set("slow.missing-data")
+    q.same(c.ok("MGET", "k3", "k0", "none", "k1", "k2"),
+           [b"D" * BIG, b"A" * BIG, None, b"B" * BIG, b"C" * BIG], "MGET")
+    starts = [i for i, x in enumerate(h.calls()) if x[:2] == ["start", "missing-data"]]
+    ends = [i for i, x in enumerate(h.calls()) if x[:2] == ["end", "missing-data"]]
+    q.same(len(starts), 3, "hook runs")
+    q.check(max(starts) < min(ends), "fetches run at the same time")
+    h.zdb.stop()
+
+
+def test_hook_that_fails_or_lies_gives_an_error_and_the_rest_works():
+    h = Hooked()
+    c = h.zdb.client()
+    h.fill(c, 2)
+    c = evict(h, c, "default", 0, keep=False)
+    h.set("exit.missing-data", "1")
+    q.same(c.cmd("GET", "k0"), "Internal Error", "hook with exit status 1")
+    h.unset("exit.missing-data")
+    q.same(c.cmd("GET", "k0"), "Internal Error", "hook that brings nothing")
+    q.same(c.cmd("CHECK", "k0"), -1, "CHECK")
+    q.same(c.cmd("HISTORY", "k0"), "Internal Error", "HISTORY")
+    q.same(c.cmd("DATA", "RAW", "0", "28"), "Invalid Request", "DATA RAW")
+    wrong = (h.zdb.data / "default" / "d1").read_bytes()
+    (h.hooks / "restore" / "d0").write_bytes(wrong)
+    q.same(c.cmd("GET", "k0"), "Internal Error", "hook that brings another file")
+    q.same(c.cmd("MGET", "k0", "k1"), [q.Error("Internal Error"), b"B" * BIG], "MGET with one bad element")
+    q.same(c.cmd("EXISTS", "k0"), 1, "EXISTS needs no data")
+    q.same(c.cmd("LENGTH", "k0"), BIG, "LENGTH needs no data")
+    runs = len(h.started("missing-data"))
+    q.same(c.cmd("SET", "k0", "new"), b"k0", "SET of a key whose old value is missing")
+    q.same(c.cmd("GET", "k0"), b"new", "its new value")
+    q.same(len(h.started("missing-data")), runs, "SET asks for no segment")
+    h.zdb.stop()
+
+
+def test_hung_hook_stops_nobody_else():
+    h = Hooked(hook_timeout=3 * q.SLOWDOWN)
+    c = h.zdb.client()
+    h.fill(c, 2)
+    c = evict(h, c, "default", 0)
+    h.set("hang.missing-data")
+    waiters = [h.zdb.client() for _ in range(3)]
+    results = []
+
+    def wait_one(w):
+        results.append((w.cmd("GET", "k0"), time.monotonic()))
+
+    begin = time.monotonic()
+    threads = [threading.Thread(target=wait_one, args=(w,)) for w in waiters]
+    for t in threads:
+        t.start()
+    q.wait_for(lambda: h.started("missing-data"), what="hook")
+    times = []
+    c.ok("SET", "small", "x" * 100)
+    while time.monotonic() - begin < 2 * q.SLOWDOWN:
+        t0 = time.perf_counter()
+        q.same(c.cmd("GET", "small"), b"x" * 100, "other key")
+        times.append(time.perf_counter() - t0)
+    for t in threads:
+        t.join()
+    times.sort()
+    p99 = times[int(len(times) * 0.99)]
+    print(f"# {len(times)} GETs of others meanwhile, p99 {p99 * 1000:.2f} ms, slowest {times[-1] * 1000:.2f} ms")
+    q.check(p99 < 0.05 * q.SLOWDOWN, f"p99 of other clients: {p99 * 1000:.1f} ms")
+    q.same([r for r, _ in results], [q.Error("Internal Error")] * 3, "answers at the deadline")
+    took = max(t for _, t in results) - begin
+    q.check(2.9 * q.SLOWDOWN <= took < 3 * q.SLOWDOWN + 10, f"deadline after {took:.1f} s")
+    q.same(len(h.started("missing-data")), 1, "hook runs")
+    h.unset("hang.missing-data")
+    q.same(waiters[0].cmd("GET", "k0"), b"A" * BIG, "the same connection, later")
+    h.zdb.stop()
+
+
+def test_namespace_deleted_under_a_parked_request():
+    h = Hooked()
+    c = h.zdb.client()
+    c.ok("NSNEW", "n")
+    n = h.zdb.client("n")
+    for i in range(2):
+        n.ok("SET", f"k{i}", bytes([65 + i]) * BIG)
+    h.settle(c)
+    h.lose("n", 0)
+    h.zdb.stop()
+    h.zdb.start()
+    h.set("hang.missing-data")
+    c, n = h.zdb.client(), h.zdb.client("n")
+    n.send("GET", "k0")
+    n.send("PING")
+    q.wait_for(lambda: h.started("missing-data"), what="hook")
+    q.same(c.cmd("NSDEL", "n"), "OK", "NSDEL")
+    gone = "Your active namespace is not available anymore (probably removed)."
+    q.same(n.recv(), gone, "parked request")
+    q.same(n.recv(), gone, "request behind it")
+    q.check(n.closed(), "connection is closed")
+    q.same(c.cmd("PING"), "PONG", "server")
+    run = [r for r in c.ok("HOOKS") if r[0] == b"missing-data"][0]
+    os.killpg(run[2], signal.SIGKILL)
+    h.settle(c)
+    h.zdb.stop()
+
+
+if __name__ == "__main__":
+    q.main()

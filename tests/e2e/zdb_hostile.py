@@ -1,0 +1,345 @@
+#!/usr/bin/env python3
+"""Clients that misbehave: malformed streams, readers that do not read, giant pipelines, disconnects, too many of them."""
+import os
+import resource
+import socket
+import struct
+import time
+
+import libqsfs as q
+
+MIB = 1 << 20
+EOF = object()
+
+
+def connect(zdb):
+    return q.Redis(zdb.port, zdb.socket, zdb.host)
+
+
+def read_all(c):
+    """Everything until the server closes."""
+    out = b""
+    c.s.settimeout(20 * q.SLOWDOWN)
+    while True:
+        try:
+            data = c.s.recv(65536)
+        except ConnectionResetError:
+            return out
+        if not data:
+            return out
+        out += data
+
+
+def test_malformed_streams_get_one_error_and_are_closed():
+    zdb = q.start_zdb()
+    table = [
+        (b"PING\r\n", b"-Malformed request, array expected\r\n"),
+        (b"\r\n", b"-Malformed request, array expected\r\n"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"-Malformed request, array expected\r\n"),
+        (b"$4\r\nPING\r\n", b"-Malformed request, array expected\r\n"),
+        (b"*0\r\n", b"-Missing arguments\r\n"),
+        (b"*\r\n", b"-Missing arguments\r\n"),
+        (b"*abc\r\n", b"-Missing arguments\r\n"),
+        (b"*1025\r\n", b"-Too many arguments\r\n"),
+        (b"*99999999999999999999\r\n", b"-Too many arguments\r\n"),
+        (b"*18446744073709551617\r\n$4\r\nPING\r\n", b"-Too many arguments\r\n"),
+        (b"*-1\r\n", b"-Internal memory error\r\n"),
+        (b"*-9223372036854775808\r\n", b"-Internal memory error\r\n"),
+        (b"*1\r\n+PING\r\n", b"-Malformed query string\r\n"),
+        (b"*1\r\n:1\r\n", b"-Malformed query string\r\n"),
+        (b"*3\r\n$3\r\nSET\r\n$-1\r\nx\r\n$1\r\nv\r\n", b"-Internal memory error\r\n"),
+        (b"*1\r\n$-2\r\n", b"-Internal memory error\r\n"),
+        (b"*1\r\n$-5\r\n", b"-Internal memory error\r\n"),
+        (b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$8388609\r\n", b"-Payload too big\r\n"),
+        (b"*1\r\n$99999999999999999999999\r\n", b"-Payload too big\r\n"),
+        (b"*1\r\n$18446744073709551620\r\nPING\r\n", b"-Payload too big\r\n"),
+        (b"*1\r\n$4\r\nPINGXX", b"-Malformed request, payload not followed by CRLF\r\n"),
+        (b"*1\r\n$4\r\nPING\r\n*0\r\n*1\r\n$4\r\nPING\r\n", b"+PONG\r\n-Missing arguments\r\n"),
+        (b"*" + b"1" * 9000, b""),
+        (b"x" * 9000, b""),
+        (b"*1\r\n$" + b"0" * 9000, b""),
+    ]
+    for sent, want in table:
+        c = connect(zdb)
+        c.send_raw(sent)
+        q.same(read_all(c), want, f"answer to {sent[:60]!r}")
+        c.close()
+    with connect(zdb) as c:
+        q.same(c.cmd("PING"), "PONG", "server afterwards")
+        q.same(c.cmd("DBSIZE"), 0, "nothing was stored")
+    zdb.stop()
+
+
+def test_requests_in_any_pieces():
+    zdb = q.start_zdb()
+    stream = b"".join([q.Redis.encode("SET", "k", "v" * 300), q.Redis.encode("GET", "k"), b"*1\n$4\nPING\r\n",
+                       q.Redis.encode("GET", "none")])
+    want = b"$1\r\nk\r\n$300\r\n" + b"v" * 300 + b"\r\n+PONG\r\n$-1\r\n"
+    for size in (1, 2, 3, 7, 100):
+        c = connect(zdb)
+        for i in range(0, len(stream), size):
+            c.send_raw(stream[i:i + size])
+        got = c.f.read(len(want)) if size == 1 else c.f.read(len(want) - (0 if size == 1 else 0))
+        # the second and later rounds find the key unchanged
+        if not got.startswith(b"$1"):
+            c.close()
+            continue
+        q.same(got, want, f"pieces of {size}")
+        c.close()
+        with connect(zdb) as d:
+            d.ok("DEL", "k")
+    zdb.stop()
+
+
+def test_limits_of_keys_and_values():
+    zdb = q.start_zdb(datasize=64 * MIB)
+    c = connect(zdb)
+    value = os.urandom(8 * MIB)
+    key = b"k" * 255
+    q.same(c.cmd("SET", key, value), key, "8 MiB value, 255 byte key")
+    q.same(c.cmd("GET", key), value, "its value")
+    q.same(c.cmd("SET", b"k" * 256, "v"), "Key too large", "256 byte key")
+    q.same(c.cmd("GET", b"k" * 256), "Invalid key", "256 byte key")
+    keys = [f"m{i}" for i in range(1023)]
+    c.pipeline([("SET", k, k * 2) for k in keys])
+    q.same(c.cmd("MGET", *keys), [(k * 2).encode() for k in keys], "MGET of 1023 keys")
+    # many big arguments in one request: refused before they are all in memory
+    c.send_raw(b"*10\r\n$4\r\nMGET\r\n" + (b"$8388608\r\n" + b"x" * 8388608 + b"\r\n"))
+    try:
+        c.send_raw(b"$8388608\r\n")
+    except OSError:
+        pass
+    q.same(read_all(c), b"-Payload too big\r\n", "request of 72 MiB")
+    c.close()
+    zdb.stop()
+
+
+def test_reader_that_does_not_read_costs_bounded_memory():
+    zdb = q.start_zdb(datasize=64 * MIB)
+    with connect(zdb) as c:
+        c.ok("SET", "big", os.urandom(8 * MIB))
+        c.ok("GET", "big")
+    before = zdb.rss_kib(peak=False)
+    slow = connect(zdb)
+    slow.s.settimeout(1)
+    asked = 0
+    try:
+        for _ in range(200):        # 1.6 GiB of replies
+            slow.send("GET", "big")
+            asked += 1
+    except socket.timeout:
+        pass
+    mget = connect(zdb)
+    mget.send("MGET", *["big"] * 1000)   # 8 GiB in one reply
+    with connect(zdb) as c:
+        t0 = time.monotonic()
+        for _ in range(100):
+            q.same(c.cmd("PING"), "PONG", "another client")
+        q.check(time.monotonic() - t0 < 5 * q.SLOWDOWN, "others are served meanwhile")
+    grown = zdb.rss_kib() - before
+    print(f"# memory grew by {grown} KiB")
+    q.check(grown < 128 * 1024 * q.SLOWDOWN, f"memory grew by {grown} KiB")
+    # and the slow one gets all it asked for when it reads
+    slow.s.settimeout(60 * q.SLOWDOWN)
+    for i in range(min(asked, 20)):
+        q.same(len(slow.recv()), 8 * MIB, f"reply {i}")
+    slow.close()
+    q.same(mget.f.readline(), b"*1000\r\n", "head of the big MGET")
+    for i in range(10):
+        q.same(len(mget.recv()), 8 * MIB, f"element {i}")
+    mget.close()
+    with connect(zdb) as c:
+        q.same(c.cmd("PING"), "PONG", "server afterwards")
+    zdb.stop()
+
+
+def test_huge_pipelines():
+    zdb = q.start_zdb()
+    c = connect(zdb)
+    n = 20000
+    blob = b"".join(q.Redis.encode("SET", f"k{i % 500}", f"v{i}") for i in range(n))
+    # sent by a child process: a single blocking thread would stop when both directions are full
+    pid = os.fork()
+    if pid == 0:
+        try:
+            c.s.settimeout(120)
+            c.s.sendall(blob)
+        finally:
+            os._exit(0)
+    for i in range(n):
+        q.same(c.recv(), f"k{i % 500}".encode(), f"reply {i}")
+    os.waitpid(pid, 0)
+    q.same(c.cmd("DBSIZE"), 500, "DBSIZE")
+    # pipelines that end exactly at 8192, 16384, 65536 bytes
+    for size in (8192, 16384, 65536):
+        ping = q.Redis.encode("PING")
+        fill = size - len(ping) - len(q.Redis.encode("SET", "f", b"")) - 10
+        head = q.Redis.encode("SET", "f", b"x" * fill)
+        head = q.Redis.encode("SET", "f", b"x" * (fill + size - len(ping) - len(head)))
+        c.send_raw(head + ping)
+        q.check(c.recv() in (b"f", None), f"SET in {size} bytes")
+        q.same(c.recv(), "PONG", f"PING at the end of {size} bytes")
+        c.send_raw(head)
+        c.send_raw(ping)
+        c.recv()
+        q.same(c.recv(), "PONG", "PING in its own packet")
+    c.close()
+    zdb.stop()
+
+
+def test_half_closed_connection_gets_its_replies():
+    zdb = q.start_zdb()
+    c = connect(zdb)
+    c.send_raw(q.Redis.encode("SET", "a", "1") + q.Redis.encode("GET", "a") + b"*1\r\n$4\r\nPI")
+    c.s.shutdown(socket.SHUT_WR)
+    q.same(read_all(c), b"$1\r\na\r\n$1\r\n1\r\n", "replies")
+    c.close()
+    zdb.stop()
+
+
+def test_disconnects_at_any_moment():
+    zdb = q.start_zdb(datasize=64 * MIB)
+    request = q.Redis.encode("SET", "k", b"x" * 200000)
+    for cut in (0, 1, 5, 20, 30, 1000, 100000, 200000, len(request) - 1, len(request)):
+        c = connect(zdb)
+        c.send_raw(request[:cut])
+        if cut % 2:     # reset instead of FIN
+            c.s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        c.close()
+    for _ in range(30):     # replies nobody takes
+        c = connect(zdb)
+        c.send_raw(q.Redis.encode("GET", "k") * 50)
+        c.s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        c.close()
+    with connect(zdb) as c:
+        q.same(c.cmd("GET", "k"), b"x" * 200000, "the one whole request")
+        q.same(c.cmd("PING"), "PONG", "server")
+    q.wait_for(lambda: len(os.listdir(f"/proc/{zdb.pid}/fd")) < 30, what="closed descriptors")
+    q.same(zdb.stop(), 143, "exit code")
+
+
+def test_disconnect_while_parked():
+    d = q.tmpdir("parked")
+    hook = d / "hook.sh"
+    hook.write_text('#!/bin/sh\n[ "$1" = missing-data ] && echo $$ >>"$MARK" && sleep 60\nexit 0\n')
+    hook.chmod(0o755)
+    zdb = q.start_zdb(dir=d, hook=hook, datasize=524288, hook_timeout=2 * q.SLOWDOWN, env={"MARK": d / "mark"})
+    c = connect(zdb)
+    for i in range(3):
+        c.ok("SET", f"k{i}", bytes([65 + i]) * 300000)
+    q.wait_for(lambda: c.cmd("HOOKS", "PENDING") == 0, what="end of hooks")
+    zdb.stop()
+    (zdb.data / "default" / "d0").unlink()
+    zdb.start()
+    for i in range(20):
+        w = connect(zdb)
+        w.send("GET", "k0")
+        w.send("MGET", "k0", "k1")
+        if i % 2:
+            w.s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if i == 0:
+            q.wait_for(lambda: (d / "mark").exists(), what="hook")
+        w.close()
+    c = connect(zdb)
+    q.wait_for(lambda: len(os.listdir(f"/proc/{zdb.pid}/fd")) < 35, what="closed descriptors")
+    q.same(c.cmd("GET", "k1"), b"B" * 300000, "other key")
+    q.same(c.cmd("GET", "k0"), "Internal Error", "the missing one at the deadline")
+    q.same(c.cmd("GET", "k1"), b"B" * 300000, "afterwards")
+    q.same(len((d / "mark").read_text().split()), 1, "hook runs")
+    q.same(zdb.stop(), 143, "exit code")
+
+
+def test_connection_cap():
+    zdb = q.start_zdb(max_clients=5)
+    q.wait_for(lambda: len(os.listdir(f"/proc/{zdb.pid}/fd")), what="descriptors")
+    held = []
+    refused = None
+    for _ in range(12):
+        c = connect(zdb)
+        try:
+            reply = c.cmd("PING")
+        except (ConnectionError, OSError):
+            continue
+        if reply == "PONG":
+            held.append(c)
+        else:
+            refused = reply
+    q.same(len(held), 5, "connections")
+    q.check(refused is None or refused == "Too many clients", f"answer over the cap: {refused!r}")
+    for c in held:
+        c.close()
+    q.wait_for(lambda: connect(zdb).cmd("PING") == "PONG", what="room after others have gone")
+    zdb.stop()
+
+
+def test_out_of_descriptors():
+    zdb = q.Zdb()
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, soft[1]))
+    try:
+        zdb.argv = ["/bin/sh", "-c", 'ulimit -Hn 64; exec "$@"', "sh"] + zdb.argv
+        zdb.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, soft)
+    held = []
+    for _ in range(80):
+        c = connect(zdb)
+        c.s.settimeout(0.5)
+        held.append(c)
+    cpu = lambda: sum(int(x) for x in open(f"/proc/{zdb.pid}/stat").read().rsplit(")", 1)[1].split()[11:13])
+    before = cpu()
+    served = 0
+    for c in held:
+        try:
+            served += c.cmd("PING") == "PONG"
+        except (OSError, ConnectionError):
+            break
+    q.check(10 <= served < 64, f"{served} connections served")
+    t0 = time.monotonic()
+    spent = (cpu() - before) / os.sysconf("SC_CLK_TCK")
+    q.check(spent < 2 * q.SLOWDOWN, f"{spent:.1f} s of processor time while out of descriptors")
+    for c in held:
+        c.close()
+    with q.wait_for(lambda: connect(zdb), what="connection") as c:
+        q.same(c.cmd("PING"), "PONG", "after the others have gone")
+    q.check(time.monotonic() - t0 < 30 * q.SLOWDOWN, "accepting goes on")
+    q.same(zdb.stop(), 143, "exit code")
+
+
+def test_idle_timeout():
+    zdb = q.start_zdb(idle_timeout=1)
+    quiet, waiting = connect(zdb), connect(zdb)
+    waiting.send("WAIT", "SET", "4000")
+    t0 = time.monotonic()
+    q.check(quiet.closed(), "silent connection is closed")
+    q.check(0.9 <= time.monotonic() - t0 < 3.5 * q.SLOWDOWN, f"after {time.monotonic() - t0:.1f} s")
+    q.same(waiting.recv(), "Timeout", "a waiting connection is not idle")
+    zdb.stop()
+
+
+def test_crafted_cursors_are_refused():
+    zdb = q.start_zdb(mode="user")
+    c = connect(zdb)
+    payload = struct.pack("<BIIBIIIIII", 1, 28, 1, 0, 0, 0, 0, 0, 0, 0)
+    c.ok("SET", "a", payload * 3)
+    for i in range(20):
+        c.ok("SET", f"key-{i}", f"value {i}")
+    cur = c.ok("KEYCUR", "key-3")
+    id_, f, length, off, crc = struct.unpack("<BIIII", cur)
+    accepted = 0
+    for d in range(-60, 61):
+        if d == 0:
+            continue
+        for ln, cr in ((length, crc), (0, 0), (1, 0)):
+            reply = c.cmd("SCAN", struct.pack("<BIIII", id_, f, ln, max(0, off + d), cr))
+            accepted += not isinstance(reply, q.Error)
+    reply = c.cmd("SCAN", struct.pack("<BIIII", id_, 4000000000, length, off, crc))
+    q.same(reply, "Invalid key format", "file that does not exist")
+    q.same(accepted, 0, "cursors that point into the middle of records")
+    q.same(c.cmd("HISTORY", "", struct.pack("<II", 0, 29)), "Invalid arguments (invalid key)", "HISTORY of an empty key")
+    q.same(c.cmd("HISTORY", "key", struct.pack("<II", f, off)), "Invalid arguments (invalid key)", "HISTORY of a prefix")
+    zdb.stop()
+
+
+if __name__ == "__main__":
+    q.main()

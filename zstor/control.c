@@ -2,6 +2,7 @@
 #include "zstor/control.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -33,7 +34,8 @@ struct conn {
     struct resp_parser parser;
     struct buf in, out;
     struct control_call *call; /* the request that is being answered; NULL: none */
-    bool eof;                  /* nothing more will come */
+    bool eof;                  /* nothing more will come; what is being answered still is */
+    bool gone;                 /* nor can anything be sent */
     bool broken;               /* no further request is taken; closed when out is sent */
     bool busy;                 /* requests are being taken, up the stack */
     LIST_ENTRY(conn) link;
@@ -108,6 +110,10 @@ static void conn_progress(struct conn *n)
 {
     unsigned want = 0;
 
+    if (n->gone) {
+        conn_close(n);
+        return;
+    }
     while (n->out.len > 0) {
         ssize_t k = send(n->fd, buf_data(&n->out), n->out.len, MSG_NOSIGNAL);
 
@@ -132,6 +138,14 @@ static void conn_progress(struct conn *n)
     loop_watch_want(n->watch, want);
 }
 
+/* Closed by the client, not only its sending half. */
+static bool hung_up(int fd)
+{
+    struct pollfd p = {.fd = fd};
+
+    return poll(&p, 1, 0) == 1 && (p.revents & (POLLHUP | POLLERR));
+}
+
 static void conn_read(struct conn *n)
 {
     for (;;) {
@@ -144,6 +158,7 @@ static void conn_read(struct conn *n)
             return;
         if (k <= 0) {
             n->eof = true;
+            n->gone = k < 0 || hung_up(n->fd);
             return;
         }
         buf_commit(&n->in, (size_t)k);
@@ -157,7 +172,8 @@ static void on_conn(void *arg, unsigned events)
 
     if ((events & LOOP_READ) && !n->eof && !n->broken)
         conn_read(n);
-    take_requests(n);
+    if (!n->gone)
+        take_requests(n);
     conn_progress(n);
 }
 
@@ -322,22 +338,72 @@ void control_close(struct control *c)
 
 /* --- client -------------------------------------------------------------------------------------- */
 
-int control_request(const char *path, const struct control_req *req, uint64_t wait_ms, redisReply **out, struct err *e)
+struct control_client {
+    struct zclient *z;
+};
+
+int control_client_open(struct control_client **out, const char *path, struct err *e)
 {
     struct zclient_conf conf = {
         .unix_path = path,
         .connect_timeout_ms = CONNECT_MS,
-        .io_timeout_ms = wait_ms ? wait_ms : FOREVER_MS,
+        .io_timeout_ms = FOREVER_MS,
         .max_reply = MAX_REPLY,
     };
-    struct slice argv[CONTROL_ARGS_MAX];
-    unsigned argc = control_proto_argv(req, argv);
-    struct zclient *c = NULL;
-    int r = zclient_open(&c, &conf, e);
+    struct zclient *z = NULL;
+    int r = zclient_open(&z, &conf, e);
 
     if (r < 0)
         return err_prefix(e, "Could not connect to daemon socket %s", path);
-    r = zclient_call(c, out, e, argc, argv);
-    zclient_close(c);
-    return r;
+    *out = xcalloc(1, sizeof **out);
+    (*out)->z = z;
+    return 0;
+}
+
+void control_client_close(struct control_client *c)
+{
+    if (!c)
+        return;
+    zclient_close(c->z);
+    free(c);
+}
+
+int control_client_send(struct control_client *c, const struct control_req *req)
+{
+    struct slice argv[CONTROL_ARGS_MAX];
+    unsigned argc = control_proto_argv(req, argv);
+
+    return zclient_push(c->z, argc, argv);
+}
+
+int control_client_reply(struct control_client *c, uint64_t wait_ms, redisReply **out, struct err *e)
+{
+    uint64_t now = base_now_ms();
+    struct zclient *z = c->z;
+    int r;
+
+    zclient_drive(&z, 1, true, wait_ms ? now + wait_ms : now + FOREVER_MS);
+    r = zclient_status(z);
+    if (r == 0)
+        return 0;
+    r = zclient_pull(z, out, e); /* gives the reason, too */
+    return r < 0 ? r : 1;
+}
+
+int control_request(const char *path, const struct control_req *req, redisReply **out, struct err *e)
+{
+    struct control_client *c = NULL;
+    int r = control_client_open(&c, path, e);
+
+    if (r < 0)
+        return r;
+    r = control_client_send(c, req);
+    if (r < 0)
+        err_sys(e, -r, "send to daemon socket %s", path);
+    else
+        r = control_client_reply(c, 0, out, e);
+    if (r < 0)
+        err_prefix(e, "daemon");
+    control_client_close(c);
+    return r < 0 ? r : 0;
 }

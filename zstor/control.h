@@ -27,8 +27,14 @@ void control_reply(struct control_call *call, struct slice bytes);
 void control_reply_ok(struct control_call *call);
 void control_reply_error(struct control_call *call, const char *text);
 
-/* Client.  One request, one reply, given (freeReplyObject).  wait_ms 0: as long as it takes.  -ECONNREFUSED with "Could not connect
- * to daemon socket <path>" when nobody listens; an error reply is a reply. */
-int control_request(const char *path, const struct control_req *req, uint64_t wait_ms, redisReply **out, struct err *e);
+/* Client.  -errno with "Could not connect to daemon socket <path>" when nobody listens. */
+struct control_client;
+int control_client_open(struct control_client **out, const char *path, struct err *e);
+void control_client_close(struct control_client *c);
+int control_client_send(struct control_client *c, const struct control_req *req); /* strings borrowed until the reply */
+/* 1: *out is the reply, given (freeReplyObject); an error reply is a reply.  0: not yet.  wait_ms 0: as long as it takes. */
+int control_client_reply(struct control_client *c, uint64_t wait_ms, redisReply **out, struct err *e);
+/* The three in one. */
+int control_request(const char *path, const struct control_req *req, redisReply **out, struct err *e);
 
 #endif

@@ -68,13 +68,16 @@ static int scan_namespace(const char *dir, struct datadir *d, size_t *cap, size_
     return 0;
 }
 
-int datadir_scan(const char *path, struct datadir *out, struct err *e)
+int datadir_scan(const char *base, struct datadir *out, struct err *e)
 {
+    CLEANUP(base_free) char *path = realpath(base, NULL);
     size_t cap = 0, count = 0, n = 0;
     char **names = NULL;
     int r;
 
     *out = (struct datadir){0};
+    if (!path)
+        return err_sys(e, errno, "zdb_data_dir_path: %s", base);
     r = scan_namespace(path, out, &cap, &count);
     if (r < 0)
         return err_sys(e, -r, "zdb_data_dir_path: %s", path);

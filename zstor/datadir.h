@@ -9,7 +9,7 @@
 #define DATADIR_TEMP "zdbfs-temp" /* namespace that is never stored and never evicted */
 
 struct datadir_file {      /* one segment, "d<N>" */
-    char *path;
+    char *path;            /* real path */
     bool sealed;           /* not the highest number of its directory: zdb does not write it any more */
     struct snapshot_id id;
     uint64_t disk_bytes;   /* that removing it frees */
@@ -22,9 +22,9 @@ struct datadir {
     uint64_t disk_bytes;   /* of all regular files, whatever their names */
 };
 
-/* path: the directory of one namespace (contains d0 ...), or of many (each subdirectory is one, but DATADIR_TEMP).
+/* base: the directory of one namespace (contains d0 ...), or of many (each subdirectory is one, but DATADIR_TEMP).
  * Files and directories that vanish meanwhile are left out.  0, or -errno of the directory itself. */
-int datadir_scan(const char *path, struct datadir *out, struct err *e);
+int datadir_scan(const char *base, struct datadir *out, struct err *e);
 void datadir_fini(struct datadir *d);
 
 #endif

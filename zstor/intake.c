@@ -223,12 +223,14 @@ int intake_store(struct intake *in, const char *file, const char *key_path, bool
     return push(a);
 }
 
-int intake_store_as(struct intake *in, const char *file, const char *object_path, intake_done_fn *done, void *arg)
+int intake_store_as(struct intake *in, const char *file, const char *object_path, bool remove, intake_done_fn *done,
+                    void *arg)
 {
     struct ask *a = ask_new(in, ASK_STORE);
 
     a->file = xstrdup(file);
     a->object = xstrdup(object_path);
+    a->remove = remove;
     a->done = done;
     a->arg = arg;
     return push(a);

@@ -30,7 +30,8 @@ void intake_swap(struct intake *in, struct engine *g); /* for what is asked from
  * soon as its job is durable, else once it is stored.  done runs once, never inside the call. */
 int intake_store(struct intake *in, const char *file, const char *key_path, bool remove, intake_done_fn *done, void *arg);
 /* Queue one file to be stored under exactly this object path; done may be NULL (a failure is then logged). */
-int intake_store_as(struct intake *in, const char *file, const char *object_path, intake_done_fn *done, void *arg);
+int intake_store_as(struct intake *in, const char *file, const char *object_path, bool remove, intake_done_fn *done,
+                    void *arg);
 /* Queue a rebuild of an object. */
 int intake_rebuild(struct intake *in, const char *object_path);
 

@@ -498,6 +498,8 @@ void sched_add(struct sched *s, struct journal_rec *rec, const char *lock)
         TAILQ_REMOVE(&p->durable, old, link);
         forget(old);
     }
+    if (class == SCHED_REPAIR) /* what is out of reach now may be back then */
+        j->retry_at_ms = base_now_ms() + s->conf.rebuild_min_ms;
     if (j->lock && j->lock->holder && is_store(j->lock->holder) && is_store(j))
         j->lock->holder->replaced = true;
     TAILQ_INSERT_TAIL(&p->durable, j, link);

@@ -27,7 +27,7 @@ struct sched_conf {
     unsigned threads[SCHED_CLASSES];
     unsigned max_commands;            /* that wait; more are refused with -EBUSY */
     uint64_t retry_min_ms, retry_max_ms;     /* stores */
-    uint64_t rebuild_min_ms, rebuild_max_ms; /* rebuilds that could not restore everything, or failed */
+    uint64_t rebuild_min_ms, rebuild_max_ms; /* rebuilds: before the first try, then as they fail or leave something lost */
     void *arg;                        /* of the functions below */
     void *(*acquire)(void *arg);      /* loop: what the next task works with; kept until release */
     void (*release)(void *arg, void *with);

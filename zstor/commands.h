@@ -1,0 +1,28 @@
+/* commands - what the daemon does for each request of the control socket, up to its answer.  Thread: the loop's. */
+#ifndef ZSTOR_COMMANDS_H
+#define ZSTOR_COMMANDS_H
+
+#include "zstor/control.h"
+#include "zstor/intake.h"
+#include "zstor/sched.h"
+#include "zstor/status.h"
+
+struct commands;
+
+struct commands_conf {
+    struct sched *sched;
+    struct intake *intake;
+    void *arg;
+    /* Metadata key of an object path, for sched's locks; given.  NULL: the path has none (it will fail). */
+    char *(*lock)(void *arg, const char *object_path);
+    /* false: nothing is known of the backends yet; STATUS waits for commands_polled. */
+    bool (*status)(void *arg, struct status *out);
+};
+
+struct commands *commands_new(const struct commands_conf *c);
+/* After sched_free and intake_free and, so that nothing is sent any more, control_close. */
+void commands_free(struct commands *c);
+void commands_handle(void *commands, struct control_call *call, const struct control_req *req); /* a control_fn */
+void commands_polled(struct commands *c);
+
+#endif

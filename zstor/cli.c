@@ -331,6 +331,8 @@ static int run_wait(struct cli *c)
     if (control_client_open(&client, c->conf->socket, &e) < 0)
         return fail(&e);
     r = control_client_send(client, &c->req);
+    if (r < 0)
+        err_sys(&e, -r, "send to daemon socket %s", c->conf->socket);
     while (r == 0) {
         r = control_client_reply(client, PROGRESS_MS, &reply, &e);
         if (r == 0 && base_now_ms() >= end)
@@ -585,6 +587,7 @@ static int parse_command(struct cli *c, const struct command *cmd, int argc, cha
     int o;
 
     c->req.op = cmd->op;
+    c->req.list = cmd->op == CONTROL_QUEUE;
     optind = 0; /* start over, argv[0] is the subcommand */
     while ((o = getopt_long(argc, argv, cmd->shorts, cmd->longs, NULL)) != -1) {
         if (o == 'h') {

@@ -473,25 +473,26 @@ static void put_job(void *arg, const struct sched_view *v)
     l->n++;
 }
 
-static void handle_queue(struct commands *c, struct control_call *call, bool count)
+static void handle_queue(struct commands *c, struct control_call *call, const struct control_req *req)
 {
     CLEANUP(buf_fini) struct buf reply = BUF_INIT;
     struct lines l = {BUF_INIT, 0};
+    struct sched_stats st;
 
-    if (count) {
-        struct sched_stats st;
-
-        sched_stats(c->conf.sched, &st);
+    sched_stats(c->conf.sched, &st);
+    if (req->list) {
+        sched_each(c->conf.sched, put_job, &l);
+        resp_put_array(&reply, l.n);
+        buf_put_slice(&reply, buf_slice(&l.text));
+        buf_fini(&l.text);
+    } else if (req->count) {
         resp_put_array(&reply, 4);
         resp_put_int(&reply, (int64_t)st.jobs);
         resp_put_int(&reply, (int64_t)st.bytes);
         resp_put_int(&reply, (int64_t)st.oldest_s);
         resp_put_int(&reply, (int64_t)st.failing);
     } else {
-        sched_each(c->conf.sched, put_job, &l);
-        resp_put_array(&reply, l.n);
-        buf_put_slice(&reply, buf_slice(&l.text));
-        buf_fini(&l.text);
+        resp_put_int(&reply, (int64_t)st.jobs);
     }
     control_reply(call, buf_slice(&reply));
 }
@@ -526,7 +527,7 @@ void commands_handle(void *commands, struct control_call *call, const struct con
         handle_status(c, call, req->json);
         return;
     case CONTROL_QUEUE:
-        handle_queue(c, call, req->count);
+        handle_queue(c, call, req);
         return;
     default:
         break;

@@ -64,6 +64,7 @@ static const struct word words[] = {
     TEXT(CONTROL_REBUILD, "KEY", key, false),
     FLAG(CONTROL_REBUILD, "ALL", all),
     FLAG(CONTROL_STATUS, "JSON", json),
+    FLAG(CONTROL_QUEUE, "LIST", list),
     FLAG(CONTROL_QUEUE, "COUNT", count),
 };
 

@@ -5,8 +5,9 @@
  *   CHECK file                                        bulk: 32 hex digits; nil: unknown
  *   REBUILD FILE file | KEY key | ALL                 bulk: one line of what was done
  *   STATUS [JSON]                                     array: 0 or 1 (something is at risk), bulk: text
- *   QUEUE                                             array of bulks: one line for each job
- *   QUEUE COUNT                                       array of 4 integers: jobs, bytes, age of the oldest in s, failing
+ *   QUEUE                                             integer: stores that are queued or running
+ *   QUEUE LIST                                        array of bulks: one line for each job, rebuilds included
+ *   QUEUE COUNT                                       array of 4 integers: stores, bytes, age of the oldest in s, failing
  *   WAIT                                              +OK when all that was queued before is done
  *   PING                                              +PONG
  * Errors: "-<text for the user>".  Words in capitals may be written in any case; files and directories are absolute. */
@@ -39,7 +40,7 @@ struct control_req {    /* strings owned; NULL: not given */
     bool save_failure;  /* store: a file that fails is queued to be tried again */
     bool stop_at_error; /* store of a directory: leave out the rest after the first failure */
     bool json;          /* status */
-    bool count;         /* queue */
+    bool list, count;   /* queue */
 };
 
 #define CONTROL_PATH_MAX 4095 /* bytes of a path or key */

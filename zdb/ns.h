@@ -20,6 +20,7 @@
 #include "common/buf.h"
 #include "common/err.h"
 #include <errno.h>
+#include <sys/queue.h>
 
 #define NS_NAME_MAX     128
 #define NS_PASSWORD_MAX 255 /* what the descriptor can hold; NSSET limits to 63 */
@@ -57,11 +58,11 @@ struct ns_wait { /* embedded in a request; the fields are private */
     void *arg;
     struct ns_wait_link *links;   /* what it waits for */
     struct ns_wait_fail *fails;   /* segments whose fetch failed during this request */
-    struct ns_wait *next, **prev; /* in the list of those to be called */
+    TAILQ_ENTRY(ns_wait) entry;   /* in the list of those to be called, while is_ready */
+    bool is_ready;
+    struct ns_env *env;
     unsigned rounds;              /* how often it was woken */
-    uint64_t sync_seq;            /* ns_sync: the write it waits for, 0 = none */
-    struct ns *sync_ns;
-    int sync_result;
+    int sync_result;              /* of the ns_sync that ended since, with sync_done */
     bool sync_done;
 };
 
@@ -134,8 +135,9 @@ void ns_cursor_encode(const struct ns_entry *e, uint8_t out[NS_CURSOR_SIZE]); /*
 /* One live record; false stops the scan.  key is borrowed.  e->deleted and e->parent_* are not set. */
 typedef bool ns_scan_fn(void *arg, struct slice key, const struct ns_entry *e);
 /* Live records in index file order behind (NS_FORWARD) or before (NS_BACKWARD) the one of cursor; empty cursor
- * (len 0): from the first or last one.  0 when fn stopped it or nothing is left, -EINPROGRESS, -NS_EBADCURSOR,
- * -EIO (a record could not be read; what was given to fn until then is right). */
+ * (len 0): from the first or last one.  0 when fn stopped it, nothing is left, or something was given and the next is not at
+ * hand; -EINPROGRESS (then nothing was given), -NS_EBADCURSOR, -EIO (a record could not be read; what was given to fn
+ * until then is right). */
 int ns_scan(struct ns *ns, struct slice cursor, enum ns_dir dir, ns_scan_fn *fn, void *arg, struct ns_wait *w);
 
 /* Current version of key with its parent fields: 1, 0 absent, -EINPROGRESS, -EIO. */
@@ -186,6 +188,8 @@ struct ns_info {
 void ns_info(const struct ns *ns, struct ns_info *out);
 const char *ns_name(const struct ns *ns);
 enum ns_lock ns_lock_state(const struct ns *ns);
+
+bool ns_used(const struct ns *ns); /* ever written or jumped: its mode is fixed */
 
 /* NSSET.  Each writes the descriptor and fires updated.  0 or -errno (then nothing changed); ns_set_mode also -NS_EUSED,
  * -NS_ESINGLE.  The password is a borrowed slice, empty = none, at most NS_PASSWORD_MAX. */

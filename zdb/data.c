@@ -1,0 +1,273 @@
+/* data - see the header. */
+#include "zdb/data.h"
+#include "common/crc.h"
+#include "common/io.h"
+#include "common/log.h"
+#include "common/path.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define ATIME_EVERY_MS 5000 /* the evictor's clock: see data_touch */
+
+void data_init(struct data *d, struct files *fs, const char *dir, uint32_t id)
+{
+    *d = (struct data){.fs = fs, .id = id};
+    d->path = xasprintf("%s/d%u", dir, id);
+}
+
+void data_fini(struct data *d)
+{
+    if (d->fs)
+        files_drop(d->fs, &d->file);
+    free(d->path);
+    *d = (struct data){0};
+}
+
+int data_open(struct data *d)
+{
+    return files_get(d->fs, &d->file, d->path, d->active ? O_RDWR : O_RDONLY);
+}
+
+int data_write_header(struct data *d)
+{
+    uint8_t h[DATA_HEADER_SIZE];
+    int r = data_open(d);
+
+    if (r < 0)
+        return r;
+    data_header_encode(h, d->id);
+    r = io_pwrite_full(d->file->fd, h, sizeof h, 0);
+    if (r < 0)
+        return r;
+    d->unsynced = true;
+    d->fs->data.write_bytes += sizeof h;
+    d->size = MAX(d->size, (uint64_t)DATA_HEADER_SIZE);
+    return 0;
+}
+
+int data_create(struct data *d)
+{
+    int r = files_get(d->fs, &d->file, d->path, O_RDWR | O_CREAT | O_EXCL);
+
+    if (r < 0)
+        return r;
+    d->active = true;
+    d->size = 0;
+    r = data_write_header(d);
+    if (r < 0) {
+        d->fs->data.write_failed++;
+        d->active = false;
+        files_drop(d->fs, &d->file);
+        unlink(d->path);
+    }
+    return r;
+}
+
+int data_check_header(struct data *d)
+{
+    uint8_t h[DATA_HEADER_SIZE];
+    struct data_header head;
+    struct iovec iov = {h, sizeof h};
+    int r = data_open(d);
+
+    if (r == 0)
+        r = files_preadv(d->file, &iov, 1, 0, false);
+    if (r == 0)
+        r = data_header_decode(slice_of(h, sizeof h), &head);
+    if (r == 0 && head.fileid != d->id)
+        r = -EINVAL;
+    return r;
+}
+
+/* Keep disk space ahead of the end.  The steps grow with the file, so small files reserve nothing and many of them cost
+ * nothing.  true: the value of a SET may be written. */
+static bool reserve_for(struct data *d, uint64_t end, uint64_t ahead, bool deletion)
+{
+    uint64_t from, step;
+
+    if (ahead == 0 || d->no_reserve || d->size < DATA_RESERVE_FROM)
+        return true;
+    if (end + DATA_DEL_MARGIN <= d->reserved || (deletion && end <= d->reserved))
+        return true;
+    from = MAX(d->reserved, d->size);
+    step = end + DATA_DEL_MARGIN - from + MIN(ahead, d->size);
+    if (fallocate(d->file->fd, FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)step) == 0) {
+        d->reserved = from + step;
+        d->failed_at = 0;
+        return true;
+    }
+    if (errno != ENOSPC && errno != EDQUOT) {
+        log_warn("data %s: disk space cannot be reserved: %s", d->path, strerror(errno));
+        d->no_reserve = true;
+        return true;
+    }
+    if (d->failed_at == 0)
+        log_warn("data %s: disk full, %llu bytes left for deletions", d->path,
+                 (unsigned long long)(d->reserved > d->size ? d->reserved - d->size : 0));
+    d->failed_at = d->size;
+    return deletion || d->reserved <= d->size; /* without a reserve there is nothing to keep: let the write decide */
+}
+
+static void cut_back(struct data *d)
+{
+    struct stat st;
+
+    if (fstat(d->file->fd, &st) == 0 && (uint64_t)st.st_size == d->size)
+        return;
+    if (ftruncate(d->file->fd, (off_t)d->size) < 0)
+        log_error("data %s: cannot be cut back to %llu: %s", d->path, (unsigned long long)d->size, strerror(errno));
+    d->reserved = 0; /* went with the cut */
+}
+
+void data_undo(struct data *d, uint32_t off)
+{
+    d->size = off;
+    if (data_open(d) == 0)
+        cut_back(d);
+}
+
+int data_append(struct data *d, struct data_rec *rec, struct slice key, struct slice val, uint64_t reserve,
+                uint32_t *off)
+{
+    uint8_t head[DATA_REC_SIZE + DATA_KEY_MAX];
+    struct iovec iov[2];
+    uint64_t end;
+    int r;
+
+    if (key.len > DATA_KEY_MAX || val.len > DATA_VALUE_MAX)
+        return -EMSGSIZE;
+    if (d->size > UINT32_MAX)
+        return -EFBIG;
+    r = data_open(d);
+    if (r == 0 && !d->file->writable)
+        r = -EROFS;
+    if (r < 0)
+        goto failed;
+    rec->keylen = (uint8_t)key.len;
+    rec->length = (uint32_t)val.len;
+    end = d->size + data_rec_size(rec);
+    r = -ENOSPC;
+    if (!reserve_for(d, end, reserve, rec->flags & DATA_DELETED))
+        goto failed;
+    data_rec_encode(head, rec);
+    memcpy(head + DATA_REC_SIZE, key.p, key.len);
+    iov[0] = (struct iovec){head, DATA_REC_SIZE + key.len};
+    iov[1] = (struct iovec){(void *)(uintptr_t)val.p, val.len};
+    r = io_pwritev_full(d->file->fd, iov, val.len ? 2 : 1, d->size);
+    if (r < 0) {
+        cut_back(d);
+        goto failed;
+    }
+    *off = (uint32_t)d->size;
+    d->size = end;
+    d->unsynced = true;
+    d->fs->data.write_bytes += data_rec_size(rec);
+    return 0;
+failed:
+    d->fs->data.write_failed++;
+    return r;
+}
+
+void data_release(struct data *d)
+{
+    /* a cut to the present length gives back what fallocate took behind it */
+    if (d->active && d->reserved > d->size && data_open(d) == 0 && ftruncate(d->file->fd, (off_t)d->size) < 0)
+        log_warn("data %s: reserved space is not given back: %s", d->path, strerror(errno));
+    d->reserved = 0;
+}
+
+void data_seal(struct data *d)
+{
+    data_release(d);
+    d->active = false;
+}
+
+/* The evictor removes what was not read for the longest time.  Mounts with noatime or relatime do not tell, so the time is
+ * set here, at most once in a few seconds per file. */
+static void data_touch(struct data *d)
+{
+    static const struct timespec times[2] = {{.tv_nsec = UTIME_NOW}, {.tv_nsec = UTIME_OMIT}};
+    uint64_t now = base_now_ms();
+
+    if (d->active || (d->file->touched_ms && now - d->file->touched_ms < ATIME_EVERY_MS))
+        return;
+    d->file->touched_ms = now;
+    (void)!futimens(d->file->fd, times); /* not ours, or read-only: the evictor then sees older times */
+}
+
+static int read_failed(struct data *d, int r)
+{
+    if (r != -EAGAIN)
+        d->fs->data.read_failed++;
+    return r;
+}
+
+int data_read(struct data *d, uint32_t off, struct slice key, uint32_t length, uint32_t crc, struct buf *out, bool nowait)
+{
+    uint8_t head[DATA_REC_SIZE + DATA_KEY_MAX], *p;
+    struct iovec iov[2];
+    int r;
+
+    if (length > DATA_VALUE_MAX || key.len > DATA_KEY_MAX)
+        return read_failed(d, -EBADMSG);
+    r = data_open(d);
+    if (r < 0)
+        return read_failed(d, r);
+    p = buf_reserve(out, length);
+    if (!p && length)
+        return -ENOMEM;
+    iov[0] = (struct iovec){head, DATA_REC_SIZE + key.len};
+    iov[1] = (struct iovec){p, length};
+    r = files_preadv(d->file, iov, 2, off, nowait);
+    if (r < 0)
+        return read_failed(d, r);
+    /* Key and checksum say it all; a header that is garbled elsewhere does no harm. */
+    if (!slice_eq(slice_of(head + DATA_REC_SIZE, key.len), key) || crc_raw(0, p, length) != crc) {
+        log_error("data %s: record at %u does not match its index", d->path, off);
+        return read_failed(d, -EBADMSG);
+    }
+    buf_commit(out, length);
+    d->fs->data.read_bytes += DATA_REC_SIZE + key.len + length;
+    data_touch(d);
+    return 0;
+}
+
+int data_record(struct data *d, uint32_t off, struct data_rec *rec, uint8_t *key, struct buf *out, bool nowait)
+{
+    uint8_t head[DATA_REC_SIZE + DATA_KEY_MAX], *p;
+    struct iovec iov;
+    struct rd rd;
+    ssize_t n;
+    int r;
+
+    r = data_open(d);
+    if (r < 0)
+        return read_failed(d, r);
+    if (off < DATA_HEADER_SIZE)
+        return -EBADMSG;
+    n = files_pread(d->file, head, sizeof head, off, nowait);
+    if (n < 0)
+        return read_failed(d, (int)n);
+    if (n == 0)
+        return -ENODATA;
+    rd = rd_of(slice_of(head, (size_t)n));
+    if (data_rec_decode(&rd, rec) != 1 || (size_t)n < DATA_REC_SIZE + (size_t)rec->keylen)
+        return read_failed(d, -EBADMSG);
+    memcpy(key, head + DATA_REC_SIZE, rec->keylen);
+    if (out && rec->length) {
+        p = buf_reserve(out, rec->length);
+        if (!p)
+            return -ENOMEM;
+        iov = (struct iovec){p, rec->length};
+        r = files_preadv(d->file, &iov, 1, (uint64_t)off + DATA_REC_SIZE + rec->keylen, nowait);
+        if (r < 0)
+            return read_failed(d, r == -ENODATA ? -EBADMSG : r);
+        buf_commit(out, rec->length);
+    }
+    d->fs->data.read_bytes += data_rec_size(rec);
+    data_touch(d);
+    return 0;
+}

@@ -1,0 +1,30 @@
+/* data_walk - the records of a data file in order, read in large blocks.  For load, repair and checks; blocks.
+ * Owner: the caller's stack.  Thread: any. */
+#ifndef ZDB_DATA_WALK_H
+#define ZDB_DATA_WALK_H
+
+#include "common/buf.h"
+#include "zdb/data_format.h"
+
+struct data_walk {
+    int fd;             /* borrowed */
+    uint64_t size;      /* of the file */
+    uint64_t off;       /* of the next record; may be set to go on elsewhere */
+    struct buf block;   /* bytes from block_at on */
+    uint64_t block_at;
+};
+
+struct data_walk_rec {
+    uint64_t off, end;
+    struct data_rec head;
+    struct slice key, payload; /* borrowed until the next call */
+    bool crc_ok;
+};
+
+int data_walk_init(struct data_walk *w, int fd, uint64_t from); /* 0 or -errno */
+void data_walk_fini(struct data_walk *w);
+/* 1: *out, w->off is behind it; 0: exactly at the end; -ENODATA: a record starts at w->off, but the file ends before it does;
+ * -EBADMSG: no record at w->off; -ENOMEM, -errno.  w->off stays on failure. */
+int data_walk_next(struct data_walk *w, struct data_walk_rec *out);
+
+#endif

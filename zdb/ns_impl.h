@@ -1,0 +1,180 @@
+/* ns_impl - the inside of a namespace, shared by ns*.c, index_load.c and nslist.c only.  Thread: the zdb loop. */
+#ifndef ZDB_NS_IMPL_H
+#define ZDB_NS_IMPL_H
+
+#include "zdb/data.h"
+#include "zdb/index.h"
+#include "zdb/index_file.h"
+#include "zdb/index_seq.h"
+#include "zdb/ns.h"
+#include <sys/queue.h>
+
+struct loop;
+struct workq;
+
+/* A segment: index file and data file of one number. */
+struct seg {
+    uint32_t id;
+    struct index_file index;
+    struct data data;
+    struct ns_miss *fetch; /* its data file is being fetched */
+    bool noted;            /* in ns_sync_state.unsynced */
+};
+
+/* What requests wait for: one fetch, one cold read, one sync. */
+struct ns_wait_link {
+    struct ns_wait *wait;
+    struct ns_miss *miss;
+    struct ns_wait_link *next;          /* of the wait */
+    TAILQ_ENTRY(ns_wait_link) in_miss;
+};
+
+struct ns_miss {
+    TAILQ_HEAD(, ns_wait_link) links;
+    struct ns *ns;  /* referenced */
+    uint32_t seg;   /* fetch */
+    bool is_fetch, is_sync;
+};
+
+struct ns_wait_fail {
+    struct ns_wait_fail *next;
+    const struct ns *ns; /* only compared */
+    uint32_t seg;
+    int error;
+};
+
+/* A question put to the front end: the answer comes with the token. */
+struct ns_hook {
+    LIST_ENTRY(ns_hook) entry;
+    uint64_t token;
+    struct ns *ns;         /* referenced */
+    struct ns_miss *fetch; /* missing_data, else jump_index: */
+    uint32_t *dirty;
+    size_t ndirty;
+    uint64_t rewrites;     /* files.rewrites when it was asked */
+};
+
+/* One per server: settings and what namespaces share. */
+struct ns_env {
+    enum ns_mode mode;
+    uint64_t datasize, reserve;
+    bool sync, secure;
+    unsigned synctime_s, rotate_s;
+    const char *data_root, *index_root;
+    struct ns_events events;
+    struct loop *loop;
+    struct workq *reader, *syncer;
+    struct files files;
+    LIST_HEAD(, ns_hook) hooks;
+    uint64_t next_token;
+    TAILQ_HEAD(, ns_wait) ready; /* to be called from the loop */
+    bool ready_posted;
+    unsigned jobs;         /* handed to helpers and not yet back */
+    uint64_t misses, cold_reads, syncs;
+};
+
+/* Durability of a namespace (ns_sync.c).
+ *   clean    unsynced empty, no job              leaves: a write puts its segment into unsynced
+ *   dirty    unsynced not empty, no job          leaves: ns_sync, timer, --secure start a job
+ *   running  job takes unsynced, waiters in now  leaves: the job's end; writes and waiters meanwhile go to unsynced, next */
+struct ns_sync_state {
+    uint32_t *unsynced;       /* numbers of segments with unsynced bytes; the flags in seg say which file */
+    size_t n, cap;
+    bool everything;          /* after a load: whatever an earlier process left in the page cache */
+    bool directories;         /* files were made or removed */
+    bool running;
+    struct ns_miss *now, *next; /* waiters of the running job, of the one after it */
+    uint64_t last_ms;         /* when the last job ended */
+};
+
+struct ns {
+    struct ns_env *env;
+    char *name, *index_dir, *data_dir;
+    unsigned refs;            /* jobs and hooks under way, and the list */
+    bool dead;                /* removed; only references keep it */
+    void *user;
+
+    enum ns_mode mode;
+    enum ns_lock lock;
+    bool is_public, worm;
+    struct buf password, password_override;
+    bool has_password_override;
+    uint64_t max_size, max_size_override;
+
+    struct seg **segs;        /* ascending by number; the last is the active one */
+    size_t nsegs, cap_segs;
+    struct index *keys;       /* user mode */
+    struct index_seq seq;     /* seq mode */
+    uint64_t entries, data_size, index_size;
+    uint64_t next_id;         /* user mode: what NSINFO shows */
+    uint32_t last_index;      /* `previous` of the next index record */
+    uint32_t last_data;       /* `previous` of the next data record */
+    bool appended;            /* since the active segment was opened: --rotate */
+    uint64_t opened_ms;       /* when that was */
+    uint64_t index_io_errors, data_io_errors;
+    int64_t index_io_error_last, data_io_error_last;
+    struct ns_sync_state sync;
+};
+
+static inline struct seg *ns_active(const struct ns *ns)
+{
+    return ns->segs[ns->nsegs - 1];
+}
+
+/* --- ns.c ---- */
+struct ns *ns_new(struct ns_env *env, const char *name); /* empty: no segments; one reference */
+void ns_ref(struct ns *ns);
+void ns_unref(struct ns *ns);
+void ns_index_failed(struct ns *ns);
+void ns_data_failed(struct ns *ns);
+uint64_t ns_limit(const struct ns *ns); /* quota in force */
+void ns_reset(struct ns *ns);                        /* no keys, no counters; segments are gone already */
+int ns_write_descriptor(struct ns *ns, struct err *e);
+int ns_read_descriptor(struct ns *ns, struct err *e); /* missing or short: written with defaults; -EPROTONOSUPPORT */
+
+void ns_entry_of_rec(const struct ns *ns, uint32_t file, uint32_t off, const struct index_rec *r, struct ns_entry *e);
+
+/* --- ns_seg.c: segments and their rotation ---- */
+struct seg *ns_seg_find(const struct ns *ns, uint32_t id);
+struct seg *ns_seg_add(struct ns *ns, uint32_t id); /* id above all others; files are not touched */
+void ns_seg_drop_last(struct ns *ns);               /* out of memory; files are not touched */
+void ns_seg_clear(struct ns *ns);                   /* all of them */
+int ns_seg_create(struct ns *ns, uint32_t id);      /* -NS_EINDEX, -NS_EDATA; nothing is left behind on failure */
+int ns_seg_remove_files(struct ns *ns);             /* all segments, newest first, memory too */
+void ns_seg_sweep(struct ns *ns);                   /* timer: drops descriptors of files removed by others */
+void ns_seg_hook_done(struct ns_hook *h, int status);
+void ns_seg_dirty_list(const struct ns *ns, uint32_t **ids, size_t *n); /* given (free) */
+/* One index record, in whatever file.  0, -EINPROGRESS, -EBADMSG, -EIO. */
+int ns_seg_record(struct ns *ns, uint32_t file, uint32_t off, struct index_rec *rec, uint8_t bytes[INDEX_REC_MAX],
+                  struct ns_wait *w);
+
+/* --- ns_wait.c: parking, fetches, cold reads ---- */
+static inline bool ns_wait_nowait(const struct ns_wait *w)
+{
+    return w && w->rounds < 3; /* afterwards read at once: pages may go faster than they are asked for again */
+}
+struct ns_miss *ns_wait_miss(struct ns *ns);
+void ns_wait_add(struct ns_wait *w, struct ns_miss *m);
+void ns_wait_finish(struct ns_miss *m, int result); /* wakes; frees m */
+/* The data file of s is missing.  -EINPROGRESS, or why it cannot be had. */
+int ns_wait_fetch(struct ns *ns, struct seg *s, struct ns_wait *w);
+/* Pages of f are not at hand.  -EINPROGRESS, or 0: read at once. */
+int ns_wait_warm(struct ns *ns, struct file *f, uint64_t off, uint64_t len, struct ns_wait *w);
+void ns_wait_hook_done(struct ns_env *env, uint64_t token, int status);
+struct ns_hook *ns_wait_hook(struct ns *ns);        /* a new question */
+void ns_wait_hook_free(struct ns_hook *h);
+void ns_wait_keep_fetches(struct ns *ns);           /* segments were loaded anew: fetches go on for them */
+void ns_wait_drop_hooks(struct ns *ns);             /* the namespace goes: fetches fail, the rest is forgotten */
+
+/* --- ns_sync.c ---- */
+void ns_sync_note(struct ns *ns, struct seg *s);    /* s has unsynced bytes now */
+void ns_sync_kick(struct ns *ns);                   /* start a job if there is something to do */
+int ns_sync_block(struct ns *ns);                   /* at once, on this thread; no job may be running */
+void ns_sync_forget(struct ns *ns);                 /* all segments are gone */
+void ns_sync_abandon(struct ns *ns);                /* the namespace goes: waiters get -ECANCELED */
+void ns_sync_tick(struct ns *ns, uint64_t now_ms);  /* --synctime */
+
+/* --- index_load.c ---- */
+int index_load(struct ns *ns, struct err *e);       /* segments and keys from the files; ns has none yet */
+
+#endif

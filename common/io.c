@@ -99,13 +99,14 @@ int io_pwritev_full(int fd, struct iovec *iov, int niov, uint64_t off)
             return put < 0 ? -errno : -EIO;
         off += (uint64_t)put;
         for (size_t left = (size_t)put; left;) {
-            size_t part = MIN(left, iov->iov_len);
-            iov->iov_base = (uint8_t *)iov->iov_base + part;
-            iov->iov_len -= part;
-            left -= part;
-            if (iov->iov_len == 0) {
+            if (iov->iov_len <= left) {
+                left -= iov->iov_len;
                 iov++;
                 niov--;
+            } else {
+                iov->iov_base = (uint8_t *)iov->iov_base + left;
+                iov->iov_len -= left;
+                left = 0;
             }
         }
     }

@@ -51,7 +51,7 @@ int parse_i64_slice(struct slice text, int64_t min, int64_t max, int64_t *out)
     uint64_t mag;
     int64_t v;
 
-    int r = digits(text.p + (neg ? 1 : 0), text.len - (neg ? 1 : 0), &mag);
+    int r = neg ? digits(text.p + 1, text.len - 1, &mag) : digits(text.p, text.len, &mag);
     if (r < 0)
         return r;
     if (mag > (uint64_t)INT64_MAX + (neg ? 1 : 0))

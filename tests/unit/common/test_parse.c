@@ -89,6 +89,7 @@ START_TEST(i64_range)
 {
     int64_t v;
 
+    ck_assert_int_eq(parse_i64_slice(slice_of(NULL, 0), -5, 5, &v), -EINVAL);
     ck_assert_int_eq(parse_i64_slice(slice_str("-6"), -5, 5, &v), -ERANGE);
     ck_assert_int_eq(parse_i64_slice(slice_str("6"), -5, 5, &v), -ERANGE);
     ck_assert_int_eq(parse_i64_slice(slice_str("-5"), -5, 5, &v), 0);

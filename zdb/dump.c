@@ -15,6 +15,7 @@ struct dump {
     bool woken;
     uint8_t cursor[NS_CURSOR_SIZE]; /* of the last key printed */
     bool any;
+    size_t given;                   /* in the last call */
 };
 
 static void put_escaped(FILE *out, struct slice s, bool json)
@@ -48,6 +49,7 @@ static bool on_key(void *arg, struct slice key, const struct ns_entry *e)
     }
     ns_cursor_encode(e, d->cursor);
     d->any = true;
+    d->given++;
     return true;
 }
 
@@ -65,11 +67,13 @@ static int dump_ns(struct dump *d, struct ns *ns)
     d->ns = ns_name(ns);
     d->any = false;
     ns_wait_init(&w, on_wake, d);
-    while ((r = ns_scan(ns, slice_of(d->cursor, d->any ? sizeof d->cursor : 0), NS_FORWARD, on_key, d, &w)) ==
-           -EINPROGRESS) {
-        for (d->woken = false; !d->woken;)
-            loop_once(d->loop, 1000);
-    }
+    do { /* one call gives what is at hand; nothing given: the end */
+        d->given = 0;
+        r = ns_scan(ns, slice_of(d->cursor, d->any ? sizeof d->cursor : 0), NS_FORWARD, on_key, d, &w);
+        if (r == -EINPROGRESS)
+            for (d->woken = false; !d->woken;)
+                loop_once(d->loop, 1000);
+    } while (r == -EINPROGRESS || (r == 0 && d->given > 0));
     ns_wait_end(&w);
     return r;
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # check-layers.sh [DIRECTORY] - who may include whom.  tests/layers.txt gives each module (file name without suffix) its layer.
 #   common/  includes only common/;  a daemon includes itself and common/, never another daemon;
-#   within one directory a file includes headers of strictly lower layers only, its own header excepted.
+#   within one directory a file includes headers of strictly lower layers only, its own headers (x.h, x_impl.h) excepted.
 # Prints one line per fault; exit 1 when there is one.
 set -eu
 cd "${1:-$(dirname "$0")/..}"
@@ -11,7 +11,7 @@ awk '
 function fault(text) { print text; faults++ }
 FNR == 1 && FILENAME != "tests/layers.txt" {
     module = FILENAME
-    sub(/\.[ch]$/, "", module)
+    sub(/(_impl)?\.[ch]$/, "", module)
     part = module
     sub(/\/.*/, "", part)
     seen[module] = 1
@@ -40,7 +40,7 @@ FILENAME == "tests/layers.txt" {
     tpart = target
     sub(/\/.*/, "", tpart)
     tmodule = target
-    sub(/\.h$/, "", tmodule)
+    sub(/(_impl)?\.h$/, "", tmodule)
     if (part == "common" && tpart != "common")
         fault(where "common may not include " target)
     else if (tpart != "common" && tpart != part)

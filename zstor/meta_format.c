@@ -27,7 +27,7 @@ static const uint8_t tail_magic[4] = {'Q', 'Z', 'T', 1};
 
 void meta_record_init(struct meta_record *m, struct geometry geo)
 {
-    *m = (struct meta_record){.geo = geo};
+    *m = (struct meta_record){.geo = geo, .size = META_SIZE_UNKNOWN};
     m->shards = xcalloc(geometry_total(geo), sizeof *m->shards);
 }
 
@@ -127,7 +127,8 @@ static void put_tail(struct buf *b, const struct meta_record *m)
     buf_put_le32(b, 0); /* length, below */
     put_number(b, TAIL_GENERATION, m->generation);
     put_number(b, TAIL_TIME, m->time_ns);
-    put_number(b, TAIL_SIZE, m->size);
+    if (m->size != META_SIZE_UNKNOWN)
+        put_number(b, TAIL_SIZE, m->size);
     if (m->blob_len)
         put_number(b, TAIL_BLOB, m->blob_len);
     if (m->path)

@@ -17,6 +17,8 @@
 #include "zstor/backend_addr.h"
 #include "zstor/types.h"
 
+#define META_SIZE_UNKNOWN UINT64_MAX
+
 struct meta_key { /* of one value in a sequential namespace */
     bool v2;      /* 8 bytes on the wire, else 4 */
     uint64_t id;
@@ -39,7 +41,7 @@ struct meta_record {
     bool has_tail;       /* the rest is only meaningful then */
     uint64_t generation; /* the newest wins; > 0 */
     uint64_t time_ns;    /* of the store, unix */
-    uint64_t size;       /* of the file */
+    uint64_t size;       /* of the file; META_SIZE_UNKNOWN: not told */
     uint64_t blob_len;   /* of nonce || ciphertext || tag; 0: not told */
     char *path;          /* object path, NULL: not told; owned */
     char *host;          /* that stored it, NULL: not told; owned */

@@ -100,12 +100,17 @@ static bool no_room(int r)
     return r == -ENOSPC || r == -EDQUOT;
 }
 
+static bool no_dir(int r) /* a command run by somebody who may not write there */
+{
+    return r == -ENOENT || r == -EACCES || r == -EPERM || r == -EROFS || r == -ENOTDIR;
+}
+
 static int to_file(struct spool *s)
 {
     int fd = open_in_dir(s->dir), r;
 
     if (fd < 0)
-        return no_room(fd) ? to_memfd(s) : fd;
+        return no_room(fd) || no_dir(fd) ? to_memfd(s) : fd;
     r = move_to(s, fd);
     if (r < 0)
         close(fd);

@@ -13,6 +13,11 @@ const char *__asan_default_options(void)
 {
     return "allocator_may_return_null=1";
 }
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void)
+{
+    return "allocator_may_return_null=1";
+}
 
 START_TEST(cleanup_frees_and_keeps_errno)
 {

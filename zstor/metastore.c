@@ -243,12 +243,13 @@ static bool sync_accepted(const struct pool_ask *a)
 
 static void complain(const struct cluster *c, const struct pool_ask *a, unsigned i, const char *what)
 {
-    const char *name = c->ms->conf->meta[i].address, *ns = c->ms->conf->meta[i].ns;
+    char name[192];
     struct slice text = a->rc == 0 ? zclient_bulk(a->reply) : slice_of(NULL, 0);
     struct err e;
 
+    backend_addr_name(&c->ms->conf->meta[i], name, sizeof name);
     err_sys(&e, -a->rc, "no answer");
-    log_warn("backend %s %s: %s: %.*s", name, ns ? ns : "", what, text.len ? (int)MIN(text.len, (size_t)200) : (int)strlen(e.text),
+    log_warn("backend %s: %s: %.*s", name, what, text.len ? (int)MIN(text.len, (size_t)200) : (int)strlen(e.text),
              text.len ? (const char *)text.p : e.text);
 }
 
@@ -465,8 +466,11 @@ static int scan_backend(const struct metastore *ms, unsigned i, struct slice pre
             err_sys(e, -r, "backend %s: SCAN", ms->conf->meta[i].address);
         pool_ask_done(&ask, 1);
     }
-    if (r < 0 && r != -ENOMEM)
-        log_warn("metadata: %s cannot be listed (%zu keys seen)", ms->conf->meta[i].address, s->n - before);
+    if (r < 0 && r != -ENOMEM) {
+        char name[192];
+        backend_addr_name(&ms->conf->meta[i], name, sizeof name);
+        log_warn("metadata: %s cannot be listed to the end (%zu keys seen)", name, s->n - before);
+    }
     return r;
 }
 

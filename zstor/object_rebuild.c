@@ -195,8 +195,12 @@ static void log_moves(const struct rebuild *b)
     for (int side = 0; side < 2; side++) {
         const struct meta_record *m = side ? &b->new : &b->rec;
         buf_put_str(&text, side ? " to " : "");
-        for (unsigned i = 0; i < b->n; i++)
-            buf_printf(&text, "%s%s", i ? "," : "", m->shards[i].present ? m->shards[i].addr.address : "-");
+        for (unsigned i = 0; i < b->n; i++) {
+            char name[192] = "-";
+            if (m->shards[i].present)
+                backend_addr_name(&m->shards[i].addr, name, sizeof name);
+            buf_printf(&text, "%s%s", i ? "," : "", name);
+        }
     }
     line = buf_take_str(&text);
     log_info("Rebuild file from %s", line);

@@ -457,6 +457,8 @@ static int challenge(struct zclient *c, const char *password, char hash[41], str
     if (r->type != REDIS_REPLY_STATUS || r->len == 0 || r->len > CHALLENGE_MAX)
         return err_set(e, EPROTO, "%s: reply to AUTH SECURE CHALLENGE is no challenge", c->peer);
     struct buf text = BUF_INIT;
+    if (!buf_reserve(&text, r->len + strlen(password) + 1)) /* at once: growing would leave copies */
+        return err_sys(e, ENOMEM, "%s", c->peer);
     buf_put(&text, r->str, r->len);
     buf_put_u8(&text, ':');
     buf_put_str(&text, password);
@@ -487,7 +489,8 @@ static int select_ns(struct zclient *c, const struct zclient_conf *conf, struct 
                        c->peer);
     argv[2] = slice_str(conf->password);
     r = select_with(c, 3, argv, e);
-    buf_fini(&c->head); /* the password was in it */
+    if (c->head.p)
+        sodium_memzero(c->head.p, c->head.cap); /* the password was in it */
     return r;
 }
 

@@ -23,6 +23,7 @@
 #include <limits.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -52,6 +53,7 @@ struct fd_state {
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static __thread volatile sig_atomic_t inside; /* this thread holds the lock */
 static struct fd_state fds[MAX_FD];
 static char *roots[MAX_ROOTS];
 static int nroots;
@@ -126,11 +128,13 @@ static void unsupported(const char *name)
     event('!', 0, 0, 0, 0, name, strlen(name), NULL, 0);
 }
 
-/* True in the recorded process; the lock is then held. */
+/* True in the recorded process; the lock is then held.  Not in a signal handler that interrupts a holder of the lock: it only
+ * wakes the loop through a pipe. */
 static bool enter(void)
 {
-    if (log_fd < 0 || getpid() != owner)
+    if (log_fd < 0 || inside || getpid() != owner)
         return false;
+    inside = 1;
     pthread_mutex_lock(&lock);
     return true;
 }
@@ -140,6 +144,7 @@ static void leave(void)
     int saved = errno;
 
     pthread_mutex_unlock(&lock);
+    inside = 0;
     errno = saved;
 }
 

@@ -117,7 +117,7 @@ def look(c, ns, keys, problems):
         there = int(value is not None)
         if exists != there or (key in listed) != bool(there):
             problems.append(f"{ns}: {short(key)}: GET says {there}, EXISTS {exists}, SCAN {int(key in listed)}")
-        elif there and (check != 1 or listed[key][1] != len(value) or when != listed[key][2]):
+        elif there and (check != 1 or listed[key][1] != len(value) or when != listed[key][2] & 0xffffffff):
             problems.append(f"{ns}: {short(key)}: CHECK {check}, length {len(value)}, time {when}, SCAN {listed[key][1:]}")
     size, info = c.cmd("DBSIZE"), c.info(ns)
     if not size == len(listed) == int(info["entries"]):

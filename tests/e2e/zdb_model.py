@@ -172,7 +172,7 @@ class Namespace:
             return int(r is not None)
         if not r:
             return None
-        return {"GET": r.value, "LENGTH": len(r.value), "KEYTIME": r.entry()[2], "CHECK": 1}[word]
+        return {"GET": r.value, "LENGTH": len(r.value), "KEYTIME": r.when, "CHECK": 1}[word]
 
     def mget(self, keys):
         if any(len(k) > 255 for k in keys):
@@ -374,10 +374,7 @@ class Driver:
         elif kind < 0.55 and self.cursors:
             name, old, r = rng.choice(self.cursors)
             if name == n.name and n.version(r.file, r.at) is r:
-                if old != r.cursor():               # sequential mode: the slot was rewritten meanwhile
-                    self.expect(E("Invalid key format"), word, old)
-                    return
-                at = (r.file, r.at)
+                at = (r.file, r.at)                 # stays the place of a record that was changed or deleted since
                 cursor = [old]
                 want = [w for w in want if ((w.file, w.at) < at if back else (w.file, w.at) > at)]
         got = []

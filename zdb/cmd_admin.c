@@ -94,7 +94,7 @@ enum req_result cmd_auth(struct req *r)
         return auth_challenge(r);
     if (!r->db->conf.admin)
         return req_error(r, REPLY_NO_AUTH);
-    return auth_result(r, req_check_hash(r->s, r->argv[2], slice_str(r->db->conf.admin)));
+    return auth_result(r, req_check_hash(r->s, r->argv[2], slice_str(r->db->conf.admin), true));
 }
 
 /* --- INFO ---------------------------------------------------------------------------------------- */

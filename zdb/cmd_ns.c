@@ -206,7 +206,7 @@ static const char *check_password(struct req *r, struct slice password)
     }
     if (!req_prefix(r->argv[2], "SECURE"))
         return REPLY_ONLY_SECURE;
-    return req_check_hash(r->s, r->argv[3], password);
+    return req_check_hash(r->s, r->argv[3], password, false);
 }
 
 enum req_result cmd_select(struct req *r)

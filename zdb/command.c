@@ -231,7 +231,7 @@ static enum req_result run(struct req *r, const struct command *c)
     if (!r->s->busy) { /* a parked request was checked when it came */
         const char *refused = check(r, c);
         if (refused) {
-            r->db->unauthorized += c->flags & ADMIN && !r->s->admin;
+            r->db->unauthorized += strcmp(refused, REPLY_DENIED) == 0;
             return req_error(r, refused);
         }
     }

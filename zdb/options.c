@@ -277,6 +277,11 @@ static int parse_words(struct options *o, int argc, char **argv, struct err *e)
 
 static int check_together(const struct options *o, struct err *e)
 {
+    uint64_t port;
+
+    /* getaddrinfo cuts numbers to 16 bits */
+    if (strspn(o->port, "0123456789") == strlen(o->port) && parse_u64(o->port, 1, UINT16_MAX, &port) < 0)
+        return err_set(e, EINVAL, "--port %s: must be a number from 1 to %d or a service name", o->port, UINT16_MAX);
     if (o->protect && !o->admin)
         return err_set(e, EINVAL, "--protect: needs an admin password; add --admin-file FILE");
     if (o->action != OPTIONS_CTL && (o->ns || o->ns_password))

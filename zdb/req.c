@@ -218,7 +218,7 @@ bool req_same_secret(struct slice a, struct slice b)
     return a.len == b.len && (a.len == 0 || sodium_memcmp(a.p, b.p, a.len) == 0);
 }
 
-const char *req_check_hash(struct session *s, struct slice hash, struct slice password)
+const char *req_check_hash(struct session *s, struct slice hash, struct slice password, bool one_try)
 {
     CLEANUP(buf_fini) struct buf text = BUF_INIT;
     char want[REQ_HASH_LEN + 1];
@@ -231,6 +231,8 @@ const char *req_check_hash(struct session *s, struct slice hash, struct slice pa
     buf_put_slice(&text, password);
     digest_sha1_hex(buf_slice(&text), want);
     sodium_memzero(buf_data(&text), text.len);
-    sodium_memzero(s->nonce, sizeof s->nonce);
-    return req_same_secret(hash, slice_str(want)) ? NULL : REPLY_ACCESS_DENIED;
+    bool right = req_same_secret(hash, slice_str(want));
+    if (right || one_try)
+        sodium_memzero(s->nonce, sizeof s->nonce);
+    return right ? NULL : REPLY_ACCESS_DENIED;
 }

@@ -107,8 +107,8 @@ int64_t req_number(struct slice s);                       /* as atoll(3): leadin
 bool req_word(struct slice s, const char *word);          /* equal without regard to case */
 bool req_prefix(struct slice s, const char *word);        /* s is a beginning of word, without regard to case */
 bool req_same_secret(struct slice a, struct slice b);     /* constant time for equal lengths */
-/* SECURE: hash has to be the lower-case hex SHA-1 of "nonce:password".  NULL: right; else the text to answer.  An attempt
- * with a hash of the right length uses the challenge up. */
-const char *req_check_hash(struct session *s, struct slice hash, struct slice password);
+/* SECURE: hash has to be the lower-case hex SHA-1 of "nonce:password".  NULL: right; else the text to answer.  A right
+ * hash uses the challenge up; one_try: a wrong one of the right length, too. */
+const char *req_check_hash(struct session *s, struct slice hash, struct slice password, bool one_try);
 
 #endif

@@ -145,9 +145,9 @@ def test_directories_that_cannot_be_used():
     refused(["--data", d / "file", "--index", d / "i", *port], str(d / "file"), cwd=q.tmpdir("x"))
     refused(["--data", d / "file" / "below", "--index", d / "i", *port], "below", cwd=q.tmpdir("x"))
     zdb = q.start_zdb()
-    line = refused(["--data", zdb.data, "--index", zdb.index, *port], "lock", cwd=q.tmpdir("x"))
+    line = refused(["--data", zdb.data, "--index", zdb.index, *port], "another", cwd=q.tmpdir("x"))
     q.check(str(zdb.index) in line, line)
-    refused(["--data", zdb.data, "--index", d / "other", *port], "lock", str(zdb.data), cwd=q.tmpdir("x"))
+    refused(["--data", zdb.data, "--index", d / "other", *port], "another", str(zdb.data), cwd=q.tmpdir("x"))
     with zdb.client() as c:
         q.same(c.cmd("PING"), "PONG", "the owner of the lock")
     q.same(zdb.stop(), 143, "exit code")

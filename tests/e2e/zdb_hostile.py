@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """Clients that misbehave: malformed streams, readers that do not read, giant pipelines, disconnects, too many of them."""
 import os
-import resource
 import socket
 import struct
 import time
@@ -9,7 +8,6 @@ import time
 import libqsfs as q
 
 MIB = 1 << 20
-EOF = object()
 
 
 def connect(zdb):
@@ -72,22 +70,16 @@ def test_malformed_streams_get_one_error_and_are_closed():
 
 def test_requests_in_any_pieces():
     zdb = q.start_zdb()
-    stream = b"".join([q.Redis.encode("SET", "k", "v" * 300), q.Redis.encode("GET", "k"), b"*1\n$4\nPING\r\n",
-                       q.Redis.encode("GET", "none")])
-    want = b"$1\r\nk\r\n$300\r\n" + b"v" * 300 + b"\r\n+PONG\r\n$-1\r\n"
     for size in (1, 2, 3, 7, 100):
+        key = f"k{size:03d}"
+        stream = b"".join([q.Redis.encode("SET", key, "v" * 300), q.Redis.encode("GET", key), b"*1\n$4\nPING\r\n",
+                           q.Redis.encode("GET", "none")])
+        want = f"$4\r\n{key}\r\n$300\r\n{'v' * 300}\r\n+PONG\r\n$-1\r\n".encode()
         c = connect(zdb)
         for i in range(0, len(stream), size):
             c.send_raw(stream[i:i + size])
-        got = c.f.read(len(want)) if size == 1 else c.f.read(len(want) - (0 if size == 1 else 0))
-        # the second and later rounds find the key unchanged
-        if not got.startswith(b"$1"):
-            c.close()
-            continue
-        q.same(got, want, f"pieces of {size}")
+        q.same(c.f.read(len(want)), want, f"pieces of {size}")
         c.close()
-        with connect(zdb) as d:
-            d.ok("DEL", "k")
     zdb.stop()
 
 
@@ -203,7 +195,7 @@ def test_disconnects_at_any_moment():
     for cut in (0, 1, 5, 20, 30, 1000, 100000, 200000, len(request) - 1, len(request)):
         c = connect(zdb)
         c.send_raw(request[:cut])
-        if cut % 2:     # reset instead of FIN
+        if cut % 2 and cut < len(request):      # reset instead of FIN
             c.s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         c.close()
     for _ in range(30):     # replies nobody takes
@@ -212,7 +204,7 @@ def test_disconnects_at_any_moment():
         c.s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         c.close()
     with connect(zdb) as c:
-        q.same(c.cmd("GET", "k"), b"x" * 200000, "the one whole request")
+        q.wait_for(lambda: c.cmd("GET", "k") == b"x" * 200000, what="the one whole request")
         q.same(c.cmd("PING"), "PONG", "server")
     q.wait_for(lambda: len(os.listdir(f"/proc/{zdb.pid}/fd")) < 30, what="closed descriptors")
     q.same(zdb.stop(), 143, "exit code")
@@ -274,13 +266,8 @@ def test_connection_cap():
 
 def test_out_of_descriptors():
     zdb = q.Zdb()
-    soft = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (256, soft[1]))
-    try:
-        zdb.argv = ["/bin/sh", "-c", 'ulimit -Hn 64; exec "$@"', "sh"] + zdb.argv
-        zdb.start()
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, soft)
+    zdb.argv = ["/bin/sh", "-c", 'ulimit -n 64; exec "$@"', "sh"] + zdb.argv
+    zdb.start()
     held = []
     for _ in range(80):
         c = connect(zdb)

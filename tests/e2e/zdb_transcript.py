@@ -4,6 +4,7 @@
 Volatile fields are masked: times, counters, free space, the numbers of INFO, challenges and what is computed from them.
 Every other difference must be in DIFFERENCES, which docs/PROTOCOL.md repeats with the reasons."""
 import hashlib
+import io
 import re
 import socket
 
@@ -18,7 +19,7 @@ DIFFERENCES = {
     (1, '"P"'): (UNKNOWN, "command words are matched exactly, not by prefix"),
     (1, '"G" "k"'): (UNKNOWN, "command words are matched exactly, not by prefix"),
     (1, '"DATA" "RAW" "0" "438"'): (
-        b"*6\r\n$1\r\nk\r\n:403\r\n$10\r\n0x00000000\r\n:1\r\n:1600000010\r\n$-1\r\n",
+        b"*6\r\n$1\r\nk\r\n:413\r\n$10\r\n0x00000000\r\n:1\r\n:1600000010\r\n$-1\r\n",
         "deletion records are readable: flags 1, no payload"),
     (1, '"DATA" "RAW" "0" "91"'): (
         b"*6\r\n$1\r\ne\r\n:69\r\n$10\r\n0x00000000\r\n:0\r\n:1600000004\r\n$0\r\n\r\n",
@@ -70,37 +71,42 @@ def mask(reply):
     return reply
 
 
+def raw_reply(f):
+    """One whole reply as bytes; EOF_MARK when the connection is closed instead."""
+    try:
+        line = f.readline()
+    except ConnectionResetError:
+        line = b""
+    if not line:
+        return EOF_MARK
+    if line[:1] == b"$" and int(line[1:]) >= 0:
+        return line + f.read(int(line[1:]) + 2)
+    if line[:1] == b"*":
+        return line + b"".join(raw_reply(f) for _ in range(int(line[1:])))
+    return line
+
+
+def count(replies):
+    f, n = io.BytesIO(replies), 0
+    while raw_reply(f) != EOF_MARK:
+        n += 1
+    return n
+
+
 class Connection:
     def __init__(self, zdb):
         self.s = socket.create_connection((zdb.host, zdb.port), timeout=20 * q.SLOWDOWN)
         self.f = self.s.makefile("rb")
         self.nonce = b""
 
-    def raw_reply(self):
-        """One whole reply as bytes; EOF_MARK when the connection is closed instead."""
-        try:
-            line = self.f.readline()
-        except ConnectionResetError:
-            line = b""
-        if not line:
-            return EOF_MARK
-        if line[:1] == b"$" and int(line[1:]) >= 0:
-            return line + self.f.read(int(line[1:]) + 2)
-        if line[:1] == b"*":
-            return line + b"".join(self.raw_reply() for _ in range(int(line[1:])))
-        return line
-
     def replies(self, want):
-        """As many bytes as are wanted, and the end of the connection when that is wanted."""
-        got = b""
-        while len(got) < len(want.replace(EOF_MARK, b"")):
-            reply = self.raw_reply()
-            got += reply
-            if reply == EOF_MARK:
-                return got
-        if want.endswith(EOF_MARK):
-            got += self.raw_reply()
-        return got
+        """As many replies as are wanted, and the end of the connection when that is wanted."""
+        one = want.startswith(b"$")     # its length may be another with us
+        n = (1 if one else count(want.replace(EOF_MARK, b""))) + want.endswith(EOF_MARK)
+        try:
+            return b"".join(raw_reply(self.f) for _ in range(n))
+        except TimeoutError:
+            raise q.Failure("no reply") from None
 
     def close(self):
         self.f.close()
@@ -155,6 +161,9 @@ class Replay:
         password = b"adminpw" if words[0].upper() == b"AUTH" else b"secret"
         words = secure(words, c.nonce, password, want)
         c.s.sendall(q.Redis.encode(*words))
+        if words[0] == b"WAIT" and want[:1] == b"+":    # in force before another connection acts
+            c.s.sendall(q.Redis.encode("PING"))
+            q.same(raw_reply(c.f), b"+PONG\r\n", "PING of a waiting connection")
         return words
 
     def answer(self, zdb, server, conn, c, request, words, want):
@@ -176,14 +185,14 @@ class Replay:
         c.s.sendall(data)
         if want == b"":
             c.s.sendall(b"NG\r\n")
-            q.same(c.raw_reply(), b"+PONG\r\n", f"completion of {request}")
+            q.same(raw_reply(c.f), b"+PONG\r\n", f"completion of {request}")
             self.compare(server, "P", request, b"", want)
         else:
             ours = DIFFERENCES.get((server, request), (want,))[0]
             self.compare(server, "P", request, c.replies(ours), want)
             if not ours.endswith(EOF_MARK):
                 c.s.sendall(b"*1\r\n$4\r\nPING\r\n")
-                q.same(c.raw_reply(), b"+PONG\r\n", f"connection after {request}")
+                q.same(raw_reply(c.f), b"+PONG\r\n", f"connection after {request}")
         c.close()
 
     def section(self, server, args, lines):
@@ -203,7 +212,10 @@ class Replay:
             want = strings(text)[0]
             if conn != "P":
                 request, words = open_requests[conn]
-                self.answer(zdb, server, conn, conns[conn], request.split("   (")[0], words, want)
+                try:
+                    self.answer(zdb, server, conn, conns[conn], request.split("   (")[0], words, want)
+                except q.Failure as e:
+                    raise q.Failure(f"server {server} {conn}> {request[:80]}: {e}") from None
                 continue
             request = open_requests[conn]
             if request.startswith('RAW "*1\\r\\n$4\\r\\nPING\\r\\n"') and want == b"-Missing arguments\r\n":

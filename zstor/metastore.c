@@ -64,13 +64,18 @@ struct candidates {
     struct err why; /* last refusal of a decoded record */
 };
 
+static void wipe(struct buf *plain) /* a record has the data key and passwords in it */
+{
+    if (plain->p)
+        sodium_memzero(plain->p, plain->cap);
+    buf_fini(plain);
+}
+
 static void candidates_fini(struct candidates *cs)
 {
     for (unsigned i = 0; i < cs->n; i++) {
         meta_record_fini(&cs->c[i].record);
-        if (cs->c[i].plain.p)
-            sodium_memzero(cs->c[i].plain.p, cs->c[i].plain.cap);
-        buf_fini(&cs->c[i].plain);
+        wipe(&cs->c[i].plain);
     }
 }
 
@@ -93,9 +98,7 @@ static bool belongs(const struct metastore *ms, const struct candidate *c, const
         if (!c->member[m] || value[m].index == value[v].index)
             continue;
         same = decode_pair(ms, &value[m], &value[v], &plain) == 0 && slice_eq(buf_slice(&plain), buf_slice(&c->plain));
-        if (plain.p)
-            sodium_memzero(plain.p, plain.cap);
-        buf_fini(&plain);
+        wipe(&plain);
     }
     return same;
 }
@@ -111,11 +114,9 @@ static void combine(const struct metastore *ms, const struct value *value, struc
             if (!value[a].valid || !value[b].valid || used[a] || used[b])
                 continue;
             *c = (struct candidate){.plain = BUF_INIT};
-            if (decode_pair(ms, &value[a], &value[b], &c->plain) < 0)
-                continue;
-            if (meta_format_decode(buf_slice(&c->plain), &c->record, &cs->why) < 0) {
-                sodium_memzero(c->plain.p, c->plain.cap);
-                buf_fini(&c->plain);
+            if (decode_pair(ms, &value[a], &value[b], &c->plain) < 0 ||
+                meta_format_decode(buf_slice(&c->plain), &c->record, &cs->why) < 0) {
+                wipe(&c->plain);
                 continue;
             }
             c->member[a] = c->member[b] = used[a] = used[b] = true;
@@ -321,8 +322,7 @@ int metastore_save(const struct metastore *ms, const char *key, const struct met
             r = err_set(e, EHOSTUNREACH, "metadata: written to %u of %u backends only, %d are needed", *acks, N,
                         ZSTOR_META_WRITE_QUORUM);
     }
-    sodium_memzero(plain.p, plain.cap);
-    buf_fini(&plain);
+    wipe(&plain);
     for (unsigned i = 0; i < N; i++)
         buf_fini(&value[i]);
     return r;

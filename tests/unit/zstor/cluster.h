@@ -22,7 +22,7 @@ struct cluster_test {
 static inline void cluster_start(struct cluster_test *t, unsigned k, unsigned n, const unsigned *sizes, size_t ngroups)
 {
     struct object_conf oc = {.stats = &t->stats, .hedge_ms = 300,
-                             .pool = {.connect_timeout_ms = 1000, .io_timeout_ms = 1500, .backoff_min_ms = 50,
+                             .pool = {.connect_timeout_ms = 5000, .io_timeout_ms = 5000, .backoff_min_ms = 50,
                                       .backoff_max_ms = 200}};
     char text[64], name[16];
     unsigned nd = 0;

@@ -63,6 +63,7 @@ START_TEST(values_of_two_records_never_mix)
             ck_assert_int_eq(meta_value_decode(other, idx, sh, &out), -EBADMSG);
         }
     ck_assert_uint_eq(out.len, 0);
+    buf_fini(&out);
     for (int i = 0; i < 4; i++) {
         buf_fini(&a[i]);
         buf_fini(&b[i]);

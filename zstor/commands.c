@@ -8,6 +8,7 @@
 #include <sys/queue.h>
 
 #include "common/log.h"
+#include "common/loop.h"
 #include "common/parse.h"
 #include "common/path.h"
 #include "common/resp.h"
@@ -39,9 +40,10 @@ struct commands {
     LIST_HEAD(, work) all;
     bool rebuilding;         /* REBUILD ALL runs */
     STAILQ_HEAD(, parked) parked;
+    struct loop_timer *status_timer; /* runs while there are parked ones */
 };
 
-struct parked { /* STATUS before the first poll */
+struct parked { /* STATUS until the backends were asked */
     struct control_call *call;
     bool json;
     STAILQ_ENTRY(parked) link;
@@ -429,13 +431,13 @@ static bool answer_status(struct commands *c, struct control_call *call, bool js
 
 static void handle_status(struct commands *c, struct control_call *call, bool json)
 {
-    struct parked *p;
+    struct parked *p = xcalloc(1, sizeof *p);
 
-    if (answer_status(c, call, json))
-        return;
-    p = xcalloc(1, sizeof *p);
     *p = (struct parked){.call = call, .json = json};
+    if (STAILQ_EMPTY(&c->parked))
+        loop_timer_start(c->status_timer, c->conf.status_wait_ms, false);
     STAILQ_INSERT_TAIL(&c->parked, p, link);
+    c->conf.poll(c->conf.arg);
 }
 
 void commands_polled(struct commands *c)
@@ -446,6 +448,13 @@ void commands_polled(struct commands *c)
         STAILQ_REMOVE_HEAD(&c->parked, link);
         free(p);
     }
+    if (STAILQ_EMPTY(&c->parked))
+        loop_timer_stop(c->status_timer);
+}
+
+static void on_status_timer(void *arg)
+{
+    commands_polled(arg);
 }
 
 struct lines {
@@ -562,6 +571,7 @@ struct commands *commands_new(const struct commands_conf *conf)
     c->conf = *conf;
     LIST_INIT(&c->all);
     STAILQ_INIT(&c->parked);
+    c->status_timer = loop_timer_new(conf->loop, on_status_timer, c);
     return c;
 }
 
@@ -578,5 +588,6 @@ void commands_free(struct commands *c)
         control_reply_error(p->call, refusal(-ESHUTDOWN));
         free(p);
     }
+    loop_timer_free(c->status_timer);
     free(c);
 }

@@ -8,15 +8,20 @@
 #include "zstor/status.h"
 
 struct commands;
+struct loop;
 
 struct commands_conf {
+    struct loop *loop;
     struct sched *sched;
     struct intake *intake;
     void *arg;
     /* Metadata key of an object path, for sched's locks; given.  NULL: the path has none (it will fail). */
     char *(*lock)(void *arg, const char *object_path);
-    /* false: nothing is known of the backends yet; STATUS waits for commands_polled. */
+    /* What is known; false: nothing is known of the backends yet. */
     bool (*status)(void *arg, struct status *out);
+    /* Ask the backends; commands_polled follows.  STATUS waits for it, a bounded time when something is known. */
+    void (*poll)(void *arg);
+    uint64_t status_wait_ms;
 };
 
 struct commands *commands_new(const struct commands_conf *c);

@@ -20,6 +20,7 @@
 #include "zstor/reconcile.h"
 
 #define POLL_MS          3000
+#define STATUS_MS        4000 /* a backend that hangs holds STATUS up so long */
 #define EVICT_MS         10000
 #define EVICT_SOON_MS    200
 #define RECONCILE_MS     (600 * 1000)
@@ -156,6 +157,13 @@ static bool status_of(void *arg, struct status *out)
     sched_stats(m->sched, &out->queue);
     evict_stats(m->evict, &out->cache);
     return out->backends != NULL;
+}
+
+static void poll_now(void *arg)
+{
+    struct monitor *m = arg;
+
+    poller_now(m->poller);
 }
 
 static void on_polled(void *arg, bool recovered)
@@ -378,7 +386,14 @@ static int start_queue(struct monitor *m, struct err *e)
         .finished = on_finished,
     };
     struct intake_conf ic = {.loop = m->loop, .journal = m->journal, .engine = m->engine, .added = on_added, .arg = m};
-    struct commands_conf cc = {.arg = m, .lock = lock_of, .status = status_of};
+    struct commands_conf cc = {
+        .loop = m->loop,
+        .arg = m,
+        .lock = lock_of,
+        .status = status_of,
+        .poll = poll_now,
+        .status_wait_ms = STATUS_MS,
+    };
     int r = sched_new(&m->sched, &sc, e);
 
     if (r >= 0)

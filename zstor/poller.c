@@ -162,6 +162,11 @@ const struct poller_backend *poller_view(const struct poller *p, size_t *n)
     return p->last ? p->last->list : NULL;
 }
 
+void poller_now(struct poller *p)
+{
+    begin(p);
+}
+
 void poller_swap(struct poller *p, struct engine *g)
 {
     engine_put(p->conf.engine);

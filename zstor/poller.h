@@ -27,6 +27,7 @@ struct poller_conf {
 
 int poller_new(struct poller **out, const struct poller_conf *c, struct err *e); /* the first round begins at once */
 void poller_free(struct poller *p); /* the loop must not run afterwards */
+void poller_now(struct poller *p); /* a round at once, unless one runs */
 void poller_swap(struct poller *p, struct engine *g);
 /* Metadata backends first, then the data backends in order of the configuration; borrowed until the next round ends. */
 const struct poller_backend *poller_view(const struct poller *p, size_t *n);

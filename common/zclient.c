@@ -1,28 +1,22 @@
-/* zclient - see zclient.h.
- * Requests: a list of segments; headers and short arguments are collected in `head`, long arguments are referenced, and
- * sendmsg() gathers them.  Replies: bytes are received straight into the buffer of hiredis' reader; its allocations go
- * through our constructors, which refuse a reply as soon as it is certain to be longer than max_reply. */
+/* zclient - see zclient.h.  What is to be sent is in a struct zsend, what is received in a struct zreply; here is who waits
+ * for what and how long, and the opening of a session. */
 #include "common/zclient.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <hiredis/sds.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "common/buf.h"
 #include "common/digest.h"
 #include "common/io.h"
 #include "common/net.h"
-#include "common/resp.h"
 #include "common/zreply.h"
+#include "common/zsend.h"
 
 enum {
-    COPY_MAX = 512,           /* longer arguments are sent from the caller's memory */
-    IOV_BATCH = 64,
     RECV_ROOM = 64 * 1024,
     KEEP_BYTES = 2 * 1024 * 1024, /* idle buffers larger than this go back to the system */
     DEFAULT_CONNECT_MS = 5000,
@@ -31,158 +25,39 @@ enum {
     CHALLENGE_MAX = 128,
 };
 
-/* Bytes to send: the caller's (p), or len bytes of head that follow those of the segment before. */
-struct seg {
-    const uint8_t *p;
-    size_t len;
-};
-
 struct zclient {
     int fd;
     char *peer;
     uint64_t io_timeout_ms;
-    struct buf head;
-    struct seg *seg;          /* seg[first..n) are unsent */
-    size_t first, n, cap;
-    size_t sent;              /* bytes of seg[first] that are gone */
+    struct zsend out;
     struct zreply in;
     redisReply *ready;
     unsigned pending;         /* pushed, not pulled; ready counts */
     int failed;               /* -errno, sticky; a ready reply can still be pulled */
 };
 
-/* ---- requests -------------------------------------------------------------------------------------------------- */
-
-static bool has_unsent(const struct zclient *c)
-{
-    return c->first < c->n;
-}
-
-/* Room for n more segments. */
-static bool want_segs(struct zclient *c, size_t n)
-{
-    if (c->first > 0 && c->first >= c->n / 2) {
-        memmove(c->seg, c->seg + c->first, (c->n - c->first) * sizeof *c->seg);
-        c->n -= c->first;
-        c->first = 0;
-    }
-    if (c->cap - c->n >= n)
-        return true;
-    size_t cap = MAX(c->n + n, MAX(2 * c->cap, (size_t)16));
-    struct seg *seg = realloc(c->seg, cap * sizeof *seg);
-    if (!seg)
-        return false;
-    c->seg = seg;
-    c->cap = cap;
-    return true;
-}
-
-/* What was appended to head since it had `from` bytes. */
-static void add_head(struct zclient *c, size_t from)
-{
-    size_t n = c->head.len - from;
-
-    if (c->n > c->first && !c->seg[c->n - 1].p)
-        c->seg[c->n - 1].len += n;
-    else if (n)
-        c->seg[c->n++] = (struct seg){NULL, n};
-}
+/* ---- moving bytes ---------------------------------------------------------------------------------------------- */
 
 int zclient_push(struct zclient *c, unsigned argc, const struct slice *argv)
 {
-    size_t room = 32, longs = 0;
-
     if (c->failed)
         return c->failed;
-    if (argc == 0)
-        return -EINVAL;
-    for (unsigned i = 0; i < argc; i++) {
-        room += 32 + (argv[i].len <= COPY_MAX ? argv[i].len : 0);
-        longs += argv[i].len > COPY_MAX;
-    }
-    if (!want_segs(c, 2 * longs + 1) || !buf_reserve(&c->head, room))
-        return -ENOMEM;
-    size_t from = c->head.len;
-    resp_put_array(&c->head, argc);
-    for (unsigned i = 0; i < argc; i++) {
-        if (argv[i].len <= COPY_MAX) {
-            resp_put_bulk(&c->head, argv[i]);
-            continue;
-        }
-        resp_put_bulk_head(&c->head, argv[i].len);
-        add_head(c, from);
-        c->seg[c->n++] = (struct seg){argv[i].p, argv[i].len};
-        from = c->head.len;
-        buf_put(&c->head, "\r\n", 2);
-    }
-    add_head(c, from);
-    c->pending++;
-    return 0;
+    int r = zsend_push(&c->out, argc, argv);
+    if (r == 0)
+        c->pending++;
+    return r;
 }
 
-static void drop_unsent(struct zclient *c)
+static bool has_unsent(const struct zclient *c)
 {
-    c->first = c->n = c->sent = 0;
-    buf_clear(&c->head);
-    buf_shrink(&c->head, RECV_ROOM);
+    return zsend_left(&c->out);
 }
-
-/* n bytes reached the kernel. */
-static void account_sent(struct zclient *c, size_t n)
-{
-    while (n) {
-        struct seg *s = &c->seg[c->first];
-        size_t part = MIN(n, s->len - c->sent);
-        c->sent += part;
-        n -= part;
-        if (!s->p)
-            buf_consume(&c->head, part);
-        if (c->sent == s->len) {
-            c->first++;
-            c->sent = 0;
-        }
-    }
-    if (!has_unsent(c))
-        drop_unsent(c);
-}
-
-/* As much as the socket takes.  0 or -errno. */
-static int flush(struct zclient *c)
-{
-    struct iovec iov[IOV_BATCH];
-
-    while (has_unsent(c)) {
-        struct msghdr mh = {.msg_iov = iov};
-        uint8_t *head = buf_data(&c->head);
-        size_t skip = c->sent, total = 0;
-        for (size_t i = c->first; i < c->n && mh.msg_iovlen < IOV_BATCH; i++) {
-            const struct seg *s = &c->seg[i];
-            uint8_t *p = s->p ? (uint8_t *)(uintptr_t)s->p + skip : head;
-            iov[mh.msg_iovlen++] = (struct iovec){p, s->len - skip};
-            total += s->len - skip;
-            if (!s->p)
-                head += s->len - skip;
-            skip = 0;
-        }
-        ssize_t n = sendmsg(c->fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return errno == EAGAIN ? 0 : -errno;
-        account_sent(c, (size_t)n);
-        if ((size_t)n < total)
-            return 0;
-    }
-    return 0;
-}
-
-/* ---- replies --------------------------------------------------------------------------------------------------- */
 
 static void fail(struct zclient *c, int r)
 {
     if (!c->failed)
         c->failed = r;
-    drop_unsent(c); /* nothing of the caller's memory is touched from now on */
+    zsend_drop(&c->out); /* nothing of the caller's memory is touched from now on */
 }
 
 /* Next whole reply out of the bytes that are there. */
@@ -229,7 +104,7 @@ static void receive_and_parse(struct zclient *c, int flags)
 /* Send; when the peer has closed, what it said before is still worth reading ("-Payload too big"). */
 static void flush_or_listen(struct zclient *c)
 {
-    int r = flush(c);
+    int r = zsend_flush(&c->out, c->fd);
 
     if (r == 0)
         return;
@@ -489,8 +364,7 @@ static int select_ns(struct zclient *c, const struct zclient_conf *conf, struct 
                        c->peer);
     argv[2] = slice_str(conf->password);
     r = select_with(c, 3, argv, e);
-    if (c->head.p)
-        sodium_memzero(c->head.p, c->head.cap); /* the password was in it */
+    zsend_wipe(&c->out); /* the password was in it */
     return r;
 }
 
@@ -553,8 +427,7 @@ void zclient_close(struct zclient *c)
     if (c->ready)
         freeReplyObject(c->ready);
     zreply_fini(&c->in);
-    buf_fini(&c->head);
-    free(c->seg);
+    zsend_fini(&c->out);
     free(c->peer);
     free(c);
 }

@@ -251,7 +251,7 @@ static void take_keys(struct rd *r, struct meta_shard *s)
     }
 }
 
-static void take_shard(struct rd *r, struct meta_record *m)
+static void take_shard(struct rd *r, uint64_t position, struct meta_record *m)
 {
     uint64_t idx = rd_le64(r);
     const uint8_t *digest = rd_take(r, ZSTOR_DIGEST_LEN);
@@ -261,6 +261,7 @@ static void take_shard(struct rd *r, struct meta_record *m)
         r->bad = true;
         return;
     }
+    m->irregular |= idx != position;
     s = &m->shards[idx];
     s->present = true;
     memcpy(s->digest, digest, sizeof s->digest);
@@ -363,7 +364,8 @@ int meta_format_decode(struct slice in, struct meta_record *out, struct err *e)
     if (n > geometry_total(out->geo))
         r.bad = true;
     for (uint64_t i = 0; i < n && !r.bad; i++)
-        take_shard(&r, out);
+        take_shard(&r, i, out);
+    out->irregular |= n != geometry_total(out->geo);
     if (r.bad) {
         meta_record_fini(out);
         return err_set(e, EBADMSG, "metadata record: malformed shard list");

@@ -37,6 +37,8 @@ struct meta_record {
     uint8_t checksum[ZSTOR_DIGEST_LEN]; /* of the file */
     uint8_t key[ZSTOR_KEY_LEN];         /* of the object's data */
     struct meta_shard *shards;          /* geometry_total(geo) entries, owned */
+    bool irregular;                     /* decoded from a list that was not complete and in order; upstream's rebuild takes
+                                           keys by position and would lose shards: write it again */
 
     bool has_tail;       /* the rest is only meaningful then */
     uint64_t generation; /* the newest wins; > 0 */

@@ -103,6 +103,14 @@ static bool belongs(const struct metastore *ms, const struct candidate *c, const
     return same;
 }
 
+static bool index_taken(const struct candidate *c, const struct value *value, unsigned index)
+{
+    for (unsigned m = 0; m < N; m++)
+        if (c->member[m] && value[m].index == index)
+            return true;
+    return false;
+}
+
 /* All records that the values can be combined to.  Each value belongs to one at most: every write has its own nonce. */
 static void combine(const struct metastore *ms, const struct value *value, struct candidates *cs)
 {
@@ -121,11 +129,12 @@ static void combine(const struct metastore *ms, const struct value *value, struc
             }
             c->member[a] = c->member[b] = used[a] = used[b] = true;
             for (unsigned v = 0; v < N; v++)
-                if (value[v].valid && !used[v] && belongs(ms, c, value, v))
-                    c->member[v] = used[v] = true;
+                if (value[v].valid && !used[v] && belongs(ms, c, value, v)) {
+                    used[v] = true;
+                    c->member[v] = !index_taken(c, value, value[v].index); /* a second copy is no help: it counts as lost */
+                }
             cs->n++;
         }
-    /* a copy of a member's value (same index) is no harm and no help: it stays unused and counts as lost */
 }
 
 static void ask_times(const struct metastore *ms, const char *key, struct candidates *cs)

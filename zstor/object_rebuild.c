@@ -264,7 +264,7 @@ static int rebuild(struct rebuild *b, struct object_result *res, struct err *e)
             return r;
     }
     OBJECT_COUNT(b->o, verified, 1);
-    if (restored || b->st.lost)
+    if (restored || b->st.lost || b->rec.irregular)
         r = save(b, res, e);
     if (r < 0)
         return r;

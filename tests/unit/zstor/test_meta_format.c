@@ -48,7 +48,7 @@ START_TEST(golden_record_is_read)
     ck_assert_int_eq(meta_format_decode(buf_slice(&in), &m, NULL), 0);
     ck_assert_uint_eq(m.geo.data, 2);
     ck_assert_uint_eq(m.geo.parity, 2);
-    ck_assert(!m.has_tail);
+    ck_assert(!m.has_tail && !m.irregular);
     ck_assert_str_eq(m.shards[2].addr.address, "[2001:db8::1]:9903");
     ck_assert_str_eq(m.shards[2].addr.ns, "ns3");
     ck_assert_str_eq(m.shards[2].addr.password, "secret");
@@ -248,6 +248,7 @@ START_TEST(shuffled_and_short_lists_are_indexed_by_shard_idx)
     buf_data(&in)[112] = 2;
     ck_assert_int_eq(meta_format_decode(buf_slice(&in), &back, NULL), 0);
     ck_assert(!back.shards[0].present && back.shards[1].present && !back.shards[2].present && back.shards[3].present);
+    ck_assert(back.irregular);
     ck_assert_str_eq(back.shards[3].addr.address, "10.0.0.4:9904");
     ck_assert_str_eq(back.shards[1].addr.ns, "ns2");
     meta_record_fini(&back);

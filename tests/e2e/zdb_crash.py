@@ -78,8 +78,8 @@ def _one(task):
         return task, [f"{task}: {type(e).__name__}: {e}"]
 
 
-def every_state(claim, tasks, work):
-    """work(task) -> problems, in two processes; Failure with the first of them."""
+def every_state(claim, tasks, work, each=1):
+    """work(task) -> problems of `each` states, in two processes; Failure with the first of them."""
     global _work
     _work = work
     bad, start = [], time.monotonic()
@@ -92,8 +92,8 @@ def every_state(claim, tasks, work):
                     pool.terminate()
                     break
     seconds = time.monotonic() - start
-    print(f"# {claim}: {len(tasks)} states, {seconds:.1f} s, seed {A.seed}", flush=True)
-    counted[claim] = len(tasks)
+    print(f"# {claim}: {len(tasks) * each} states, {seconds:.1f} s, seed {A.seed}", flush=True)
+    counted[claim] = len(tasks) * each
     if bad:
         raise q.Failure(f"{len(bad)} states, seed {A.seed}: {'; '.join(bad[0][1][:3])}")
 
@@ -147,8 +147,7 @@ def test_power_cut_during_the_repair():
         return problems
 
     tasks = [(n % 2, n) for n in range(-(-STATES["repair"] // 3))]
-    every_state("cut during repair", tasks, work)
-    counted["cut during repair"] *= 3
+    every_state("cut during repair", tasks, work, 3)
 
 
 def test_kill_9():
@@ -181,8 +180,7 @@ def test_kill_9():
 
     tasks = list(range(max(2, STATES["kill"] // 6)))
     per_task = 6
-    every_state("kill -9", tasks, work)
-    counted["kill -9"] *= per_task
+    every_state("kill -9", tasks, work, per_task)
 
 
 def test_number_of_states():

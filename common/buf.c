@@ -53,7 +53,7 @@ static uint8_t *grow(struct buf *b, size_t n)
         p = malloc(cap);
         if (!p)
             return NULL;
-        if (b->len)
+        if (b->p && b->len)
             memcpy(p, b->p + b->off, b->len);
         free(b->p);
         b->off = 0;

@@ -65,7 +65,8 @@ int conf_error(const struct conf_node *n, struct err *e, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    return err_set(e, EINVAL, "%s:%d: %s", root->file, n->line, text);
+    err_set(e, EINVAL, "%s:%d: %s", root->file, n->line, text);
+    return -EINVAL;
 }
 
 int conf_check_keys(const struct conf_node *map, const char *const *allowed, struct err *e)

@@ -139,7 +139,7 @@ static void wait_and_move(struct zclient *const *c, size_t n, struct pollfd *pfd
     if (poll(pfd, n, (int)left) <= 0)
         return;
     for (size_t i = 0; i < n; i++) {
-        if (pfd[i].revents == 0)
+        if (!c[i] || pfd[i].revents == 0)
             continue;
         if (pfd[i].revents & (POLLIN | POLLHUP | POLLERR))
             receive_and_parse(c[i], MSG_DONTWAIT);
@@ -329,7 +329,7 @@ static int challenge(struct zclient *c, const char *password, char hash[41], str
         return n;
     if (zclient_is_error(r))
         return 0;
-    if (r->type != REDIS_REPLY_STATUS || r->len == 0 || r->len > CHALLENGE_MAX)
+    if (!r || r->type != REDIS_REPLY_STATUS || r->len == 0 || r->len > CHALLENGE_MAX)
         return err_set(e, EPROTO, "%s: reply to AUTH SECURE CHALLENGE is no challenge", c->peer);
     struct buf text = BUF_INIT;
     if (!buf_reserve(&text, r->len + strlen(password) + 1)) /* at once: growing would leave copies */

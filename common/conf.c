@@ -65,8 +65,7 @@ int conf_error(const struct conf_node *n, struct err *e, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    err_set(e, EINVAL, "%s:%d: %s", root->file, n->line, text);
-    return -EINVAL;
+    return err_set(e, EINVAL, "%s:%d: %s", root->file, n->line, text);
 }
 
 int conf_check_keys(const struct conf_node *map, const char *const *allowed, struct err *e)
@@ -113,20 +112,24 @@ const struct conf_node *conf_at(const struct conf_node *seq, size_t i)
 static int find(const struct conf_node *map, const char *key, bool required, enum conf_kind kind,
                 const struct conf_node **out, struct err *e)
 {
-    const struct conf_node *n;
+    const struct conf_node *n = conf_get(map, key);
 
+    if (n && n->kind == kind && !n->null) {
+        *out = n;
+        return 1;
+    }
     if (map->kind != CONF_MAP)
-        return conf_error(map, e, "%s with the key `%s` is expected here, not %s", kind_name[CONF_MAP], key,
-                          kind_name[map->kind]);
-    n = conf_get(map, key);
-    if (!n)
-        return required ? conf_error(map, e, "missing key `%s`", key) : 0;
-    if (n->kind == CONF_SCALAR && n->null)
-        return conf_error(n, e, "%s: has no value, %s is expected", key, kind_name[kind]);
-    if (n->kind != kind)
-        return conf_error(n, e, "%s: is %s, %s is expected", key, kind_name[n->kind], kind_name[kind]);
-    *out = n;
-    return 1;
+        conf_error(map, e, "%s with the key `%s` is expected here, not %s", kind_name[CONF_MAP], key,
+                   kind_name[map->kind]);
+    else if (!n && !required)
+        return 0;
+    else if (!n)
+        conf_error(map, e, "missing key `%s`", key);
+    else if (n->null)
+        conf_error(n, e, "%s: has no value, %s is expected", key, kind_name[kind]);
+    else
+        conf_error(n, e, "%s: is %s, %s is expected", key, kind_name[n->kind], kind_name[kind]);
+    return -EINVAL;
 }
 
 int conf_str(const struct conf_node *map, const char *key, bool required, const char **out, struct err *e)

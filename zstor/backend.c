@@ -49,6 +49,9 @@ static bool set_field(const struct field *f, struct slice v, struct backend_info
     case TEXT_NAME:
         if (v.len == 0 || v.len >= sizeof out->name)
             return false;
+        for (size_t i = 0; i < v.len; i++)
+            if (v.p[i] < 0x20)
+                return false;
         memcpy(out->name, v.p, v.len);
         out->name[v.len] = '\0';
         return true;
@@ -133,4 +136,14 @@ int backend_info_writable(const struct backend_info *i, enum backend_mode want, 
         return err_set(e, ENOSPC, "namespace %s only has %" PRIu64 " bytes of space left, but %" PRIu64 " bytes are needed",
                        i->name, backend_info_free(i), bytes);
     return 0;
+}
+
+const char *backend_text(struct slice said, char *out, size_t size)
+{
+    size_t n = MIN(said.len, size - 1);
+
+    for (size_t i = 0; i < n; i++)
+        out[i] = said.p[i] < 0x20 || said.p[i] == 0x7f ? '.' : (char)said.p[i];
+    out[n] = '\0';
+    return out;
 }

@@ -30,4 +30,7 @@ uint64_t backend_info_free(const struct backend_info *i);
  * -ENOSPC too little room. */
 int backend_info_writable(const struct backend_info *i, enum backend_mode want, uint64_t bytes, struct err *e);
 
+/* What a server said, for one line of a message: at most size - 1 bytes, control characters as dots.  Returns out. */
+const char *backend_text(struct slice said, char *out, size_t size);
+
 #endif

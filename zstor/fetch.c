@@ -86,9 +86,9 @@ static bool lane_take(struct run *r, struct lane *l, const redisReply *reply)
     uint8_t sum[DIGEST_LEN];
 
     if (reply->type != REDIS_REPLY_STRING) {
-        log_debug("backend %s: shard %u: value %zu of %zu: %s%.*s", pool_peer(l->conn), l->index, l->got + 1, s->nkeys,
-                  zclient_is_error(reply) ? "" : "not there", zclient_is_error(reply) ? (int)MIN(v.len, (size_t)200) : 0,
-                  v.p ? (const char *)v.p : "");
+        char said[200];
+        log_debug("backend %s: shard %u: value %zu of %zu: %s", pool_peer(l->conn), l->index, l->got + 1, s->nkeys,
+                  zclient_is_error(reply) ? backend_text(v, said, sizeof said) : "not there");
         lane_end(r, l, FETCH_MISSING, 0);
         return true;
     }

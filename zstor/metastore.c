@@ -253,14 +253,13 @@ static bool sync_accepted(const struct pool_ask *a)
 
 static void complain(const struct cluster *c, const struct pool_ask *a, unsigned i, const char *what)
 {
-    char name[192];
+    char name[192], said[200];
     struct slice text = a->rc == 0 ? zclient_bulk(a->reply) : slice_of(NULL, 0);
     struct err e;
 
     backend_addr_name(&c->ms->conf->meta[i], name, sizeof name);
     err_sys(&e, -a->rc, "no answer");
-    log_warn("backend %s: %s: %.*s", name, what, text.len ? (int)MIN(text.len, (size_t)200) : (int)strlen(e.text),
-             text.len ? (const char *)text.p : e.text);
+    log_warn("backend %s: %s: %s", name, what, text.len ? backend_text(text, said, sizeof said) : e.text);
 }
 
 static void free_replies(struct cluster *c)

@@ -165,11 +165,11 @@ static void lane_fail(struct lane *l, int rc, bool broken, const char *why)
 static void lane_error_reply(struct lane *l, const redisReply *reply)
 {
     struct slice text = zclient_bulk(reply);
-    char why[200];
+    char said[200];
     int rc = memmem(text.p ? text.p : (const uint8_t *)"", text.len, "No space", 8) ? -ENOSPC : -EIO;
     struct err e;
 
-    err_set(&e, EIO, "server says: %.*s", (int)MIN(text.len, sizeof why - 20), text.len ? (const char *)text.p : "");
+    err_set(&e, EIO, "server says: %s", backend_text(text, said, sizeof said));
     lane_fail(l, rc, false, e.text);
 }
 

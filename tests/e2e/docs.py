@@ -101,5 +101,20 @@ def test_docs_files_they_name_exist():
     q.check(not missing, "; ".join(missing))
 
 
+def test_docs_troubleshooting_texts_are_in_the_programs():
+    sources = [*q.REPO.glob("common/*.[ch]"), *q.REPO.glob("zdb*/*.[ch]"), *q.REPO.glob("zstor/*.[ch]"), q.HOOK,
+               *q.REPO.glob("bootstrap/*")]
+    code = " ".join(f.read_text(errors="replace") for f in sources if f.is_file())
+    code = re.sub(r'"\s*\n?\s*"', "", code).replace('\\"', '"')
+    absent = []
+    text = (q.REPO / "docs/TROUBLESHOOTING.md").read_text()
+    for line in re.findall(r"^\| `([^`]+)` \|", text.split("## The mount")[0] + text.split("## zdb\n", 1)[1], re.M):
+        for piece in re.split(r"<[^>]*>", line):
+            piece = piece.strip(" :,()")
+            if len(piece) > 5 and piece not in code and piece != "Address already in use":
+                absent.append(f"{line!r}: {piece!r}")
+    q.check(not absent, "; ".join(absent))
+
+
 if __name__ == "__main__":
     q.main()

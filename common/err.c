@@ -6,10 +6,11 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Also no escape sequences for a terminal: part of the text may come from a peer or a file. */
 static void one_line(char *s)
 {
     for (; *s; s++)
-        if (*s == '\n' || *s == '\r')
+        if ((unsigned char)*s < ' ' || *s == 0x7f)
             *s = ' ';
 }
 

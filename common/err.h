@@ -7,7 +7,7 @@
 
 struct err {
     int code;        /* positive errno, 0 = none */
-    char text[1024]; /* one line, no newline, truncated when longer */
+    char text[1024]; /* one line, no control characters, truncated when longer */
 };
 
 /* Fill e and return -code.  err_sys adds ": <strerror(code)>". */

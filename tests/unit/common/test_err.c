@@ -76,6 +76,8 @@ START_TEST(text_is_one_line)
 
     err_set(&e, EIO, "a\nb\r\nc");
     ck_assert_str_eq(e.text, "a b  c");
+    err_set(&e, EIO, "x\x1b[31m\ty\x7fz\xc3\xa4");
+    ck_assert_str_eq(e.text, "x [31m y z\xc3\xa4");
 }
 END_TEST
 

@@ -1,0 +1,248 @@
+/* options - see options.h. */
+#include "zdbfs/options.h"
+
+#include <errno.h>
+#include <fuse_lowlevel.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/parse.h"
+
+enum { DEFAULT_THREADS = 64, ONE_BLOCK = 131072 };
+
+/* As they are written; numbers are looked at afterwards. */
+struct raw {
+    char *host, *port, *unix_path;
+    char *rhost[ROLE_COUNT], *rport[ROLE_COUNT], *runix[ROLE_COUNT], *rname[ROLE_COUNT], *rpass[ROLE_COUNT];
+    char *size, *cachesize, *memory, *flush, *timeout, *logfile, *sync;
+    int nocache, autons, background, check, ro, rw;
+};
+
+#define TEXT(t, f) {t, offsetof(struct raw, f), 0}
+#define FLAG(t, f) {t, offsetof(struct raw, f), 1}
+
+static const struct fuse_opt opts[] = {
+    TEXT("host=%s", host),        TEXT("port=%s", port),        TEXT("unix=%s", unix_path),
+    TEXT("mh=%s", rhost[0]),      TEXT("dh=%s", rhost[1]),      TEXT("th=%s", rhost[2]),
+    TEXT("mp=%s", rport[0]),      TEXT("dp=%s", rport[1]),      TEXT("tp=%s", rport[2]),
+    TEXT("mu=%s", runix[0]),      TEXT("du=%s", runix[1]),      TEXT("tu=%s", runix[2]),
+    TEXT("mn=%s", rname[0]),      TEXT("dn=%s", rname[1]),      TEXT("tn=%s", rname[2]),
+    TEXT("ms=%s", rpass[0]),      TEXT("ds=%s", rpass[1]),      TEXT("ts=%s", rpass[2]),
+    TEXT("size=%s", size),        TEXT("cachesize=%s", cachesize), TEXT("memory=%s", memory),
+    TEXT("flush=%s", flush),      TEXT("timeout=%s", timeout),  TEXT("logfile=%s", logfile),
+    TEXT("sync=%s", sync),
+    FLAG("nocache", nocache),     FLAG("autons", autons),       FLAG("background", background),
+    FLAG("--check", check),       FLAG("ro", ro),               FLAG("rw", rw),
+    FUSE_OPT_KEY("ro", FUSE_OPT_KEY_KEEP),
+    FUSE_OPT_KEY("rw", FUSE_OPT_KEY_KEEP),
+    FUSE_OPT_END,
+};
+
+static void free_raw(struct raw *r)
+{
+    free(r->host);
+    free(r->port);
+    free(r->unix_path);
+    for (int i = 0; i < ROLE_COUNT; i++) {
+        free(r->rhost[i]);
+        free(r->rport[i]);
+        free(r->runix[i]);
+        free(r->rname[i]);
+        free(r->rpass[i]);
+    }
+    free(r->size);
+    free(r->cachesize);
+    free(r->memory);
+    free(r->flush);
+    free(r->timeout);
+    free(r->logfile);
+    free(r->sync);
+}
+
+static char *keep(struct options *o, char *text) /* takes text */
+{
+    if (text)
+        o->text[o->ntext++] = text;
+    return text;
+}
+
+static const char *pick(struct options *o, const char *own, const char *general, const char *otherwise)
+{
+    const char *v = own ? own : general ? general : otherwise;
+    return v ? keep(o, xstrdup(v)) : NULL;
+}
+
+static int port_ok(const char *port, struct err *e)
+{
+    uint64_t n;
+
+    if (port && parse_u64(port, 0, 65535, &n) < 0)
+        return err_set(e, EINVAL, "-o port: \"%s\" is not a port, expected 1 to 65535", port);
+    return 0;
+}
+
+static bool set(const char *port) /* 0 means not given, as in the original */
+{
+    return port && strcmp(port, "0") != 0;
+}
+
+static int addresses(struct options *o, const struct raw *r, struct err *e)
+{
+    static const char *const names[ROLE_COUNT] = {"zdbfs-meta", "zdbfs-data", "zdbfs-temp"};
+
+    int n = port_ok(r->port, e);
+    for (int i = 0; i < ROLE_COUNT && n == 0; i++) {
+        struct conn_addr *a = &o->kv.addr[i];
+        n = port_ok(r->rport[i], e);
+        a->host = pick(o, r->rhost[i], r->host, "localhost");
+        a->port = pick(o, set(r->rport[i]) ? r->rport[i] : NULL, set(r->port) ? r->port : NULL, "9900");
+        a->unix_path = pick(o, r->runix[i], r->unix_path, NULL);
+        a->ns = pick(o, r->rname[i], NULL, names[i]);
+        a->password = pick(o, r->rpass[i], NULL, i == ROLE_TEMP ? "hello" : NULL);
+        if (n == 0 && (strlen(a->ns) == 0 || strlen(a->ns) > 128))
+            n = err_set(e, EINVAL, "-o %cn: \"%s\" is no namespace, expected 1 to 128 bytes", "mdt"[i], a->ns);
+    }
+    return n;
+}
+
+static int seconds(const char *name, const char *text, uint64_t min, uint64_t max, uint64_t def, uint64_t *ms, struct err *e)
+{
+    uint64_t n = def;
+
+    if (text && parse_u64(text, min, max, &n) < 0)
+        return err_set(e, EINVAL, "-o %s: \"%s\" is no number of seconds, expected %llu to %llu", name, text,
+                       (unsigned long long)min, (unsigned long long)max);
+    *ms = n * 1000;
+    return 0;
+}
+
+static int size_option(const char *name, const char *text, uint64_t min, uint64_t def, uint64_t *out, struct err *e)
+{
+    *out = def;
+    if (text && parse_size(text, min, (uint64_t)1 << 60, out) < 0)
+        return err_set(e, EINVAL, "-o %s: \"%s\" is no size, expected bytes or like 64M, at least %llu", name, text,
+                       (unsigned long long)min);
+    return 0;
+}
+
+static int numbers(struct options *o, struct raw *r, struct err *e)
+{
+    uint64_t blocks = 32;
+
+    int n = size_option("size", r->size, 1024, 10 * GIB, &o->size_bytes, e);
+    if (n == 0)
+        n = size_option("memory", r->memory, 16 * MIB, 96 * MIB, &o->memory_bytes, e);
+    if (n == 0)
+        n = seconds("flush", r->flush, 1, 3600, 5, &o->flush_ms, e);
+    if (n == 0)
+        n = seconds("timeout", r->timeout, 1, 3600, 120, &o->kv.timeout_ms, e);
+    if (n == 0 && r->cachesize && parse_u64(r->cachesize, 0, 1 << 20, &blocks) < 0)
+        n = err_set(e, EINVAL, "-o cachesize: \"%s\" is no number of blocks, expected 0 to 1048576", r->cachesize);
+    /* the original caches so many blocks for each open file; here a request for more means more memory for all of them */
+    if (n == 0 && !r->memory && blocks * ONE_BLOCK > o->memory_bytes / 2)
+        o->memory_bytes = MIN(2 * blocks * ONE_BLOCK, 4 * GIB);
+    if (n == 0 && r->sync && strcmp(r->sync, "close") != 0)
+        n = err_set(e, EINVAL, "-o sync: \"%s\" is unknown, expected close", r->sync);
+    if (n < 0)
+        return n;
+    o->sync_close = r->sync != NULL;
+    o->nocache = r->nocache;
+    o->autons = r->autons;
+    o->background = r->background;
+    o->check = r->check;
+    o->read_only = r->ro && !r->rw;
+    o->logfile = r->logfile;
+    r->logfile = NULL;
+    return 0;
+}
+
+/* Before libfuse sees it: what is wrong is said in one line of ours. */
+static int check_mountpoint(const char *path, struct err *e)
+{
+    struct stat st;
+
+    if (stat(path, &st) < 0) {
+        if (errno == ENOTCONN)
+            return err_set(e, ENOTCONN, "mount point %s: a dead mount is there; remove it with: fusermount3 -u %s", path, path);
+        return err_sys(e, errno, "mount point %s", path);
+    }
+    if (!S_ISDIR(st.st_mode))
+        return err_set(e, ENOTDIR, "mount point %s: not a directory", path);
+    return 0;
+}
+
+static int from_cmdline(struct options *o, struct fuse_args *args, enum options_action *action, struct err *e)
+{
+    struct fuse_cmdline_opts c;
+
+    if (fuse_parse_cmdline(args, &c) != 0)
+        return err_set(e, EINVAL, "wrong command line; see zdbfs --help");
+    o->mountpoint = c.mountpoint;
+    o->foreground = c.foreground || c.debug;
+    o->debug = c.debug;
+    o->clone_fd = c.clone_fd;
+    o->max_threads = c.singlethread ? 1 : DEFAULT_THREADS;
+    *action = c.show_help ? OPTIONS_HELP : c.show_version ? OPTIONS_SHOW_VERSION : OPTIONS_RUN;
+    if (*action != OPTIONS_RUN)
+        return 0;
+    if (o->check)
+        return o->mountpoint ? err_set(e, EINVAL, "--check takes no mount point") : 0;
+    if (!o->mountpoint)
+        return err_set(e, EINVAL, "mount point is missing; usage: zdbfs [-o option,...] MOUNTPOINT");
+    return check_mountpoint(o->mountpoint, e);
+}
+
+int options_parse(struct options *o, struct fuse_args *args, enum options_action *action, struct err *e)
+{
+    struct raw r = {0};
+
+    *o = (struct options){0};
+    int n = fuse_opt_parse(args, &r, opts, NULL) < 0 ? err_set(e, EINVAL, "wrong command line; see zdbfs --help") : 0;
+    if (n == 0)
+        n = addresses(o, &r, e);
+    if (n == 0)
+        n = numbers(o, &r, e);
+    if (n == 0)
+        n = from_cmdline(o, args, action, e);
+    free_raw(&r);
+    o->kv.read_only = o->read_only || o->check;
+    return n;
+}
+
+void options_fini(struct options *o)
+{
+    for (unsigned i = 0; i < o->ntext; i++)
+        free(o->text[i]);
+    free(o->logfile);
+    free(o->mountpoint);
+    *o = (struct options){0};
+}
+
+void options_help(void)
+{
+    printf("usage: zdbfs [options] MOUNTPOINT\n"
+           "       zdbfs --check [-o host=...,...]\n"
+           "\n"
+           "zdbfs options (-o name[=value],...)\n"
+           "    host=S port=N unix=S   zdb server: address, port, or unix socket (localhost, 9900)\n"
+           "    mh dh th, mp dp tp, mu du tu   the same for the meta, data, temp namespace alone\n"
+           "    mn dn tn =S            namespaces (zdbfs-meta, zdbfs-data, zdbfs-temp)\n"
+           "    ms ds ts =S            their passwords (none, none, hello)\n"
+           "    autons                 make and prepare the namespaces\n"
+           "    size=SIZE              size that statfs reports (10G)\n"
+           "    memory=SIZE            for all caches together (96M)\n"
+           "    cachesize=N            accepted; raises memory when it asks for more than half of it\n"
+           "    flush=SECONDS          unsynced changes are stored after that time (5)\n"
+           "    timeout=SECONDS        a request that zdb does not answer fails with EIO (120)\n"
+           "    nocache                store every change at once\n"
+           "    sync=close             close() waits for stable storage\n"
+           "    background             return when the mount is ready\n"
+           "    logfile=S              append an operation log\n"
+           "    --check                read the whole volume, report what is wrong, exit 0 or 1; nothing is written\n"
+           "\n"
+           "general and FUSE options\n");
+    fuse_cmdline_help();
+    fuse_lowlevel_help();
+}

@@ -115,4 +115,24 @@ static inline size_t cluster_live(struct cluster_test *t) /* data values that ar
     return n;
 }
 
+/* Until every backend that is down may be tried again. */
+static inline void cluster_settle(struct cluster_test *t)
+{
+    const struct backend_addr *a[36];
+    size_t n = 0;
+
+    for (size_t g = 0; g < t->conf->ngroups; g++)
+        for (size_t i = 0; i < t->conf->groups[g].n; i++)
+            a[n++] = &t->conf->groups[g].backends[i];
+    for (size_t i = 0; i < 4; i++)
+        a[n++] = &t->conf->meta[i];
+    for (size_t i = 0; i < n; i++)
+        for (struct pool_health h;;) {
+            pool_health(object_pool(t->o), a[i], &h);
+            if (!h.retry_in_ms)
+                break;
+            usleep(2000);
+        }
+}
+
 #endif

@@ -255,7 +255,7 @@ START_TEST(too_few_backends_store_degraded_and_rebuild_completes)
     ck_assert_uint_eq(res.shards_lost, 2);
     atomic_store(&t.data[1]->refuse, false);
     atomic_store(&t.data[3]->locked, false);
-    usleep(300 * 1000); /* longer than the longest back-off of this pool */
+    cluster_settle(&t);
     ck_assert_int_eq(object_rebuild(t.o, path, NULL, NULL, &res, NULL), 0);
     ck_assert_uint_eq(res.shards_restored, 2);
     ck_assert_uint_eq(res.shards_lost, 0);
@@ -393,7 +393,7 @@ START_TEST(rebuild_without_a_spare_says_what_is_lost)
     ck_assert_uint_eq(atomic_load(&t.data[0]->sets), sets);
     /* it was only away: nothing has to be done */
     atomic_store(&t.data[2]->refuse, false);
-    usleep(300 * 1000);
+    cluster_settle(&t);
     ck_assert_int_eq(object_rebuild(t.o, path, NULL, NULL, &res, NULL), 0);
     ck_assert_uint_eq(res.shards_lost + res.shards_restored, 0);
     free(path);

@@ -69,7 +69,7 @@ class Run:
             bad = [p for p in sorted(set(got) | set(want)) if got.get(p, 0) != want.get(p, 0)]
             raise volume.BadRecord(f"{name}: the record does not give the files that are there: {bad[:5]}")
         self.cut = load.PowerCut(self.history, volume.Streams(self.events), always_synced)
-        self.writes = [i + 1 for i, e in enumerate(self.events) if e.type in "wtonum"]
+        self.writes = [i + 1 for i, e in enumerate(self.events) if e.type in "wtxonum"]
         self.after_sync = [p + 1 for p in self.cut.ack_positions() if p < len(self.events)]
         shutil.rmtree(data)
         shutil.rmtree(index)
@@ -144,7 +144,7 @@ class Recovery:
             raise volume.BadRecord(f"{text}: the record of the repair does not give the files that are there")
         self.name, self.seed, self.pos = f"repair of {text}", seed, pos
         self.cut = run.cut
-        self.writes = [i + 1 for i, e in enumerate(self.events) if e.type in "wtonum"] or [len(self.events)]
+        self.writes = [i + 1 for i, e in enumerate(self.events) if e.type in "wtxonum"] or [len(self.events)]
         shutil.rmtree(base)
         shutil.rmtree(here)
 

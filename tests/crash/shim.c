@@ -12,7 +12,8 @@
  *
  *   'o' open      handle, flags 1 existed before, 2 O_TRUNC, 4 directory, 8 O_SYNC or O_DSYNC; path
  *   'w' write     handle, off, the bytes; flags 1: durable when it returned (RWF_DSYNC, O_SYNC)
- *   't' truncate  handle, off = size        'f' 'F' fsync begins, ends: handle, off = number; 'F' flags 1: failed
+ *   't' truncate  handle, off = size        'x' extended attribute set: handle; name, value
+ *   'f' 'F' fsync begins, ends: handle (0: syncfs), off = number; flags 1: fdatasync; 'F' flags 2: failed
  *   'n' rename    both paths                'u' unlink, rmdir      'm' mkdir       '!' something we cannot record: its name
  *
  * Children (hooks) are not recorded: LD_PRELOAD is removed from the environment, and a forked child only passes through. */
@@ -36,6 +37,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #define MAX_FD    65536
@@ -603,7 +605,27 @@ MMAP_WRAPPER(mmap64)
 
 /* --- fsync -------------------------------------------------------------------------------------------------------------- */
 
-static int do_sync(int (*f)(int), int fd)
+static int sys_fsync(int fd)
+{
+    REAL(int, fsync, int);
+    return real_fsync(fd);
+}
+
+static int sys_fdatasync(int fd)
+{
+    REAL(int, fdatasync, int);
+    return real_fdatasync(fd);
+}
+
+static int sys_syncfs(int fd)
+{
+    REAL(int, syncfs, int);
+    return real_syncfs(fd);
+}
+
+enum { SYNC_DATA = 1, SYNC_FAILED = 2 };
+
+static int do_sync(int (*f)(int), int fd, unsigned flags)
 {
     struct fd_state s;
     uint64_t number;
@@ -620,7 +642,9 @@ static int do_sync(int (*f)(int), int fd)
     s = fds[fd];
     number = next_sync++;
     fail = !s.is_dir && ++file_syncs == fail_at;
-    event('f', 0, 0, s.handle, number, NULL, 0, NULL, 0);
+    if (f == sys_syncfs)
+        s.handle = 0;
+    event('f', flags, 0, s.handle, number, NULL, 0, NULL, 0);
     wait_us = delay_us ? (unsigned)rand_r(&rand_state) % delay_us : 0;
     leave();
     r = f(fd);
@@ -631,32 +655,56 @@ static int do_sync(int (*f)(int), int fd)
         r = -1;
     }
     if (enter()) {
-        event('F', r != 0, 0, s.handle, number, NULL, 0, NULL, 0);
+        event('F', flags | (r ? SYNC_FAILED : 0), 0, s.handle, number, NULL, 0, NULL, 0);
         leave();
     }
     return r;
 }
 
-static int sys_fsync(int fd)
-{
-    REAL(int, fsync, int);
-    return real_fsync(fd);
-}
-
-static int sys_fdatasync(int fd)
-{
-    REAL(int, fdatasync, int);
-    return real_fdatasync(fd);
-}
-
 int fsync(int fd)
 {
-    return do_sync(sys_fsync, fd);
+    return do_sync(sys_fsync, fd, 0);
 }
 
 int fdatasync(int fd)
 {
-    return do_sync(sys_fdatasync, fd);
+    return do_sync(sys_fdatasync, fd, SYNC_DATA);
+}
+
+int syncfs(int fd)
+{
+    return do_sync(sys_syncfs, fd, 0);
+}
+
+/* --- attributes ------------------------------------------------------------------------------------------------------- */
+
+int fsetxattr(int fd, const char *name, const void *value, size_t size, int flags)
+{
+    REAL(int, fsetxattr, int, const char *, const void *, size_t, int);
+    const struct fd_state *s;
+    int r;
+
+    if (!enter())
+        return real_fsetxattr(fd, name, value, size, flags);
+    r = real_fsetxattr(fd, name, value, size, flags);
+    if (r == 0 && (s = state_of(fd, FILE_FD)))
+        event('x', 0, 0, s->handle, 0, name, strlen(name), value, size);
+    leave();
+    return r;
+}
+
+int setxattr(const char *path, const char *name, const void *value, size_t size, int flags)
+{
+    REAL(int, setxattr, const char *, const char *, const void *, size_t, int);
+    refuse_path(path, "setxattr");
+    return real_setxattr(path, name, value, size, flags);
+}
+
+int fremovexattr(int fd, const char *name)
+{
+    REAL(int, fremovexattr, int, const char *);
+    refuse_fd(fd, "fremovexattr");
+    return real_fremovexattr(fd, name);
 }
 
 /* --- names --------------------------------------------------------------------------------------------------------------- */

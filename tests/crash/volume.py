@@ -9,6 +9,7 @@ operations and of completed fsyncs.  Volume.cut(position, kind, rng) is one lega
     pages   of each page of a file its own age, of each file its own size; names made or removed are kept or lost
     zeros   sizes as they were, data of unsynced pages there or zero
 
+Extended attributes are old or new, independently of everything else, until an fsync (fdatasync does not count).
 A name is durable only after an fsync of its directory, contents only after an fsync of the file.  After an fsync that
 failed, what it should have written is lost for good unless its page was written again (that is what Linux does)."""
 import bisect
@@ -22,6 +23,7 @@ NEVER = 1 << 60
 HEADER = struct.Struct("<BBHIQII")
 Event = collections.namedtuple("Event", "type flags port handle off data data2")
 EXISTED, TRUNC, DIR, SYNC = 1, 2, 4, 8
+DATA_ONLY, FAILED = 1, 2
 
 
 class BadRecord(Exception):
@@ -39,6 +41,31 @@ def read_log(path):
         events.append(Event(chr(kind), flags, port, handle, off, view[at:at + n], view[at + n:at + n + n2]))
         at += n + n2
     return events
+
+
+class Content(bytes):
+    """Contents of a file, with its extended attributes."""
+    attrs = {}
+
+    def __eq__(self, other):
+        return bytes.__eq__(self, other) and self.attrs == getattr(other, "attrs", {})
+
+    def __ne__(self, other):
+        return not self == other
+
+    __hash__ = bytes.__hash__
+
+    @classmethod
+    def of(cls, data, attrs):
+        self = cls(data)
+        self.attrs = attrs
+        return self
+
+    @classmethod
+    def read(cls, path):
+        with open(path, "rb") as f:
+            data = f.read()
+        return cls.of(data, {n: os.getxattr(path, n) for n in os.listxattr(path) if n.startswith("user.")})
 
 
 class Streams:
@@ -68,11 +95,13 @@ class Op:
 
 
 class Node:
-    def __init__(self, is_dir, base=b""):
+    def __init__(self, is_dir, base=Content()):
         self.is_dir = is_dir
         self.base = base          # contents of a file, entries of a directory, before the record began
         self.ops = []             # files: w off data, t size; directories: + name node, - name, r name to
+        self.attrs = []           # (position, name, value)
         self.syncs = []           # (begin, end) of those that succeeded
+        self.full_syncs = []      # those that were not fdatasync
         self.failed = []
 
     def synced_before(self, pos):
@@ -140,11 +169,15 @@ class Volume:
                 handles[e.handle].ops.append(Op(pos, "t", e.off))
             elif e.type == "o":
                 handles[e.handle] = self.opened(pos, e)
+            elif e.type == "x":
+                handles[e.handle].attrs.append((pos, bytes(e.data).decode(), bytes(e.data2)))
             elif e.type == "f":
                 syncs[e.off] = pos
             elif e.type == "F":
-                node = handles[e.handle]
-                (node.failed if e.flags else node.syncs).append((syncs[e.off], pos))
+                for node in [handles[e.handle]] if e.handle else self.nodes():
+                    (node.failed if e.flags & FAILED else node.syncs).append((syncs[e.off], pos))
+                    if not e.flags:
+                        node.full_syncs.append((syncs[e.off], pos))
             elif e.type == "m":
                 self.add(pos, e.data, Node(True, {}))
             elif e.type == "u":
@@ -226,7 +259,7 @@ class Volume:
 
     def walk(self, node, path, pos, kind, rng, out):
         if not node.is_dir:
-            out[path] = self.file_content(node, pos, kind, rng)
+            out[path] = Content.of(self.file_content(node, pos, kind, rng), self.file_attrs(node, pos, kind, rng))
             return
         out[path] = None
         for name, child in sorted(self.entries(node, pos, kind, rng).items()):
@@ -256,6 +289,15 @@ class Volume:
             else:
                 now[op.data] = now.pop(op.off)
         return now
+
+    def file_attrs(self, node, pos, kind, rng):
+        out = dict(node.base.attrs)
+        synced = max((b for b, e in node.full_syncs if e <= pos), default=-1)
+        keep = kind == "order" or (kind != "synced" and rng.random() < 0.5)
+        for at, name, value in node.attrs:
+            if at < pos and (at < synced or keep):
+                out[name] = value
+        return out
 
     def file_content(self, node, pos, kind, rng):
         content = bytearray(node.base)
@@ -319,8 +361,7 @@ def load_tree(path):
         if e.is_dir(follow_symlinks=False):
             entries[e.name] = load_tree(e.path)
         else:
-            with open(e.path, "rb") as f:
-                entries[e.name] = Node(False, f.read())
+            entries[e.name] = Node(False, Content.read(e.path))
     return Node(True, entries)
 
 
@@ -331,8 +372,7 @@ def read_tree(path, name):
         if e.is_dir(follow_symlinks=False):
             out.update(read_tree(e.path, f"{name}/{e.name}"))
         else:
-            with open(e.path, "rb") as f:
-                out[f"{name}/{e.name}"] = f.read()
+            out[f"{name}/{e.name}"] = Content.read(e.path)
     return out
 
 
@@ -347,5 +387,7 @@ def write_tree(tree, root):
                 view = memoryview(content)
                 while view:
                     view = view[os.write(fd, view):]
+                for name, value in content.attrs.items():
+                    os.setxattr(fd, name, value)
             finally:
                 os.close(fd)

@@ -98,7 +98,7 @@ int loop_new(struct loop **out, struct err *e)
     if (cfg) {
         /* Without the cached time a timer that is started late in a long round is not short by the length of the round. */
         event_config_set_flag(cfg, EVENT_BASE_FLAG_NO_CACHE_TIME | EVENT_BASE_FLAG_IGNORE_ENV |
-                                       EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_PRECISE_TIMER);
+                                       EVENT_BASE_FLAG_NOLOCK);
         l->base = event_base_new_with_config(cfg);
         event_config_free(cfg);
     }

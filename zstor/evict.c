@@ -15,7 +15,7 @@
 #include "zstor/datadir.h"
 
 #define GRACE_S 2     /* a segment that was used in the last moment may be waited for by zdb */
-#define REST_MS 60000 /* after a run over the limit that could remove nothing, unless kicked */
+#define REST_MS 60000 /* after a run over the limit that could remove nothing, unless kicked or more has come */
 
 struct victim { /* checked by the thread, on its way to the loop */
     char *path, *object;
@@ -28,7 +28,9 @@ struct run { /* one pass: the thread's, then the loop's */
     struct engine *engine;
     STAILQ_HEAD(, victim) victims;
     uint64_t used, held;
+    uint64_t rest_below; /* with no more than this nothing is tried: it was in vain a moment ago */
     bool over;           /* the limit was passed */
+    bool young;          /* a segment was left alone because of GRACE_S */
     int rc;
     struct err err;
 };
@@ -40,7 +42,7 @@ struct evict {
     atomic_bool stop;
     struct run *run;     /* NULL: none */
     bool again;          /* asked for while one ran */
-    uint64_t rest_until_ms; /* for the regular runs */
+    uint64_t rest_until_ms, rest_bytes; /* for the regular runs: the last one found so much and could remove nothing */
     struct evict_stats st;
     int last_rc;         /* of the last run, to report a lasting error once */
 };
@@ -106,8 +108,12 @@ static void choose(struct evict *ev, struct run *r, struct datadir *d, uint64_t 
         struct victim *v;
         int rc;
 
-        if (!f->sealed || (f->atime_s <= now && now - f->atime_s < GRACE_S))
+        if (!f->sealed)
             continue;
+        if (f->atime_s <= now && now - f->atime_s < GRACE_S) {
+            r->young = true;
+            continue;
+        }
         rc = is_remote(ev, r, f, &object);
         if (rc < 0) {
             r->rc = rc;
@@ -138,7 +144,7 @@ static void on_thread(void *arg)
     if (r->rc == 0) {
         r->used = d.disk_bytes;
         r->over = d.disk_bytes > limit;
-        if (r->over)
+        if (r->over && d.disk_bytes > r->rest_below)
             choose(ev, r, &d, limit);
     }
     datadir_fini(&d);
@@ -147,7 +153,7 @@ static void on_thread(void *arg)
 
 /* --- loop ---------------------------------------------------------------------------------------- */
 
-static void begin(struct evict *ev)
+static void begin(struct evict *ev, uint64_t rest_below)
 {
     if (ev->run) {
         ev->again = true;
@@ -158,6 +164,7 @@ static void begin(struct evict *ev)
         return;
     ev->run = xcalloc(1, sizeof *ev->run);
     ev->run->engine = engine_get(ev->conf.engine);
+    ev->run->rest_below = rest_below;
     STAILQ_INIT(&ev->run->victims);
     if (workq_push(ev->thread, on_thread, ev) < 0) { /* never: one slot, one run */
         run_free(ev->run);
@@ -167,15 +174,15 @@ static void begin(struct evict *ev)
 
 static void on_kick(void *arg)
 {
-    begin(arg);
+    begin(arg, 0);
 }
 
 static void on_period(void *arg)
 {
     struct evict *ev = arg;
 
-    if (!ev->run && base_now_ms() >= ev->rest_until_ms)
-        begin(ev);
+    if (!ev->run)
+        begin(ev, base_now_ms() < ev->rest_until_ms ? ev->rest_bytes : 0);
 }
 
 /* The last look and the unlink in one step: nothing can be queued between the two. */
@@ -201,6 +208,7 @@ static void on_done(void *arg)
 {
     struct evict *ev = arg;
     struct run *r = ev->run;
+    bool resting = r->over && r->used <= r->rest_below;
     uint64_t files = 0, bytes = 0;
     struct victim *v;
 
@@ -212,11 +220,13 @@ static void on_done(void *arg)
         files++;
         bytes += v->disk_bytes;
     }
+    ev->st.runs++;
     ev->st.evicted_files += files;
     ev->st.evicted_bytes += bytes;
     if (r->rc == 0) {
         ev->st.used_bytes = r->used - MIN(bytes, r->used);
-        ev->st.held_files = r->held;
+        if (!resting)
+            ev->st.held_files = r->held;
     }
     if (files > 0)
         log_info("cache: %" PRIu64 " segments removed, %" PRIu64 " MiB; %" PRIu64 " of %" PRIu64 " MiB in use", files, bytes / MIB,
@@ -224,7 +234,12 @@ static void on_done(void *arg)
     if (r->rc < 0 && r->rc != ev->last_rc)
         log_warn("cache: %s", r->err.text);
     ev->last_rc = r->rc;
-    ev->rest_until_ms = r->over && files == 0 ? base_now_ms() + REST_MS : 0;
+    if (!resting) {
+        ev->rest_until_ms = r->over && files == 0 && !r->young ? base_now_ms() + REST_MS : 0;
+        ev->rest_bytes = r->used;
+    }
+    if (r->young)
+        loop_timer_start(ev->soon, GRACE_S * 1000, false);
     run_free(r);
     ev->run = NULL;
     if (ev->again) {
@@ -247,7 +262,7 @@ void evict_swap(struct evict *ev, struct engine *g)
 {
     engine_put(ev->conf.engine);
     ev->conf.engine = engine_get(g);
-    begin(ev);
+    begin(ev, 0);
 }
 
 int evict_new(struct evict **out, const struct evict_conf *c, struct err *e)
@@ -266,7 +281,7 @@ int evict_new(struct evict **out, const struct evict_conf *c, struct err *e)
         return r;
     }
     loop_timer_start(ev->regular, c->period_ms, true);
-    begin(ev);
+    begin(ev, 0);
     *out = ev;
     return 0;
 }

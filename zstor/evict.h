@@ -28,6 +28,7 @@ struct evict_stats {
     uint64_t limit_bytes;    /* 0: no eviction */
     uint64_t used_bytes;     /* at the last scan, less what was removed since */
     uint64_t evicted_files, evicted_bytes;
+    uint64_t runs;           /* that ended, since start */
     uint64_t held_files;     /* that the last run could not remove, though over the limit and sealed */
 };
 

@@ -149,6 +149,7 @@ static void put_cache(struct buf *out, const struct evict_stats *c)
     put_one(out, "zstor_cache_limit_bytes", "gauge", "Limit of the local data directory, 0 without one", c->limit_bytes);
     put_one(out, "zstor_cache_used_bytes", "gauge", "Size of the local data directory at the last look", c->used_bytes);
     put_one(out, "zstor_cache_held_files", "gauge", "Segments over the limit that are not provably remote", c->held_files);
+    put_one(out, "zstor_evict_runs_total", "counter", "Looks at the local data directory", c->runs);
     put_one(out, "zstor_evicted_files_total", "counter", "Local segments that were removed", c->evicted_files);
     put_one(out, "zstor_evicted_bytes_total", "counter", "Bytes of local segments that were removed", c->evicted_bytes);
 }

@@ -55,20 +55,22 @@ void hashes_free(struct hashes *h)
     free(h);
 }
 
-static struct entry *find(struct hashes *h, const char *path, const struct snapshot_id *id)
+static struct entry *find(struct hashes *h, const char *path)
 {
     struct entry *en = NULL;
 
     HASH_FIND_STR(h->table, path, en);
-    return en && snapshot_id_eq(&en->id, id) ? en : NULL;
+    return en;
 }
 
 void hashes_put(struct hashes *h, const char *path, const struct snapshot_id *id, const uint8_t digest[ZSTOR_DIGEST_LEN])
 {
-    struct entry *en = NULL;
+    struct entry *en;
+    bool confirmed;
 
     pthread_mutex_lock(&h->lock);
-    HASH_FIND_STR(h->table, path, en);
+    en = find(h, path);
+    confirmed = en && en->confirmed && snapshot_id_eq_mtime(&en->id, id) && memcmp(en->digest, digest, sizeof en->digest) == 0;
     if (en)
         drop(h, en);
     else if (HASH_COUNT(h->table) >= h->max)
@@ -76,6 +78,7 @@ void hashes_put(struct hashes *h, const char *path, const struct snapshot_id *id
     en = xcalloc(1, sizeof *en);
     en->path = xstrdup(path);
     en->id = *id;
+    en->confirmed = confirmed;
     memcpy(en->digest, digest, sizeof en->digest);
     HASH_ADD_KEYPTR(hh, h->table, en->path, strlen(en->path), en);
     pthread_mutex_unlock(&h->lock);
@@ -84,13 +87,15 @@ void hashes_put(struct hashes *h, const char *path, const struct snapshot_id *id
 bool hashes_get(struct hashes *h, const char *path, const struct snapshot_id *id, uint8_t digest[ZSTOR_DIGEST_LEN])
 {
     struct entry *en;
+    bool known;
 
     pthread_mutex_lock(&h->lock);
-    en = find(h, path, id);
-    if (en)
+    en = find(h, path);
+    known = en && snapshot_id_eq(&en->id, id);
+    if (known)
         memcpy(digest, en->digest, sizeof en->digest);
     pthread_mutex_unlock(&h->lock);
-    return en != NULL;
+    return known;
 }
 
 void hashes_confirm(struct hashes *h, const char *path, const struct snapshot_id *id)
@@ -98,8 +103,8 @@ void hashes_confirm(struct hashes *h, const char *path, const struct snapshot_id
     struct entry *en;
 
     pthread_mutex_lock(&h->lock);
-    en = find(h, path, id);
-    if (en)
+    en = find(h, path);
+    if (en && snapshot_id_eq_mtime(&en->id, id))
         en->confirmed = true;
     pthread_mutex_unlock(&h->lock);
 }
@@ -110,8 +115,8 @@ bool hashes_confirmed(struct hashes *h, const char *path, const struct snapshot_
     bool yes;
 
     pthread_mutex_lock(&h->lock);
-    en = find(h, path, id);
-    yes = en && en->confirmed;
+    en = find(h, path);
+    yes = en && en->confirmed && snapshot_id_eq_mtime(&en->id, id);
     pthread_mutex_unlock(&h->lock);
     return yes;
 }

@@ -20,7 +20,7 @@ bool hashes_get(struct hashes *h, const char *path, const struct snapshot_id *id
 int hashes_of(struct hashes *h, const char *path, const struct snapshot_id *id, const atomic_bool *stop,
               uint8_t digest[ZSTOR_DIGEST_LEN]);
 
-/* "The same content was found remotely", remembered for this state of the file. */
+/* "The same content was found remotely", remembered for this state of the file (its ctime does not matter). */
 void hashes_confirm(struct hashes *h, const char *path, const struct snapshot_id *id);
 bool hashes_confirmed(struct hashes *h, const char *path, const struct snapshot_id *id);
 

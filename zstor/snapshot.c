@@ -77,13 +77,20 @@ void snapshot_id_of(struct snapshot_id *out, const struct stat *st)
         .size = (uint64_t)st->st_size,
         .mtime_s = st->st_mtim.tv_sec,
         .mtime_ns = st->st_mtim.tv_nsec,
+        .ctime_s = st->st_ctim.tv_sec,
+        .ctime_ns = st->st_ctim.tv_nsec,
     };
+}
+
+bool snapshot_id_eq_mtime(const struct snapshot_id *a, const struct snapshot_id *b)
+{
+    return a->dev == b->dev && a->ino == b->ino && a->size == b->size && a->mtime_s == b->mtime_s &&
+           a->mtime_ns == b->mtime_ns;
 }
 
 bool snapshot_id_eq(const struct snapshot_id *a, const struct snapshot_id *b)
 {
-    return a->dev == b->dev && a->ino == b->ino && a->size == b->size && a->mtime_s == b->mtime_s &&
-           a->mtime_ns == b->mtime_ns;
+    return snapshot_id_eq_mtime(a, b) && a->ctime_s == b->ctime_s && a->ctime_ns == b->ctime_ns;
 }
 
 static void pause_ms(unsigned ms)

@@ -20,14 +20,16 @@ bool snapshot_is_data(const char *path);
  * *bytes: size of the copy.  On failure dst is not there. */
 int snapshot_take(const char *src, const char *dst, uint64_t *bytes, struct err *e);
 
-/* Which file, and in which state: equal values mean the same bytes. */
+/* Which file, and in which state.  Equal values mean the same bytes, even if somebody set the times back: ctime tells.
+ * It also changes when only the access time is set, as zdb does on reads. */
 struct snapshot_id {
     uint64_t dev, ino, size;
-    int64_t mtime_s, mtime_ns;
+    int64_t mtime_s, mtime_ns, ctime_s, ctime_ns;
 };
 
 struct stat;
 void snapshot_id_of(struct snapshot_id *out, const struct stat *st);
 bool snapshot_id_eq(const struct snapshot_id *a, const struct snapshot_id *b);
+bool snapshot_id_eq_mtime(const struct snapshot_id *a, const struct snapshot_id *b); /* all but ctime: good enough for a hint */
 
 #endif

@@ -205,8 +205,8 @@ void status_json(struct buf *out, const struct status *s)
                         ", \"failing\": %" PRIu64 ", \"running\": %" PRIu64 ", \"rebuilds\": %" PRIu64 "}",
                    q->jobs, q->bytes, q->oldest_s, q->failing, q->running[SCHED_STORE], q->rebuilds);
         buf_printf(out, ", \"cache\": {\"limit_bytes\": %" PRIu64 ", \"used_bytes\": %" PRIu64 ", \"evicted_files\": %" PRIu64
-                        ", \"evicted_bytes\": %" PRIu64 ", \"held_files\": %" PRIu64 "}",
-                   c->limit_bytes, c->used_bytes, c->evicted_files, c->evicted_bytes, c->held_files);
+                        ", \"evicted_bytes\": %" PRIu64 ", \"held_files\": %" PRIu64 ", \"runs\": %" PRIu64 "}",
+                   c->limit_bytes, c->used_bytes, c->evicted_files, c->evicted_bytes, c->held_files, c->runs);
     }
     buf_put_str(out, "}\n");
 }

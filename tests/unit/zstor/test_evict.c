@@ -130,6 +130,44 @@ START_TEST(a_changed_file_has_no_content_for_the_old_state)
 }
 END_TEST
 
+START_TEST(a_set_back_time_does_not_hide_a_change)
+{
+    struct hashes *h = hashes_new(100);
+    atomic_bool stop = false;
+    struct snapshot_id id, touched;
+    uint8_t first[16], second[16];
+    struct timespec times[2];
+    struct stat st;
+
+    put(scratch("f"), 10, 'x');
+    id = id_of(scratch("f"));
+    ck_assert_int_eq(hashes_of(h, scratch("f"), &id, &stop, first), 0);
+    hashes_confirm(h, scratch("f"), &id);
+    ck_assert_int_eq(stat(scratch("f"), &st), 0);
+    times[0] = (struct timespec){.tv_sec = 1000}; /* only the access time: as zdb does */
+    times[1] = st.st_mtim;
+    for (uint64_t until = base_now_ms() + 5000; base_now_ms() < until; ) {
+        ck_assert_int_eq(utimensat(AT_FDCWD, scratch("f"), times, 0), 0);
+        touched = id_of(scratch("f"));
+        if (!snapshot_id_eq(&id, &touched))
+            break;
+    }
+    ck_assert(!hashes_get(h, scratch("f"), &touched, second));
+    ck_assert(hashes_confirmed(h, scratch("f"), &touched)); /* a hint, which costs no reading */
+    ck_assert_int_eq(hashes_of(h, scratch("f"), &touched, &stop, second), 0);
+    ck_assert_mem_eq(first, second, 16);
+    ck_assert(hashes_confirmed(h, scratch("f"), &touched));
+
+    put(scratch("f"), 10, 'y');
+    ck_assert_int_eq(utimensat(AT_FDCWD, scratch("f"), times, 0), 0);
+    touched = id_of(scratch("f"));
+    ck_assert_int_eq(hashes_of(h, scratch("f"), &touched, &stop, second), 0);
+    ck_assert_mem_ne(first, second, 16);
+    ck_assert(!hashes_confirmed(h, scratch("f"), &touched));
+    hashes_free(h);
+}
+END_TEST
+
 START_TEST(the_memory_is_bounded)
 {
     struct hashes *h = hashes_new(3);
@@ -155,6 +193,7 @@ static TCase *all(void)
     tcase_add_test(t, the_highest_segment_of_each_namespace_is_not_sealed);
     tcase_add_test(t, a_content_is_known_while_the_file_is_as_it_was);
     tcase_add_test(t, a_changed_file_has_no_content_for_the_old_state);
+    tcase_add_test(t, a_set_back_time_does_not_hide_a_change);
     tcase_add_test(t, the_memory_is_bounded);
     return t;
 }

@@ -2,6 +2,7 @@
 #ifndef ZSTOR_SHARDSUM_H
 #define ZSTOR_SHARDSUM_H
 
+#include "common/bytes.h"
 #include "zstor/types.h"
 
 struct shardsum;

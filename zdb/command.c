@@ -28,8 +28,10 @@ enum {
     FILLED = 128,   /* STAMPED without timestamp: no empty argument */
 };
 
+#define NAME_SIZE 8
+
 struct command {
-    const char *name;
+    char name[NAME_SIZE]; /* filled with NUL */
     enum arity arity;
     unsigned n;
     unsigned flags;
@@ -80,24 +82,29 @@ static const struct command commands[] = { /* sorted */
     {"WAIT", BETWEEN, 2, 0, wait_for_command, REPLY_INVALID_ARGS},
 };
 
+static uint64_t in_order(const char name[NAME_SIZE]) /* as a number that sorts as the text does */
+{
+    return __builtin_bswap64(le64_get((const uint8_t *)name));
+}
+
 static const struct command *lookup(struct slice word)
 {
     size_t lo = 0, hi = ARRAY_LEN(commands);
-    char name[16];
+    char name[NAME_SIZE] = {0};
 
     if (word.len == 0)
         return &commands[0];
-    if (word.len >= sizeof name)
+    if (word.len >= sizeof name || memchr(word.p, 0, word.len))
         return NULL;
     for (size_t i = 0; i < word.len; i++)
         name[i] = (char)(word.p[i] >= 'a' && word.p[i] <= 'z' ? word.p[i] - 'a' + 'A' : word.p[i]);
-    name[word.len] = '\0';
+    uint64_t want = in_order(name);
     while (lo < hi) {
         size_t mid = (lo + hi) / 2;
-        int c = strcmp(name, commands[mid].name);
-        if (c == 0)
-            return strlen(name) == word.len ? &commands[mid] : NULL;
-        if (c < 0)
+        uint64_t have = in_order(commands[mid].name);
+        if (have == want)
+            return &commands[mid];
+        if (have > want)
             hi = mid;
         else
             lo = mid + 1;

@@ -34,7 +34,12 @@ struct fetch_conf object_fetch_conf(struct objects *o, const struct meta_record 
 void object_sites(struct objects *o, uint64_t need, struct placement_site **sites, size_t *n, struct err *why);
 
 /* Deletes the values of these shards, but those that `keep` (may be NULL) refers to as well.  Best effort: what cannot be
- * deleted is counted as leaked. */
+ * deleted is counted as leaked.  Only for values that this operation has stored itself: a backend that was wiped numbers its
+ * values from 0 again, so that keys of an older record may by now belong to somebody else. */
 void object_reclaim(struct objects *o, const struct meta_shard *shards, unsigned n, const struct meta_record *keep);
+/* The same for a record that was replaced or deleted: every shard is read first, and deleted only when its bytes are still
+ * those of the record. */
+void object_reclaim_record(struct objects *o, const struct meta_record *old, const struct meta_record *keep,
+                           const struct object_ctl *ctl);
 
 #endif

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "common/log.h"
+#include "zstor/fetch.h"
 #include "zstor/object_impl.h"
 
 #define BATCH 64
@@ -82,5 +83,22 @@ void object_reclaim(struct objects *o, const struct meta_shard *shards, unsigned
         OBJECT_COUNT(o, old_values_leaked, shards[i].nkeys - done);
         if (done < shards[i].nkeys)
             log_warn("backend %s: %zu old values could not be deleted", shards[i].addr.address, shards[i].nkeys - done);
+    }
+}
+
+void object_reclaim_record(struct objects *o, const struct meta_record *old, const struct meta_record *keep,
+                           const struct object_ctl *ctl)
+{
+    CLEANUP(fetch_fini) struct fetch f = {0};
+    struct fetch_conf fc = object_fetch_conf(o, old);
+    unsigned n = geometry_total(old->geo);
+
+    if (fetch_verify(&f, &fc, ctl) < 0)
+        return;
+    for (unsigned i = 0; i < n; i++) {
+        if (f.shard[i].state == FETCH_GOOD)
+            object_reclaim(o, &old->shards[i], 1, keep);
+        else
+            OBJECT_COUNT(o, old_values_leaked, old->shards[i].nkeys);
     }
 }

@@ -366,7 +366,7 @@ static int upload_and_save(struct store *s, struct object_result *res, struct er
         return r;
     }
     if (s->have_old)
-        object_reclaim(s->o, s->old.shards, geometry_total(s->old.geo), &s->rec);
+        object_reclaim_record(s->o, &s->old, &s->rec, s->ctl);
     OBJECT_COUNT(s->o, stored, 1);
     OBJECT_COUNT(s->o, stored_bytes, s->rec.size);
     OBJECT_COUNT(s->o, degraded, res->shards_lost > 0);

@@ -102,6 +102,8 @@ class Client:
             self.request(lambda reply: self.synced(reply, sync), b"SYNC")
         elif kind < o["sync"] + o["jump"]:
             self.request(lambda reply: self.expect(reply, b"+OK"), b"NSJUMP")
+        elif kind < o["sync"] + o["jump"] + o["reload"]:
+            self.request(lambda reply: self.expect(reply, b"+OK"), b"RELOAD", self.ns.encode())
         elif kind < o["sync"] + o["jump"] + 0.12 and self.mine:
             key = rng.choice(self.mine)
             want = self.history.keys[self.ns][key][-1].value
@@ -206,7 +208,7 @@ class Client:
         return True
 
 
-OPTIONS = {"sync": 0.03, "jump": 0.005, "keys": 40}
+OPTIONS = {"sync": 0.03, "jump": 0.005, "reload": 0, "keys": 40}
 
 
 def prepare(redis, history):

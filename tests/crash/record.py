@@ -31,6 +31,34 @@ def memory_dir(prefix):
     return pathlib.Path(tempfile.mkdtemp(prefix=f"qsfs-{prefix}.", dir=shm if use else q.TMP))
 
 
+HOOK = """#!/bin/sh
+# Writes down how it was called; brings missing data back from $REMOTE.
+echo "$@" >>"$HOOK_LOG"
+[ "$1" = missing-data ] || exit 0
+file=${3##*/} dir=${3%/*}
+cp "$REMOTE/${dir##*/}/$file" "$dir/.$file.new" && mv "$dir/.$file.new" "$3"
+"""
+
+
+def hook(here):
+    """(arguments of zdb, environment): the hook above, with its files below `here`."""
+    path = pathlib.Path(here) / "hook"
+    if not path.exists():
+        path.write_text(HOOK)
+        path.chmod(0o755)
+    return ("--hook", path), {"HOOK_LOG": f"{here}/hook.log", "REMOTE": f"{here}/remote"}
+
+
+def evictable(paths):
+    """Of the data files those that are sealed: not the newest of their namespace."""
+    newest = {}
+    for p in paths:
+        d, name = os.path.split(p)
+        if name[:1] == "d" and name[1:].isdigit():
+            newest[d] = max(newest.get(d, 0), int(name[1:]))
+    return [p for p in paths if (d := os.path.split(p))[0] in newest and d[1][1:].isdigit() and int(d[1][1:]) < newest[d[0]]]
+
+
 def shim_env(log, *roots, delay_us=0, fail=0):
     env = {"LD_PRELOAD": build_shim(), "CRASH_LOG": log, "CRASH_ROOTS": ":".join(map(str, roots)),
            "CRASH_FSYNC_DELAY_US": delay_us, "CRASH_FSYNC_FAIL": fail}
@@ -42,16 +70,17 @@ def shim_env(log, *roots, delay_us=0, fail=0):
 class Run:
     """One recorded run: .volume, .cut (load.PowerCut), .positions that are worth a cut."""
 
-    def __init__(self, top, name, seed, requests, args=(), options=None, delay_us=0, fail=0, always_synced=False, hook=None,
+    def __init__(self, top, name, seed, requests, args=(), options=None, delay_us=0, fail=0, always_synced=False, hooks=False,
                  end=signal.SIGTERM):
         self.name, self.dir = name, pathlib.Path(top) / f"run-{name}"
         data, index, log = self.dir / "data", self.dir / "index", self.dir / "record"
         for d in (data, index):
             d.mkdir(parents=True, mode=0o700)
-        if hook:
-            args = [*args, "--hook", hook]
-        z = q.Zdb("--datasize", verify.DATASIZE, *args, dir=self.dir, data=data, index=index,
-                  env=shim_env(log, data, index, delay_us=delay_us, fail=fail))
+        env = shim_env(log, data, index, delay_us=delay_us, fail=fail)
+        if hooks:
+            more, hook_env = hook(self.dir)
+            args, env = [*args, *more], env | hook_env
+        z = q.Zdb("--datasize", verify.DATASIZE, *args, dir=self.dir, data=data, index=index, env=env)
         z.start()
         self.history = load.History()
         with z.client() as c:
@@ -84,39 +113,45 @@ class Run:
 
 
 def make_state(run, rng, where):
-    """Write a state below `where`; what it is, for people."""
+    """Write a state below `where`.  Its position; what it is, for people; how to start zdb on it.  Now and then data files
+    that are sealed and durable have been evicted."""
     pos, kind = run.choose(rng)
     tree = run.volume.cut(pos, kind, rng)
+    text = f"{run.name}, position {pos} of {len(run.events)}, {kind}"
+    args, env = (), {}
+    sealed = [p for p in evictable([p for p in tree if p.startswith("data/")]) if tree[p].settled]
+    if sealed and rng.random() < 0.15:
+        args, env = hook(where)
+        gone = rng.sample(sealed, rng.randrange(1, len(sealed) + 1))
+        text += f", evicted {' '.join(sorted(gone))}"
+        for p in gone:
+            os.makedirs(where / "remote" / p.split("/")[1], exist_ok=True)
+            (where / "remote" / p.removeprefix("data/")).write_bytes(tree.pop(p))
     volume.write_tree(tree, where)
-    return pos, f"{run.name}, position {pos} of {len(run.events)}, {kind}"
+    return pos, text, args, env
 
 
-def try_state(run, seed, where, keep=None):
-    """Problems of one state (list of texts), the first of which says which state it is."""
+def try_state(run, seed, where):
+    """Problems of one state (list of texts), the first of which says which state it is.  With QSFS_KEEP=1 the files of a
+    state that fails are kept in QSFS_TMP, with the log of zdb."""
     rng = random.Random(seed)
     where = pathlib.Path(where)
     where.mkdir()
-    pos, text = make_state(run, rng, where)
-    if keep:
-        shutil.copytree(where, keep)
-    server = verify.Server(where)
+    pos, text, args, env = make_state(run, rng, where)
+    kept = q.TMP / f"failed-{run.name}-{str(seed).replace('/', '-')}"
+    if os.environ.get("QSFS_KEEP"):
+        shutil.copytree(where, kept)
+    server = verify.Server(where, *args, env=env)
     allowed = run.cut.allowed(pos)
     problems, _ = verify.state(server, allowed, {}, rng)
     if problems:
         problems = [f"{text} (state {seed})", *problems]
-        if not keep and os.environ.get("QSFS_KEEP"):
-            kept = q.TMP / f"failed-{run.name}-{str(seed).replace('/', '-')}"
-            kept.mkdir()
+        if kept.exists():
             shutil.copy(server.log, kept / "log")
-            volume.write_tree(run.volume.cut(*_again(run, seed)), kept)
+    elif kept.exists():
+        shutil.rmtree(kept)
     shutil.rmtree(where)
     return problems
-
-
-def _again(run, seed):
-    rng = random.Random(seed)
-    pos, kind = run.choose(rng)
-    return pos, kind, rng
 
 
 class Recovery:
@@ -126,10 +161,10 @@ class Recovery:
         rng = random.Random(seed)
         base, here = pathlib.Path(where) / "base", pathlib.Path(where) / "here"
         base.mkdir(parents=True)
-        pos, text = make_state(run, rng, base)
+        pos, text, args, env = make_state(run, rng, base)
         shutil.copytree(base, here)
         log = pathlib.Path(where) / "record"
-        server = verify.Server(here, env=shim_env(log, here / "data", here / "index"))
+        server = verify.Server(here, *args, env=shim_env(log, here / "data", here / "index") | env)
         server.start()
         with server.client() as c:
             self.seen = {}

@@ -1,5 +1,6 @@
 """verify - start zdb on files, look at everything it serves, compare with what is allowed, use it, look again."""
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -219,6 +220,14 @@ def use(c, ns, seen, rng, problems):
     return seen
 
 
+def bring_back(here, ns):
+    """What was evicted and not asked for."""
+    remote = f"{here}/remote/{ns}"
+    for name in os.listdir(remote) if os.path.isdir(remote) else ():
+        if not os.path.exists(f"{here}/data/{ns}/{name}"):
+            shutil.copy(f"{remote}/{name}", f"{here}/data/{ns}/{name}")
+
+
 def state(server, allowed, orphans, rng, kill=None, deep=True):
     """All problems of the files under server.dir, as texts, and what was seen at first."""
     problems, first = [], {}
@@ -259,6 +268,7 @@ def state(server, allowed, orphans, rng, kill=None, deep=True):
         if code != 128 + signal.SIGTERM:
             problems.append(f"exit {code} after SIGTERM: {server.tail()}")
         for ns, want in after.items():
+            bring_back(server.dir, ns)
             try:
                 got = zfiles.original_reads(f"{server.dir}/index/{ns}", f"{server.dir}/data/{ns}")
                 if got != want:

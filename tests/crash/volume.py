@@ -44,8 +44,9 @@ def read_log(path):
 
 
 class Content(bytes):
-    """Contents of a file, with its extended attributes."""
+    """Contents of a file, with its extended attributes.  settled: all of it is on stable storage."""
     attrs = {}
+    settled = False
 
     def __eq__(self, other):
         return bytes.__eq__(self, other) and self.attrs == getattr(other, "attrs", {})
@@ -260,6 +261,8 @@ class Volume:
     def walk(self, node, path, pos, kind, rng, out):
         if not node.is_dir:
             out[path] = Content.of(self.file_content(node, pos, kind, rng), self.file_attrs(node, pos, kind, rng))
+            synced = node.synced_before(pos)
+            out[path].settled = all(op.dirty < synced for op in node.ops if op.pos < pos)
             return
         out[path] = None
         for name, child in sorted(self.entries(node, pos, kind, rng).items()):

@@ -32,35 +32,19 @@ STATES = {"kill": A.states // 35, "fsync": A.states // 14, "repair": A.states //
 STATES["cut"] = A.states - sum(STATES.values())
 counted = {}
 
-HOOK = """#!/bin/sh
-echo "$@" >>"$HOOK_LOG"
-"""
-
 # name: arguments of zdb, options of the load, of the recording
 RUNS = {
-    "plain": ((), {}, {"delay_us": 3000, "hook": True}),
+    "plain": ((), {}, {"delay_us": 3000, "hooks": True}),
     "sync": (("--sync",), {"sync": 0}, {"always_synced": True, "delay_us": 300}),
-    "jumps": ((), {"jump": 0.04}, {"delay_us": 1000, "hook": True}),
+    "jumps": ((), {"jump": 0.04, "reload": 0.005}, {"delay_us": 1000, "hooks": True}),
     "seldom": ((), {"sync": 0.004}, {}),
     "secure": (("--secure", "--synctime", "1"), {"jump": 0.02}, {"delay_us": 500}),
     "few-keys": ((), {"keys": 6, "sync": 0.02}, {"delay_us": 2000}),
 }
 
 
-def hook_file():
-    path = SHM / "hook"
-    if not path.exists():
-        path.write_text(HOOK)
-        path.chmod(0o755)
-        os.environ["HOOK_LOG"] = str(SHM / "hook.log")
-    return path
-
-
-def record_run(name, top=SHM, **more):
+def record_run(name, top=SHM):
     args, options, recording = RUNS[name]
-    recording = dict(recording, **more)
-    if recording.pop("hook", False):
-        recording["hook"] = hook_file()
     return record.Run(top, name, f"{A.seed}/{name}", 2500, args, options, **recording)
 
 
@@ -150,15 +134,25 @@ def test_power_cut_during_the_repair():
     every_state("cut during repair", tasks, work, 3)
 
 
+def evict(here, rng):
+    """Move some sealed data files to where the hook finds them."""
+    names = [str(p.relative_to(here)) for p in (here / "data").glob("*/d*")]
+    for p in record.evictable(names):
+        if rng.random() < 0.2:
+            to = here / "remote" / p.removeprefix("data/")
+            to.parent.mkdir(parents=True, exist_ok=True)
+            (here / p).rename(to)
+
+
 def test_kill_9():
-    """At random moments of the load; the files are used on, and begun anew now and then."""
+    """At random moments of the load; the files are used on, some sealed ones are evicted; begun anew now and then."""
 
     def work(task):
         rng = random.Random(f"{A.seed}/kill/{task}")
         here = SHM / f"kill-{task}"
-        z = q.Zdb("--datasize", verify.DATASIZE, "--hook", hook_file(), dir=here, data=here / "data", index=here / "index",
-                  env={"HOOK_LOG": here / "hook.log"})
         here.mkdir()
+        args, env = record.hook(here)
+        z = q.Zdb("--datasize", verify.DATASIZE, *args, dir=here, data=here / "data", index=here / "index", env=env)
         history = load.History()
         problems = []
         for cycle in range(per_task):
@@ -169,7 +163,8 @@ def test_kill_9():
             load.run(("127.0.0.1", z.port), history, rng.random(), 1 << 30, {"jump": 0.01},
                      stop=lambda: time.monotonic() > end and not z.p.send_signal(signal.SIGKILL))
             q.same(z.wait(), -signal.SIGKILL, "exit code")
-            more, seen = verify.state(verify.Server(here), load.allowed_after_kill(history), history.orphans, rng,
+            evict(here, rng)
+            more, seen = verify.state(verify.Server(here, *args, env=env), load.allowed_after_kill(history), history.orphans, rng,
                                       deep=False)
             if more:
                 problems += [f"kill {cycle} of {task}"] + more

@@ -1,4 +1,5 @@
-/* fetch - shards from backends, in parallel from the calling thread; every byte is checked against the record's digest.
+/* fetch - shards from backends, in parallel from the calling thread, checked against the digests of the record: as they come,
+ * or, when the caller has a better check (the tag of the blob covers every byte of it), only if that one fails.
  * Data shards are preferred, backends that are down come last; one that is silent for hedge_ms gets a competitor.  What a
  * backend says (nothing, too much, nonsense) is only ever a fault of that shard.  Spec zstor-format 7. */
 #ifndef ZSTOR_FETCH_H
@@ -15,7 +16,7 @@
 enum fetch_state {
     FETCH_UNTRIED,
     FETCH_RUNNING,
-    FETCH_GOOD,        /* read completely, digest right */
+    FETCH_GOOD,        /* read completely, digest right (or not looked at yet: unverified) */
     FETCH_MISSING,     /* the backend answers, but not with all values; or the record lists none */
     FETCH_CORRUPT,     /* values are there, the digest is wrong */
     FETCH_UNREACHABLE, /* no connection, it broke, or nothing moved */
@@ -23,6 +24,7 @@ enum fetch_state {
 
 struct fetch_shard {
     enum fetch_state state;
+    bool unverified;
     uint64_t len;        /* when good */
     struct spool *spool; /* its bytes, when they are kept; owned by the struct fetch */
 };
@@ -39,6 +41,7 @@ struct fetch_conf {
     const struct meta_record *record;
     const char *dir;                /* for spools */
     uint64_t hedge_ms;
+    bool lazy;                      /* fetch_enough does not hash; see fetch_check */
 };
 
 /* geo.data good shards with their bytes.  May be called again on the same struct (what is good and kept stays).  0; -EIO: fewer
@@ -46,6 +49,9 @@ struct fetch_conf {
 int fetch_enough(struct fetch *f, const struct fetch_conf *c, const struct object_ctl *ctl);
 /* Look at every byte of every shard, keep none.  0, or -ECANCELED. */
 int fetch_verify(struct fetch *f, const struct fetch_conf *c, const struct object_ctl *ctl);
+/* Hash what is kept and unverified; what is wrong becomes FETCH_CORRUPT and is dropped.  How many were wrong, or -errno of the
+ * local disk.  Then fetch_enough gets others. */
+int fetch_check(struct fetch *f, const struct fetch_conf *c);
 void fetch_fini(struct fetch *f);
 
 /* Indexes of the good and kept shards, data shards first; at most max.  Returns how many. */

@@ -126,19 +126,14 @@ static int fail_text(int r, const struct meta_record *m, const struct fetch *f, 
     }
 }
 
-/* One attempt: shards to the temporary file, verified. */
-static int fill(struct objects *o, const struct meta_record *m, struct output *w, const struct object_ctl *ctl,
-                struct object_result *res, struct err *e)
+/* What was fetched to the temporary file; 0 when tag, stream and checksum are right. */
+static int unpack(const struct meta_record *m, const struct fetch *f, struct output *w, const struct object_ctl *ctl,
+                  struct object_result *res)
 {
-    CLEANUP(fetch_fini) struct fetch f = {0};
-    struct fetch_conf fc = object_fetch_conf(o, m);
     struct shardread *in = NULL;
     struct decode_result dec;
-    int r = fetch_enough(&f, &fc, ctl);
+    int r = shardread_new(&in, m->geo, f);
 
-    res->shards_lost = count_losses(o, &f);
-    if (r == 0)
-        r = shardread_new(&in, m->geo, &f);
     if (r == 0)
         r = output_restart(w);
     if (r == 0)
@@ -148,6 +143,30 @@ static int fill(struct objects *o, const struct meta_record *m, struct output *w
     if (r == 0)
         res->size = dec.size;
     shardread_free(in);
+    return r;
+}
+
+/* One attempt: shards to the temporary file, verified.  The tag covers every byte of the shards that were used, so their own
+ * digests are only looked at when it is wrong, to find out whose fault it is. */
+static int fill(struct objects *o, const struct meta_record *m, struct output *w, const struct object_ctl *ctl,
+                struct object_result *res, struct err *e)
+{
+    CLEANUP(fetch_fini) struct fetch f = {0};
+    struct fetch_conf fc = object_fetch_conf(o, m);
+    int r;
+
+    fc.lazy = true;
+    r = fetch_enough(&f, &fc, ctl);
+    if (r == 0)
+        r = unpack(m, &f, w, ctl, res);
+    if (r == -EBADMSG) {
+        int wrong = fetch_check(&f, &fc);
+        fc.lazy = false;
+        r = wrong < 0 ? wrong : wrong > 0 ? fetch_enough(&f, &fc, ctl) : r;
+        if (r == 0)
+            r = unpack(m, &f, w, ctl, res);
+    }
+    res->shards_lost = count_losses(o, &f);
     return r < 0 ? fail_text(r, m, &f, w, e) : 0;
 }
 

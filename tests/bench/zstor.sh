@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # zstor.sh [MIB [K [N]]] - store and retrieve one random segment over loopback, in one process without a daemon: MB (10^6
 # bytes) of source per second of processor time and of wall clock, and peak memory.  Default: 64 MiB, 2 of 4.
-# QSFS_BIN: directory of the programs; RUNS: how often (best run is shown, default 3); PERF=1: perf report of the last store.
+# QSFS_BIN: directory of the programs; RUNS: how often (best run is shown, default 3); PERF=1: where the time goes, by perf.
 set -eu
 cd "$(dirname "$0")/../.."
 bin=${QSFS_BIN:-$PWD/build/bin}
@@ -65,7 +65,7 @@ python3 - "$bin/zstor" "$config" "$dir" "$mib" "${RUNS:-3}" "$k" "$n" <<'PY'
 import hashlib, os, resource, subprocess, sys, time
 
 zstor, config, dir, mib, runs, k, n = sys.argv[1:4] + [int(v) for v in sys.argv[4:]]
-seg = f"{dir}/d0"
+seg = ""
 size = mib << 20
 
 
@@ -88,7 +88,8 @@ def digest():  # in pieces: the peak memory of a child starts with that of its p
 
 
 best = {}
-for _ in range(runs):
+for i in range(runs):
+    seg = f"{dir}/d{i}"  # a new object each time, as segments are
     with open(seg, "wb") as f:
         for _ in range(mib):
             f.write(os.urandom(1 << 20))
@@ -106,7 +107,11 @@ for what, (wall, cpu, rss) in best.items():
           f"peak memory {rss:.0f} MiB")
 PY
 if [ -n "${PERF:-}" ]; then
-    head -c $((mib << 20)) /dev/urandom >"$dir/d0"
-    perf record -q -g -o "$dir/perf.data" "$bin/zstor" -c "$config" --log_file "$dir/zstor.log" store -f "$dir/d0"
-    perf report -q --no-children -i "$dir/perf.data" --stdio -g none | head -40
+    head -c $((mib << 20)) /dev/urandom >"$dir/perf"
+    for what in store retrieve; do
+        echo "# $what"
+        perf record -q -o "$dir/perf.data" "$bin/zstor" -c "$config" --log_file "$dir/zstor.log" "$what" -f "$dir/perf"
+        perf report -q -i "$dir/perf.data" --stdio --sort dso 2>/dev/null | head -8
+        perf report -q -i "$dir/perf.data" --stdio --sort dso,sym 2>/dev/null | head -25
+    done
 fi

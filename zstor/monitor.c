@@ -29,6 +29,7 @@
 #define RETRY_MAX_MS     (300 * 1000)
 #define REBUILD_MIN_MS   (10 * 1000)
 #define REBUILD_MAX_MS   (3600 * 1000)
+#define SAY_MS           60000 /* of silence before it is said again */
 #define MAX_COMMANDS     1024
 #define MAX_HASHES       200000
 #define FLUSH_MS         2000 /* for the last answers to reach their clients */
@@ -54,6 +55,7 @@ struct monitor {
     struct metrics *metrics;
     struct metrics_http *http;
     struct exporter_counts counts;
+    uint64_t heal_said_ms;    /* in an outage every store needs one; said once */
     struct loop_timer *stop_timer;
     enum { RUNNING, DRAINING, ABORTING, FLUSHING } state;
 };
@@ -104,8 +106,10 @@ static void on_finished(void *arg, const struct task *t)
         hashes_put(m->hashes, local, &t->id, t->res.checksum);
     if (t->res.shards_lost + t->res.meta_lost > 0 && t->path) {
         m->counts.heals++;
-        log_info("%s %s: %u shards and %u metadata values are not in order, a rebuild is queued", task_name(t->op), t->path,
-                 t->res.shards_lost, t->res.meta_lost);
+        log_write(base_now_ms() < m->heal_said_ms + SAY_MS && m->heal_said_ms ? LOG_LVL_DEBUG : LOG_LVL_INFO,
+                  "%s %s: %u shards and %u metadata values are not in order, a rebuild is queued", task_name(t->op), t->path,
+                  t->res.shards_lost, t->res.meta_lost);
+        m->heal_said_ms = base_now_ms();
         intake_rebuild(m->intake, t->path);
     }
     if (m->evict)

@@ -22,6 +22,8 @@ struct waiter { /* of a command */
     STAILQ_ENTRY(waiter) link;
 };
 
+#define REMIND_MS (10 * 60 * 1000)
+
 /* One job.  In exactly one list: the commands, durable or running list of its class. */
 struct job {
     struct sched *s;
@@ -77,6 +79,11 @@ struct sched {
     void *idle_arg;
     uint64_t added, ncommands;
     uint64_t done, failed_tries, nreplaced, dropped;
+    /* what has been said of the jobs that fail now: an outage is a few lines, however many jobs it meets */
+    uint64_t failing;            /* durable jobs with failed tries */
+    int said[8];                 /* their error codes that were logged */
+    unsigned nsaid;
+    uint64_t said_ms;
 };
 
 /* --- locks --------------------------------------------------------------------------------------- */
@@ -144,7 +151,13 @@ static struct job *job_new(struct sched *s, enum sched_class class, struct task 
 /* j is in no list any more. */
 static void job_free(struct job *j)
 {
+    struct sched *s = j->s;
     struct waiter *w;
+
+    if (j->tries && --s->failing == 0 && s->nsaid && !atomic_load(&s->stop)) {
+        s->nsaid = 0;
+        log_info("queue: no job fails any more");
+    }
 
     while ((w = STAILQ_FIRST(&j->waiters))) {
         STAILQ_REMOVE_HEAD(&j->waiters, link);
@@ -339,19 +352,37 @@ static bool gone_for_good(const char *path)
     return access(dir, F_OK) == 0 && access(path, F_OK) < 0 && errno == ENOENT;
 }
 
-static void try_again(struct sched *s, struct job *j, const char *why)
+/* The first failure of its kind in an outage, and now and then a reminder, is a warning. */
+static bool worth_a_warning(struct sched *s, int code)
 {
+    uint64_t now = base_now_ms();
+    bool said = false;
+
+    for (unsigned i = 0; i < s->nsaid; i++)
+        said = said || s->said[i] == code;
+    if (said && now - s->said_ms < REMIND_MS)
+        return false;
+    if (!said && s->nsaid < ARRAY_LEN(s->said))
+        s->said[s->nsaid++] = code;
+    s->said_ms = now;
+    return true;
+}
+
+static void try_again(struct sched *s, struct job *j, const struct err *why)
+{
+    bool warn = worth_a_warning(s, why->code);
     uint64_t delay;
 
-    j->tries++;
+    s->failing += j->tries++ == 0;
     s->failed_tries++;
     delay = delay_ms(s, j);
     j->retry_at_ms = base_now_ms() + delay;
     memset(j->last_error, 0, sizeof j->last_error);
-    memcpy(j->last_error, why, MIN(strlen(why), sizeof j->last_error - 1));
-    if ((j->tries & (j->tries - 1)) == 0) /* the 1st, 2nd, 4th, 8th ... */
-        log_warn("%s %s: try %u failed, next one in %" PRIu64 ".%" PRIu64 " s: %s", task_name(j->task->op), j->rec->name,
-                 j->tries, delay / 1000, delay % 1000 / 100, why);
+    memcpy(j->last_error, why->text, MIN(strlen(why->text), sizeof j->last_error - 1));
+    if (warn || log_enabled(LOG_LVL_DEBUG))
+        log_write(warn ? LOG_LVL_WARN : LOG_LVL_DEBUG,
+                  "%s %s: try %u failed, next one in %" PRIu64 ".%" PRIu64 " s (%" PRIu64 " jobs fail now): %s", task_name(j->task->op),
+                  j->rec->name, j->tries, delay / 1000, delay % 1000 / 100, s->failing, why->text);
     /* keeps its place among the others */
     struct jobs *list = &s->pool[j->class].durable;
     struct job *at;
@@ -372,7 +403,7 @@ static void durable_done(struct sched *s, struct job *j)
     if (t->rc == 0 && (t->op != TASK_REBUILD || t->res.shards_lost + t->res.meta_lost == 0)) {
         s->done++;
         if (j->tries)
-            log_info("%s %s: done after %u failed tries", task_name(t->op), j->rec->name, j->tries);
+            log_debug("%s %s: done after %u failed tries", task_name(t->op), j->rec->name, j->tries);
         forget(j);
         return;
     }
@@ -403,10 +434,10 @@ static void durable_done(struct sched *s, struct job *j)
         struct err why;
 
         err_set(&why, EIO, "%u shards and %u metadata values could not be restored yet", t->res.shards_lost, t->res.meta_lost);
-        try_again(s, j, why.text);
+        try_again(s, j, &why);
         return;
     }
-    try_again(s, j, t->err.text);
+    try_again(s, j, &t->err);
 }
 
 /* A store that somebody waited for is done: pending durable stores of that object that were there before it began are older. */

@@ -171,6 +171,15 @@ def test_files():
         refused(zstor("-c", write(base()), "store", "-f", "/etc/hostname"), "Could not connect to daemon socket", str(WORK / "z.sock"))
 
 
+def test_examples():
+    examples = sorted((q.REPO / "docs" / "examples").glob("zstor*.yaml")) + [q.REPO / "bootstrap" / "zstor.example.yaml"]
+    for path in examples:
+        with q.case(f"the example {path.name} is accepted once it has keys"):
+            text = path.read_text().replace("REPLACE-WITH-THE-OUTPUT-OF-openssl-rand-hex-32", KEY)
+            text = text.replace("/run/zstor", f"{WORK}/zstor") + ("" if "socket:" in text else f"socket: {WORK}/z.sock\n")
+            refused(zstor("-c", write(text), "queue"), "Could not connect to daemon socket")  # past the configuration
+
+
 def test_unreachable_backends():
     path = write(base())
     with q.case("test names each backend that fails, metadata included"):

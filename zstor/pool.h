@@ -56,7 +56,6 @@ const char *pool_peer(const struct pool_conn *c);      /* for messages */
 void pool_watch(struct pool_conn *c);
 bool pool_stalled(struct pool_conn *c);
 uint64_t pool_silent_ms(struct pool_conn *c); /* since the last byte moved */
-uint64_t pool_io_timeout(const struct pool *p);
 
 /* One command on each of n connections, all at the same time. */
 struct pool_ask {

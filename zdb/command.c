@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "common/log.h"
 #include "zdb/cmd.h"
 #include "zdb/replies.h"
 
@@ -269,6 +270,7 @@ enum req_result command_run(struct session *s, unsigned argc, const struct slice
         db->failed++;
         return req_error(&r, REPLY_UNKNOWN);
     }
+    log_debug("request %s, %u words", c->name, argc);
     enum req_result result = run(&r, c);
     if (result != REQ_DONE) {
         s->busy = true;

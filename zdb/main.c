@@ -240,6 +240,20 @@ static int dump(struct app *a, struct err *e)
     return r < 0 ? r : closed < 0 ? err_sys(e, -closed, "shutdown") : 0;
 }
 
+static int run_action(struct app *a, struct err *e)
+{
+    switch (a->o.action) {
+    case OPTIONS_DUMP:
+        return dump(a, e);
+    case OPTIONS_REPAIR: { /* the load did it */
+        int r = close_store(a);
+        return r < 0 ? err_sys(e, -r, "repair") : 0;
+    }
+    default:
+        return serve(a, e);
+    }
+}
+
 static void fini(struct app *a)
 {
     server_free(a->server);
@@ -270,7 +284,7 @@ static int run_server(struct app *a)
     if (r == 0)
         r = init_store(a, &e);
     if (r == 0)
-        r = a->o.action == OPTIONS_DUMP ? dump(a, &e) : serve(a, &e);
+        r = run_action(a, &e);
     if (r < 0)
         fprintf(stderr, "zdb: %s\n", e.text);
     fini(a);

@@ -5,8 +5,7 @@
 
 #include "common/err.h"
 
-enum options_action { OPTIONS_SERVE, OPTIONS_CTL, OPTIONS_DUMP, OPTIONS_CHECK, OPTIONS_REPAIR, OPTIONS_COMPACT,
-                      OPTIONS_VERSION, OPTIONS_HELP };
+enum options_action { OPTIONS_SERVE, OPTIONS_CTL, OPTIONS_DUMP, OPTIONS_REPAIR, OPTIONS_VERSION, OPTIONS_HELP };
 
 struct options {
     enum options_action action;
@@ -20,7 +19,7 @@ struct options {
     uint64_t hook_timeout_s;
     uint64_t max_clients, max_output, idle_timeout_s;
     bool has_address;                /* --listen or --port was given */
-    bool json;                       /* --json, for --dump and --check */
+    bool json;                       /* --json, for --dump */
     /* --ctl */
     const char *ns;
     char *ns_password;

@@ -53,7 +53,7 @@ def test_wrong_options():
         (["--hook", "/does/not/exist"], "--hook", "/does/not/exist"),
         (["--data", ""], "--data", "empty"),
         (["--ns", "x"], "--ns", "--ctl"),
-        (["--dump", "--check"], "--check"),
+        (["--dump", "--repair"], "--repair"),
         (["--admin", ""], "--admin"),
         (["--admin", "x" * 256], "--admin"),
         (["--admin", "a", "--admin", "b"], "--admin", "once"),

@@ -21,6 +21,7 @@ struct victim { /* checked by the thread, on its way to the loop */
     char *path, *object;
     struct snapshot_id id;
     uint64_t disk_bytes;
+    bool restored;       /* not its first time */
     STAILQ_ENTRY(victim) link;
 };
 
@@ -76,7 +77,7 @@ static int by_age(const void *a, const void *b)
 }
 
 /* 1: everything of it is remote; 0: not, or not now; -EHOSTUNREACH: cannot be told, for no file. */
-static int is_remote(struct evict *ev, struct run *r, const struct datadir_file *f, char **object)
+static int is_remote(struct evict *ev, struct run *r, const struct datadir_file *f, bool restored, char **object)
 {
     uint8_t digest[ZSTOR_DIGEST_LEN];
     struct object_result res = {0};
@@ -90,7 +91,9 @@ static int is_remote(struct evict *ev, struct run *r, const struct datadir_file 
         r->err = why;
         return rc;
     }
-    if (rc != 1 || res.shards_lost > 0 || res.meta_lost > ZSTOR_META_COPIES - ZSTOR_META_WRITE_QUORUM)
+    if (rc != 1)
+        return 0;
+    if (!restored && (res.shards_lost > 0 || res.meta_lost > ZSTOR_META_COPIES - ZSTOR_META_WRITE_QUORUM))
         return 0;
     rc = hashes_of(ev->conf.hashes, f->path, &f->id, &ev->stop, digest);
     return rc == 0 && memcmp(digest, res.checksum, sizeof digest) == 0;
@@ -104,6 +107,7 @@ static void choose(struct evict *ev, struct run *r, struct datadir *d, uint64_t 
     qsort(d->files, d->n, sizeof *d->files, by_age);
     for (size_t i = 0; i < d->n && left > low && !atomic_load(&ev->stop); i++) {
         const struct datadir_file *f = &d->files[i];
+        bool restored = hashes_marked(ev->conf.hashes, f->path, &f->id, HASHES_RESTORED);
         CLEANUP(base_free) char *object = NULL;
         struct victim *v;
         int rc;
@@ -114,7 +118,7 @@ static void choose(struct evict *ev, struct run *r, struct datadir *d, uint64_t 
             r->young = true;
             continue;
         }
-        rc = is_remote(ev, r, f, &object);
+        rc = is_remote(ev, r, f, restored, &object);
         if (rc < 0) {
             r->rc = rc;
             return;
@@ -124,7 +128,8 @@ static void choose(struct evict *ev, struct run *r, struct datadir *d, uint64_t 
             continue;
         }
         v = xcalloc(1, sizeof *v);
-        *v = (struct victim){.path = xstrdup(f->path), .object = object, .id = f->id, .disk_bytes = f->disk_bytes};
+        *v = (struct victim){.path = xstrdup(f->path), .object = object, .id = f->id, .disk_bytes = f->disk_bytes,
+                             .restored = restored};
         object = NULL;
         STAILQ_INSERT_TAIL(&r->victims, v, link);
         left -= MIN(left, f->disk_bytes);
@@ -191,7 +196,7 @@ static bool remove_victim(struct evict *ev, const struct victim *v)
     struct snapshot_id now;
     struct stat st;
 
-    if (ev->conf.busy(ev->conf.arg, v->object) || lstat(v->path, &st) < 0 || !S_ISREG(st.st_mode))
+    if (ev->conf.busy(ev->conf.arg, v->object, !v->restored) || lstat(v->path, &st) < 0 || !S_ISREG(st.st_mode))
         return false;
     snapshot_id_of(&now, &st);
     if (!snapshot_id_eq(&now, &v->id))

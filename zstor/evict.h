@@ -4,6 +4,8 @@
  *     least ZSTOR_META_WRITE_QUORUM metadata backends,
  *   - nothing is queued or running that writes the object (asked on the loop, in the same step as the unlink),
  *   - the file is still in the state that was compared.
+ * A segment that was brought back from remote and has not changed may go again while backends are missing: then it is enough that
+ * the record can be read and no store is queued.  Else reading in an outage would fill the disk.
  * Begins above the limit, ends at 7/8 of it.  Thread: the loop's for every function; the work is done in a thread of its own,
  * the unlink on the loop. */
 #ifndef ZSTOR_EVICT_H
@@ -20,7 +22,7 @@ struct evict_conf {
     struct engine *engine;   /* a reference is taken; without zdb_data_dir_path and a size in its conf nothing is done */
     struct hashes *hashes;
     uint64_t debounce_ms, period_ms; /* after evict_kick; without it */
-    bool (*busy)(void *arg, const char *object_path); /* loop: a job that writes the object is there */
+    bool (*busy)(void *arg, const char *object_path, bool with_rebuild); /* loop: a job that writes the object is there */
     void *arg;
 };
 

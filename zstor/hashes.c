@@ -19,7 +19,7 @@ struct entry {
     char *path;
     struct snapshot_id id;
     uint8_t digest[ZSTOR_DIGEST_LEN];
-    bool confirmed;
+    unsigned marks;
     UT_hash_handle hh;
 };
 
@@ -66,11 +66,12 @@ static struct entry *find(struct hashes *h, const char *path)
 void hashes_put(struct hashes *h, const char *path, const struct snapshot_id *id, const uint8_t digest[ZSTOR_DIGEST_LEN])
 {
     struct entry *en;
-    bool confirmed;
+    unsigned marks = 0;
 
     pthread_mutex_lock(&h->lock);
     en = find(h, path);
-    confirmed = en && en->confirmed && snapshot_id_eq_mtime(&en->id, id) && memcmp(en->digest, digest, sizeof en->digest) == 0;
+    if (en && snapshot_id_eq_mtime(&en->id, id) && memcmp(en->digest, digest, sizeof en->digest) == 0)
+        marks = en->marks;
     if (en)
         drop(h, en);
     else if (HASH_COUNT(h->table) >= h->max)
@@ -78,7 +79,7 @@ void hashes_put(struct hashes *h, const char *path, const struct snapshot_id *id
     en = xcalloc(1, sizeof *en);
     en->path = xstrdup(path);
     en->id = *id;
-    en->confirmed = confirmed;
+    en->marks = marks;
     memcpy(en->digest, digest, sizeof en->digest);
     HASH_ADD_KEYPTR(hh, h->table, en->path, strlen(en->path), en);
     pthread_mutex_unlock(&h->lock);
@@ -98,25 +99,25 @@ bool hashes_get(struct hashes *h, const char *path, const struct snapshot_id *id
     return known;
 }
 
-void hashes_confirm(struct hashes *h, const char *path, const struct snapshot_id *id)
+void hashes_mark(struct hashes *h, const char *path, const struct snapshot_id *id, enum hashes_mark mark)
 {
     struct entry *en;
 
     pthread_mutex_lock(&h->lock);
     en = find(h, path);
     if (en && snapshot_id_eq_mtime(&en->id, id))
-        en->confirmed = true;
+        en->marks |= mark;
     pthread_mutex_unlock(&h->lock);
 }
 
-bool hashes_confirmed(struct hashes *h, const char *path, const struct snapshot_id *id)
+bool hashes_marked(struct hashes *h, const char *path, const struct snapshot_id *id, enum hashes_mark mark)
 {
     struct entry *en;
     bool yes;
 
     pthread_mutex_lock(&h->lock);
     en = find(h, path);
-    yes = en && en->confirmed && snapshot_id_eq_mtime(&en->id, id);
+    yes = en && (en->marks & mark) && snapshot_id_eq_mtime(&en->id, id);
     pthread_mutex_unlock(&h->lock);
     return yes;
 }

@@ -20,8 +20,11 @@ bool hashes_get(struct hashes *h, const char *path, const struct snapshot_id *id
 int hashes_of(struct hashes *h, const char *path, const struct snapshot_id *id, const atomic_bool *stop,
               uint8_t digest[ZSTOR_DIGEST_LEN]);
 
-/* "The same content was found remotely", remembered for this state of the file (its ctime does not matter). */
-void hashes_confirm(struct hashes *h, const char *path, const struct snapshot_id *id);
-bool hashes_confirmed(struct hashes *h, const char *path, const struct snapshot_id *id);
+/* Remembered for this content of the file (its ctime does not matter):
+ *   HASHES_CONFIRMED  the same content was found remotely, with all its shards
+ *   HASHES_RESTORED   it was brought back from there: the local file is no more than a copy that was once let go already */
+enum hashes_mark { HASHES_CONFIRMED = 1, HASHES_RESTORED = 2 };
+void hashes_mark(struct hashes *h, const char *path, const struct snapshot_id *id, enum hashes_mark mark);
+bool hashes_marked(struct hashes *h, const char *path, const struct snapshot_id *id, enum hashes_mark mark);
 
 #endif

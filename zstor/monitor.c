@@ -100,10 +100,11 @@ static void on_finished(void *arg, const struct task *t)
         counts[t->op][t->rc >= 0]++;
     if (t->rc < 0 || (t->op != TASK_STORE && t->op != TASK_RETRIEVE))
         return;
-    const char *local = t->op == TASK_STORE ? t->source : t->output ? t->output : t->path;
-
-    if (t->id_known && snapshot_is_data(local))
-        hashes_put(m->hashes, local, &t->id, t->res.checksum);
+    if (t->id_known && snapshot_is_data(t->local)) {
+        hashes_put(m->hashes, t->local, &t->id, t->res.checksum);
+        if (t->op == TASK_RETRIEVE && !t->output)
+            hashes_mark(m->hashes, t->local, &t->id, HASHES_RESTORED);
+    }
     if (t->res.shards_lost + t->res.meta_lost > 0 && t->path) {
         m->counts.heals++;
         log_write(base_now_ms() < m->heal_said_ms + SAY_MS && m->heal_said_ms ? LOG_LVL_DEBUG : LOG_LVL_INFO,
@@ -124,19 +125,19 @@ static void on_added(void *arg, struct journal_rec *rec)
     sched_add(m->sched, rec, lock);
 }
 
-static bool is_busy(void *arg, const char *object_path)
+static bool is_busy(void *arg, const char *object_path, bool with_rebuild)
 {
     struct monitor *m = arg;
     CLEANUP(base_free) char *lock = lock_of(m, object_path);
 
-    return !lock || sched_busy(m->sched, lock, true);
+    return !lock || sched_busy(m->sched, lock, with_rebuild);
 }
 
 static void on_unknown_segment(void *arg, const char *file, const char *object_path)
 {
     struct monitor *m = arg;
 
-    if (is_busy(m, object_path))
+    if (is_busy(m, object_path, true))
         return;
     log_info("store %s: is not stored as it is, queued", file);
     intake_store_as(m->intake, file, object_path, false, NULL, NULL);
@@ -146,7 +147,7 @@ static void on_degraded_object(void *arg, const char *object_path)
 {
     struct monitor *m = arg;
 
-    if (is_busy(m, object_path))
+    if (is_busy(m, object_path, true))
         return;
     m->counts.heals++;
     intake_rebuild(m->intake, object_path);

@@ -63,7 +63,7 @@ static int look_at(struct reconcile *rc, struct pass *p, const struct datadir_fi
     struct object_result res = {0};
     int r;
 
-    if (hashes_confirmed(rc->conf.hashes, f->path, &f->id))
+    if (hashes_marked(rc->conf.hashes, f->path, &f->id, HASHES_CONFIRMED))
         return 0;
     r = object_store_path(f->path, NULL, &object, &p->err);
     if (r < 0)
@@ -85,7 +85,7 @@ static int look_at(struct reconcile *rc, struct pass *p, const struct datadir_fi
     else if (res.shards_lost > 0) /* metadata values are counted as lost while a backend is just out of reach */
         add(p, f, object, true);
     else
-        hashes_confirm(rc->conf.hashes, f->path, &f->id);
+        hashes_mark(rc->conf.hashes, f->path, &f->id, HASHES_CONFIRMED);
     return 0;
 }
 

@@ -34,6 +34,7 @@ void task_free(struct task *t)
     free(t->meta_key);
     free(t->source);
     free(t->output);
+    free(t->local);
     path_list_free(t->keys, t->nkeys);
     free(t);
 }
@@ -56,12 +57,15 @@ static void run_store(struct task *t, struct objects *o, const struct object_ctl
     t->rc = object_store(o, t->source, t->path, t->flags, ctl, &t->res, &t->err);
     t->id_known = t->rc == 0 && there && id_of(&after, t->source) && snapshot_id_eq(&before, &after);
     t->id = after;
+    t->local = t->id_known ? realpath(t->source, NULL) : NULL;
+    t->id_known = t->local != NULL;
 }
 
 static void run_retrieve(struct task *t, struct objects *o, const struct object_ctl *ctl)
 {
     t->rc = object_retrieve(o, t->path, t->meta_key, t->output, ctl, &t->res, &t->err);
-    t->id_known = t->rc == 0 && id_of(&t->id, t->output ? t->output : t->path);
+    t->local = t->rc == 0 ? realpath(t->output ? t->output : t->path, NULL) : NULL;
+    t->id_known = t->local && id_of(&t->id, t->local);
 }
 
 struct keys {
@@ -104,6 +108,8 @@ void task_run(struct task *t, struct objects *o, const atomic_bool *stop)
     err_clear(&t->err);
     t->res = (struct object_result){0};
     t->id_known = false;
+    free(t->local);
+    t->local = NULL;
     switch (t->op) {
     case TASK_STORE:
         run_store(t, o, &ctl);

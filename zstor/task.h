@@ -29,6 +29,7 @@ struct task {
     struct object_result res;
     bool id_known;    /* the local file whose content is res.checksum: the source, or what was retrieved */
     struct snapshot_id id;
+    char *local;      /* its real path, when id_known */
     char **keys;      /* list */
     size_t nkeys;
 };

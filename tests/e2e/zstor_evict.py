@@ -159,6 +159,26 @@ def test_what_is_not_stored_stays():
     c.end()
 
 
+def test_reading_in_an_outage():
+    c = Cache(limit=4)
+    files = [c.make(n) for n in range(12)]
+    c.store(*files)
+    q.wait_for(lambda: len(c.there()) <= 3, 30, "eviction")
+    with q.case("with two of four backends dead the limit holds while everything is read"):
+        for b in c.backends[:2]:
+            b.kill9()
+        for f in files[:11]:
+            if not f.exists():
+                c.z.cli("retrieve", "-f", f, check_exit=0)
+            q.check(f.read_bytes() == c.content[f], f"content of {f.name}")
+            q.check(len(c.there()) <= 8, "the cache grows")
+            if len(c.there()) > 4:
+                q.wait_for(lambda: len(c.there()) <= 4, 60, "eviction")
+        for b in c.backends[:2]:
+            b.start()
+    c.end()
+
+
 def test_namespaces():
     c = Cache(limit=4)
     with q.case("of the data root all namespaces count but zdbfs-temp, each keeps its highest"):

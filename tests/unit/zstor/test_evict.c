@@ -100,15 +100,15 @@ START_TEST(a_content_is_known_while_the_file_is_as_it_was)
     free(p);
     ck_assert_mem_eq(got, want, 16);
     ck_assert(hashes_get(h, scratch("f"), &id, got));
-    ck_assert(!hashes_confirmed(h, scratch("f"), &id));
-    hashes_confirm(h, scratch("f"), &id);
-    ck_assert(hashes_confirmed(h, scratch("f"), &id));
+    ck_assert(!hashes_marked(h, scratch("f"), &id, HASHES_CONFIRMED));
+    hashes_mark(h, scratch("f"), &id, HASHES_CONFIRMED);
+    ck_assert(hashes_marked(h, scratch("f"), &id, HASHES_CONFIRMED));
 
     put(scratch("f"), 100001, 'x');
     ck_assert_int_eq(hashes_of(h, scratch("none"), &id, &stop, got), -ESTALE);
     struct snapshot_id now = id_of(scratch("f"));
     ck_assert(!hashes_get(h, scratch("f"), &now, got));
-    ck_assert(!hashes_confirmed(h, scratch("f"), &now));
+    ck_assert(!hashes_marked(h, scratch("f"), &now, HASHES_CONFIRMED));
     stop = true;
     ck_assert_int_eq(hashes_of(h, scratch("f"), &now, &stop, got), -ECANCELED);
     hashes_free(h);
@@ -142,7 +142,7 @@ START_TEST(a_set_back_time_does_not_hide_a_change)
     put(scratch("f"), 10, 'x');
     id = id_of(scratch("f"));
     ck_assert_int_eq(hashes_of(h, scratch("f"), &id, &stop, first), 0);
-    hashes_confirm(h, scratch("f"), &id);
+    hashes_mark(h, scratch("f"), &id, HASHES_CONFIRMED);
     ck_assert_int_eq(stat(scratch("f"), &st), 0);
     times[0] = (struct timespec){.tv_sec = 1000}; /* only the access time: as zdb does */
     times[1] = st.st_mtim;
@@ -153,17 +153,17 @@ START_TEST(a_set_back_time_does_not_hide_a_change)
             break;
     }
     ck_assert(!hashes_get(h, scratch("f"), &touched, second));
-    ck_assert(hashes_confirmed(h, scratch("f"), &touched)); /* a hint, which costs no reading */
+    ck_assert(hashes_marked(h, scratch("f"), &touched, HASHES_CONFIRMED)); /* a hint, which costs no reading */
     ck_assert_int_eq(hashes_of(h, scratch("f"), &touched, &stop, second), 0);
     ck_assert_mem_eq(first, second, 16);
-    ck_assert(hashes_confirmed(h, scratch("f"), &touched));
+    ck_assert(hashes_marked(h, scratch("f"), &touched, HASHES_CONFIRMED));
 
     put(scratch("f"), 10, 'y');
     ck_assert_int_eq(utimensat(AT_FDCWD, scratch("f"), times, 0), 0);
     touched = id_of(scratch("f"));
     ck_assert_int_eq(hashes_of(h, scratch("f"), &touched, &stop, second), 0);
     ck_assert_mem_ne(first, second, 16);
-    ck_assert(!hashes_confirmed(h, scratch("f"), &touched));
+    ck_assert(!hashes_marked(h, scratch("f"), &touched, HASHES_CONFIRMED));
     hashes_free(h);
 }
 END_TEST

@@ -93,7 +93,8 @@ START_TEST(our_options_make_no_old_abbreviation_ambiguous)
                 continue;
             for (size_t k = 0; k < ARRAY_LEN(valued); k++)
                 has_value |= strcmp(valued[k], old[i]) == 0;
-            const char *value = strcmp(old[i], "mode") == 0 ? "user" : strcmp(old[i], "hook") == 0 ? "/bin/true" : "1000000";
+            const char *value = strcmp(old[i], "mode") == 0 ? "user" : strcmp(old[i], "hook") == 0 ? "/bin/true"
+                                : strcmp(old[i], "port") == 0 ? "1000" : "1000000";
             char line[128];
             snprintf(line, sizeof line, "--%.*s %s%s%s", (int)n, old[i], has_value ? value : "",
                      strcmp(old[i], "protect") == 0 ? " --admin x" : "", "");

@@ -251,6 +251,11 @@ int dir_prepare_insert(struct fs *fs, struct name_ref *ref, uint64_t deadline_ms
 {
     if (ref->name.len > LIST_NAME_MAX)
         return -ENAMETOOLONG;
+    fs_lock(fs);
+    bool full = ref->list->l.bytes > INODE_MAX_VALUE; /* memory is more than what is stored */
+    fs_unlock(fs);
+    if (full)
+        return -ENOSPC;
     ref->insert = true;
     return need_key(fs, ref->dir, ref->list->bucket, deadline_ms);
 }

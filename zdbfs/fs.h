@@ -109,7 +109,6 @@ struct fs {
     uint64_t durable_seq;             /* of them on stable storage */
     uint64_t applied_seq;             /* of them in the meta namespace */
     uint64_t want_seq;                /* somebody waits for it */
-    bool want_all;                    /* with all data */
     unsigned commit_failures;
     int commit_error;
     bool data_unsynced;               /* data was stored since its last SYNC began */

@@ -1,5 +1,5 @@
 /* head_format - see head_format.h.
- *   0 magic ZDBFSM, ZDBFSD or ZDBFST   6 u16 version 1   8 u16 flags, bit 0 in use   10 zero   16 u64 size */
+ *   0 magic ZDBFSM, ZDBFSD or ZDBFST   6 u16 version 1   8 u16 flags, bit 0 in use   10 u48 generation   16 u64 size */
 #include "zdbfs/head_format.h"
 
 #include <errno.h>
@@ -13,7 +13,8 @@ void head_format_encode(struct buf *b, enum role role, const struct head *h)
     buf_put(b, magic[role], 6);
     buf_put_le16(b, VERSION);
     buf_put_le16(b, h->in_use ? FLAG_IN_USE : 0);
-    buf_put_zero(b, 6);
+    for (int i = 0; i < 6; i++)
+        buf_put_u8(b, (uint8_t)(h->generation >> 8 * i));
     buf_put_le64(b, h->size_bytes);
 }
 
@@ -32,7 +33,10 @@ int head_format_decode(struct slice v, enum role role, struct head *out, struct 
         return err_set(e, EUCLEAN, "header has version %u, this program knows version %d", version, VERSION);
     if (flags & ~FLAG_IN_USE)
         return err_set(e, EUCLEAN, "header has unknown flags 0x%x", flags);
-    rd_take(&r, 6);
-    *out = (struct head){flags & FLAG_IN_USE, v.len >= HEAD_BYTES ? rd_le64(&r) : 0};
+    const uint8_t *g = rd_take(&r, 6);
+    uint64_t generation = 0;
+    for (int i = 0; g && i < 6; i++)
+        generation |= (uint64_t)g[i] << 8 * i;
+    *out = (struct head){flags & FLAG_IN_USE, generation, v.len >= HEAD_BYTES ? rd_le64(&r) : 0};
     return 0;
 }

@@ -6,11 +6,13 @@
 #include "common/err.h"
 
 #define HEAD_BYTES 24
+#define HEAD_MAX_GENERATION (((uint64_t)1 << 48) - 1)
 
 enum role { ROLE_META, ROLE_DATA, ROLE_TEMP, ROLE_COUNT }; /* the three namespaces of a volume */
 
 struct head {
     bool in_use;
+    uint64_t generation; /* 48 bits of the journal (redo_format), in what upstream writes as zero and keeps */
     uint64_t size_bytes; /* of the filesystem, as given when it was made */
 };
 

@@ -121,7 +121,7 @@ static int note(struct ids *s, const uint64_t *id, size_t n, uint64_t deadline_m
 
     for (size_t i = 0; i < n; i++)
         buf_put_le64(&stream, id[i]);
-    int r = redo_format_encode_chunk(&chunk, REDO_IDS, ++s->note_seq, buf_slice(&stream), 0);
+    int r = redo_format_encode_chunk(&chunk, REDO_IDS, 0, ++s->note_seq, buf_slice(&stream), 0);
     if (r == 0)
         r = kv_insert(s->kv, ROLE_TEMP, buf_slice(&chunk), deadline_ms, &key);
     buf_fini(&stream);
@@ -147,9 +147,7 @@ static int note_stock(struct ids *s, const uint64_t *more, size_t n, uint64_t de
     pthread_mutex_unlock(&s->lock);
     if (n)
         memcpy(all + have, more, n * sizeof *all);
-    pthread_mutex_lock(&s->note_lock);
     int r = note(s, all, MIN(have + n, (size_t)NOTE_MAX), deadline_ms);
-    pthread_mutex_unlock(&s->note_lock);
     free(all);
     return r;
 }
@@ -166,8 +164,11 @@ static int reserve(struct ids *s, size_t n)
     for (size_t i = 0; i < n; i++)
         if (q[i].result == 0)
             id[got++] = q[i].key;
-    if (got)
+    if (got) {
+        pthread_mutex_lock(&s->note_lock);
         r = note_stock(s, id, got, deadline);
+        pthread_mutex_unlock(&s->note_lock);
+    }
     if (got && r == 0)
         r = kv_sync(s->kv, ROLE_META, deadline);
     pthread_mutex_lock(&s->lock);
@@ -232,10 +233,16 @@ int ids_release(struct ids *s, uint64_t deadline_ms)
     return r;
 }
 
-int ids_note(struct ids *s, uint64_t deadline_ms)
+void ids_hold(struct ids *s)
 {
     pthread_mutex_lock(&s->note_lock);
-    s->noted = false;
+}
+
+void ids_unhold(struct ids *s, bool emptied, uint64_t deadline_ms)
+{
+    if (emptied) {
+        s->noted = false;
+        note_stock(s, NULL, 0, deadline_ms); /* a lost note costs nothing but a few keys */
+    }
     pthread_mutex_unlock(&s->note_lock);
-    return note_stock(s, NULL, 0, deadline_ms);
 }

@@ -18,7 +18,8 @@ void ids_refill_loop(struct ids *s);
 void ids_stop(struct ids *s);
 /* Clean unmount: delete what is in stock. */
 int ids_release(struct ids *s, uint64_t deadline_ms);
-/* After the temp namespace was emptied: note the stock again. */
-int ids_note(struct ids *s, uint64_t deadline_ms);
+/* Around emptying the temp namespace: nothing is stored there meanwhile; emptied: the stock is noted again. */
+void ids_hold(struct ids *s);
+void ids_unhold(struct ids *s, bool emptied, uint64_t deadline_ms);
 
 #endif

@@ -409,6 +409,16 @@ void inode_forget(struct fs *fs, uint64_t ino, uint64_t n)
         delete(fs, in);
 }
 
+void inode_delete_orphans(struct fs *fs)
+{
+    struct inode *in;
+
+    fs_lock(fs);
+    while ((in = TAILQ_FIRST(&fs->orphans)))
+        delete(fs, in);
+    fs_unlock(fs);
+}
+
 /* ---- eviction -------------------------------------------------------------------------------------------------- */
 
 struct dirlist *inode_list_new(struct fs *fs, struct inode *dir, unsigned bucket)
@@ -494,4 +504,23 @@ void inode_evict_all(struct fs *fs)
         evict_inode(fs, in);
     }
     fs_unlock(fs);
+}
+
+void inode_free_all(struct fs *fs)
+{
+    struct inode *in;
+    struct block *b;
+
+    while ((in = TAILQ_FIRST(&fs->lru))) {
+        while ((b = TAILQ_FIRST(&in->blocks.blocks)))
+            bcache_drop(&fs->bc, b);
+        for (unsigned i = 0; in->dir && i < INODE_LISTS; i++) {
+            struct dirlist *dl = in->dir->list[i];
+            if (dl)
+                dlist_fini(&dl->l);
+            free(dl);
+        }
+        TAILQ_REMOVE(&fs->lru, in, lru);
+        destroy_memory(in);
+    }
 }

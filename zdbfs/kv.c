@@ -56,6 +56,11 @@ bool kv_up(const struct kv *kv)
     return conn_up(kv->pool[ROLE_META]) && conn_up(kv->pool[ROLE_DATA]);
 }
 
+bool kv_read_only(const struct kv *kv)
+{
+    return kv->conf->read_only;
+}
+
 void kv_val_free_reply(void *reply)
 {
     if (reply)
@@ -306,6 +311,46 @@ int kv_get(struct kv *kv, enum role role, uint64_t key, uint64_t deadline_ms, st
     if (r < 0)
         kv_val_free_reply(reply);
     return r < 0 ? -EIO : 0;
+}
+
+static int lengths_once(struct zclient *c, const uint64_t *keys, size_t n, uint64_t deadline_ms, uint64_t *out)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint8_t key[8];
+        key_bytes(keys[i], key);
+        const struct slice argv[] = {slice_str("LENGTH"), slice_of(key, 8)};
+        int r = zclient_push(c, 2, argv);
+        if (r < 0)
+            return r;
+    }
+    for (size_t i = 0; i < n; i++) {
+        CLEANUP(free_reply) redisReply *reply = NULL;
+        int r = next_reply(c, deadline_ms, &reply, NULL);
+        if (r < 0)
+            return r;
+        if (!zclient_is_nil(reply) && reply->type != REDIS_REPLY_INTEGER)
+            return -EBADMSG;
+        out[i] = zclient_is_nil(reply) ? UINT64_MAX : (uint64_t)reply->integer;
+    }
+    return 0;
+}
+
+int kv_len_many(struct kv *kv, enum role role, const uint64_t *keys, size_t n, uint64_t deadline_ms, uint64_t *out)
+{
+    for (size_t done = 0; done < n;) {
+        size_t part = MIN(n - done, (size_t)WINDOW_REQS);
+        struct zclient *c;
+        int r = conn_get(kv->pool[role], deadline_ms, &c, NULL);
+        if (r == 0) {
+            r = lengths_once(c, keys + done, part, deadline_ms, out + done);
+            conn_put(kv->pool[role], c, r < 0);
+        }
+        if (r < 0 && (r == -EBADMSG || try_again(r, deadline_ms) < 0))
+            return -EIO;
+        if (r == 0)
+            done += part;
+    }
+    return 0;
 }
 
 /* ---- writing --------------------------------------------------------------------------------------------------- */

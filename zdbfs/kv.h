@@ -22,6 +22,7 @@ void kv_close(struct kv *kv);
 uint64_t kv_deadline(const struct kv *kv); /* now + timeout */
 bool kv_has_sync(const struct kv *kv);
 bool kv_up(const struct kv *kv);
+bool kv_read_only(const struct kv *kv);
 
 struct kv_val {
     bool found;
@@ -35,6 +36,9 @@ void kv_val_free_reply(void *reply);  /* for who keeps the reply longer */
 int kv_get(struct kv *kv, enum role role, uint64_t key, uint64_t deadline_ms, struct kv_val *out); /* 0; absence is found = false */
 /* All or nothing.  Pipelined in one connection. */
 int kv_get_many(struct kv *kv, enum role role, const uint64_t *keys, size_t n, uint64_t deadline_ms, struct kv_val *out);
+
+/* Lengths of values without fetching them; UINT64_MAX: no such key. */
+int kv_len_many(struct kv *kv, enum role role, const uint64_t *keys, size_t n, uint64_t deadline_ms, uint64_t *out);
 
 enum kv_op { KV_INSERT, KV_SET, KV_DEL };
 

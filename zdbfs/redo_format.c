@@ -11,7 +11,7 @@ static const char magic[8] = {'Q', 'F', 'S', 'R', 'E', 'D', 'O', '1'};
 
 static uint32_t checksum(const uint8_t *head, struct slice payload)
 {
-    return crc_std(crc_std(0, head, 28), payload.p, payload.len);
+    return crc_std(crc_std(0, head, 36), payload.p, payload.len);
 }
 
 int redo_format_decode_chunk(struct slice v, struct redo_chunk *out)
@@ -21,11 +21,11 @@ int redo_format_decode_chunk(struct slice v, struct redo_chunk *out)
     if (v.len < REDO_HEAD || v.len > REDO_MAX_CHUNK)
         return -EUCLEAN;
     uint8_t kind = v.p[8], flags = v.p[9];
-    *out = (struct redo_chunk){(enum redo_kind)kind, flags & FLAG_LAST, le32_get(v.p + 12), le64_get(v.p + 16),
+    *out = (struct redo_chunk){(enum redo_kind)kind, flags & FLAG_LAST, le32_get(v.p + 12), le64_get(v.p + 16), le64_get(v.p + 24),
                                slice_of(v.p + REDO_HEAD, v.len - REDO_HEAD)};
     if ((kind != REDO_COMMIT && kind != REDO_IDS) || flags & ~FLAG_LAST || le16_get(v.p + 10))
         return -EUCLEAN;
-    if (le32_get(v.p + 24) != out->payload.len || le32_get(v.p + 28) != checksum(v.p, out->payload))
+    if (le32_get(v.p + 32) != out->payload.len || le32_get(v.p + 36) != checksum(v.p, out->payload))
         return -EUCLEAN;
     return 0;
 }
@@ -36,7 +36,8 @@ uint32_t redo_format_chunks(size_t stream_len)
     return stream_len == 0 ? 1 : (uint32_t)((stream_len + max - 1) / max);
 }
 
-int redo_format_encode_chunk(struct buf *b, enum redo_kind kind, uint64_t seq, struct slice stream, uint32_t index)
+int redo_format_encode_chunk(struct buf *b, enum redo_kind kind, uint64_t generation, uint64_t seq, struct slice stream,
+                             uint32_t index)
 {
     size_t max = REDO_MAX_CHUNK - REDO_HEAD, from = (size_t)index * max;
     struct slice part = slice_of(stream.p ? stream.p + from : NULL, MIN(stream.len - from, max));
@@ -50,8 +51,9 @@ int redo_format_encode_chunk(struct buf *b, enum redo_kind kind, uint64_t seq, s
     head[9] = from + part.len == stream.len ? FLAG_LAST : 0;
     le32_put(head + 12, index);
     le64_put(head + 16, seq);
-    le32_put(head + 24, (uint32_t)part.len);
-    le32_put(head + 28, checksum(head, part));
+    le64_put(head + 24, generation);
+    le32_put(head + 32, (uint32_t)part.len);
+    le32_put(head + 36, checksum(head, part));
     buf_put(b, head, REDO_HEAD);
     buf_put_slice(b, part);
     return 0;

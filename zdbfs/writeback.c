@@ -75,6 +75,8 @@ static void stored(struct fs *fs, struct block *b, const struct kv_req *q, uint3
         inode_set_slot(fs, in, b->idx, (uint32_t)q->key);
     }
     b->stored_len = MIN(len, b->len);
+    if (in->a.size > in->stable_size)
+        inode_dirty(fs, in); /* the last commit could not tell the whole size */
 }
 
 static void finish(struct fs *fs, struct batch *t)

@@ -1,0 +1,448 @@
+/* main - zdbfs: options, zdb, mount, threads, signals, and the way back. */
+#include <errno.h>
+#include <fcntl.h>
+#include <fuse_lowlevel.h>
+#include <inttypes.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/daemon.h"
+#include "common/io.h"
+#include "common/log.h"
+#include "zdbfs/check.h"
+#include "zdbfs/commit.h"
+#include "zdbfs/ops.h"
+#include "zdbfs/space.h"
+#include "zdbfs/volume.h"
+#include "zdbfs/writeback.h"
+
+extern char **environ;
+
+enum {
+    UNMOUNT_GRACE_MS = 1500,  /* after a lazy unmount: files still open then lose their connection */
+    READ_AHEAD_KB = 1024,
+};
+
+struct app {
+    struct options o;
+    struct fuse_args args;
+    struct fuse_session *se;
+    bool mounted;
+    char *mountpoint;         /* absolute */
+    struct kv *kv;
+    struct head head;
+    struct journal *journal;
+    struct ids *ids;
+    struct fs *fs;
+    struct commit *commit;
+    struct writeback *wb;
+    struct space *space;
+    struct ops ops;
+    pthread_t main_thread, ids_thread, signal_thread;
+    pthread_t starter;
+    bool ids_running, signals_running, starter_running;
+    atomic_bool loop_done;
+};
+
+/* ---- signals --------------------------------------------------------------------------------------------------- */
+
+static void print_statistics(struct app *a)
+{
+    struct fs *fs = a->fs;
+
+    fs_lock(fs);
+    printf("[+] cache: %zu inodes, %" PRIu64 " bytes of metadata, %zu blocks, %" PRIu64 " of %" PRIu64 " bytes, %" PRIu64
+           " dirty, commit %" PRIu64 " of %" PRIu64 "\n",
+           fs->ninodes, fs->meta_bytes, fs->bc.n, fs->bc.used_bytes, fs->bc.limit_bytes, fs->bc.dirty_bytes, fs->applied_seq,
+           fs->snap_seq);
+    fs_unlock(fs);
+    fflush(stdout);
+}
+
+static void unmount_lazily(const char *path)
+{
+    char *argv[] = {(char[]){"fusermount3"}, (char[]){"-u"}, (char[]){"-z"}, (char[]){"-q"}, (char[]){"--"}, (char *)(uintptr_t)path, NULL};
+    pid_t pid;
+    int status;
+
+    if (umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
+        return;
+    if (posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ) == 0)
+        waitpid(pid, &status, 0);
+}
+
+/* The kernel hands over what it has cached while requests are still served, then the mount is taken away. */
+static void leave(struct app *a)
+{
+    int fd = open(a->mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd >= 0 && syncfs(fd) < 0)
+        log_warn("%s: not everything could be written: %s", a->mountpoint, strerror(errno));
+    unmount_lazily(a->mountpoint);
+    if (fd >= 0)
+        close(fd);
+    uint64_t until = base_now_ms() + UNMOUNT_GRACE_MS;
+    while (!a->loop_done && base_now_ms() < until)
+        usleep(5000);
+    if (a->loop_done)
+        return;
+    fuse_session_exit(a->se);
+    pthread_kill(a->main_thread, SIGUSR2); /* it waits for a thread of libfuse */
+}
+
+static void *handle_signals(void *arg)
+{
+    struct app *a = arg;
+    sigset_t set;
+    int sig;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGUSR1);
+    for (;;) {
+        if (sigwait(&set, &sig) != 0)
+            continue;
+        if (sig == SIGUSR1 && !a->loop_done) {
+            print_statistics(a);
+            continue;
+        }
+        if (!a->loop_done)
+            leave(a);
+        return NULL;
+    }
+}
+
+static void nothing(int sig)
+{
+    (void)sig;
+}
+
+/* All signals of ours go to one thread. */
+static void block_signals(void)
+{
+    struct sigaction ignore = {.sa_handler = SIG_IGN}, wake = {.sa_handler = nothing};
+    sigset_t set;
+
+    sigaction(SIGPIPE, &ignore, NULL);
+    sigaction(SIGUSR2, &wake, NULL);
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
+/* ---- starting -------------------------------------------------------------------------------------------------- */
+
+static void *run_ids(void *arg)
+{
+    ids_refill_loop(arg);
+    return NULL;
+}
+
+static void banner(const struct options *o)
+{
+    printf("\033[36;1m[+] initializing zdbfs v%s\033[0m\n", OPTIONS_VERSION);
+    printf("[+] blocks cache size: %" PRIu64 " KB\n", (o->memory_bytes - o->memory_bytes / 4) / KIB);
+    printf("[+] virtual filesystem size: %.1f GB\n", (double)o->size_bytes / (double)GIB);
+    if (o->autons)
+        printf("[+] zdb: auto creating namespace\n");
+    fflush(stdout);
+}
+
+static void add_option(struct fuse_args *args, const char *text)
+{
+    if (fuse_opt_add_arg(args, text) != 0)
+        abort();
+}
+
+/* Before anything else is touched: libfuse looks at its options here. */
+static int make_session(struct app *a, bool read_only, struct err *e)
+{
+    struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
+
+    for (int i = 0; i < a->args.argc; i++)
+        add_option(&args, a->args.argv[i]);
+    add_option(&args, "-odefault_permissions");
+    add_option(&args, "-ofsname=zdbfs");
+    if (read_only)
+        add_option(&args, "-oro");
+    a->se = fuse_session_new(&args, &ops_table, sizeof ops_table, &a->ops);
+    fuse_opt_free_args(&args);
+    return a->se ? 0 : err_set(e, EINVAL, "wrong options; see zdbfs --help");
+}
+
+/* zdb and what is stored there; nothing of the mount yet. */
+static int open_volume(struct app *a, struct err *e)
+{
+    struct options *o = &a->o;
+
+    int r = o->autons && !o->kv.read_only ? volume_autons(o, e) : 0;
+    if (r == 0)
+        r = kv_open(&a->kv, &o->kv, e);
+    if (r == 0 && !o->kv.read_only) {
+        r = volume_must_be_read_only(a->kv, o, e);
+        if (r == 1) {
+            log_warn("a namespace has a password that was not given: the mount is read-only");
+            o->read_only = o->kv.read_only = true;
+        }
+    }
+    if (r >= 0)
+        r = volume_open(a->kv, o, &a->head, e);
+    if (r >= 0)
+        r = journal_open(&a->journal, a->kv, &a->head, e);
+    return MIN(r, 0);
+}
+
+static int start_threads(struct app *a, struct err *e)
+{
+    int r = readahead_start(&a->ops.ra, a->fs, e);
+
+    if (r == 0)
+        r = space_start(&a->space, a->fs, e);
+    if (r < 0 || a->fs->read_only)
+        return r;
+    r = writeback_start(&a->wb, a->fs, e);
+    if (r == 0)
+        r = commit_start(&a->commit, a->fs, a->journal, e);
+    if (r < 0)
+        return r;
+    int code = pthread_create(&a->ids_thread, NULL, run_ids, a->ids);
+    if (code)
+        return err_sys(e, code, "thread that reserves keys");
+    a->ids_running = true;
+    return 0;
+}
+
+/* Larger read-ahead of the kernel for this mount, where that is allowed. */
+static void set_read_ahead(const char *mountpoint)
+{
+    char path[64], text[16];
+    struct stat st;
+
+    if (stat(mountpoint, &st) < 0)
+        return;
+    snprintf(path, sizeof path, "/sys/class/bdi/%u:%u/read_ahead_kb", major(st.st_dev), minor(st.st_dev));
+    CLEANUP(base_close) int fd = open(path, O_WRONLY | O_CLOEXEC);
+    int n = snprintf(text, sizeof text, "%d\n", READ_AHEAD_KB);
+    if (fd >= 0)
+        io_write_full(fd, text, (size_t)n);
+}
+
+static void *after_start(void *arg) /* asks the mount itself, so not from within a request */
+{
+    struct app *a = arg;
+
+    set_read_ahead(a->mountpoint);
+    printf("[+] fuse: ready, waiting events: %s\n", a->mountpoint);
+    fflush(stdout);
+    daemon_ready();
+    return NULL;
+}
+
+static void on_ready(void *arg)
+{
+    struct app *a = arg;
+
+    a->starter_running = pthread_create(&a->starter, NULL, after_start, a) == 0;
+    if (!a->starter_running)
+        daemon_ready();
+}
+
+/* ---- serving --------------------------------------------------------------------------------------------------- */
+
+static int loop(struct app *a, struct err *e)
+{
+    struct fuse_loop_config *conf = fuse_loop_cfg_create();
+
+    fuse_loop_cfg_set_clone_fd(conf, a->o.clone_fd);
+    fuse_loop_cfg_set_max_threads(conf, a->o.max_threads);
+    int r = a->o.max_threads == 1 ? fuse_session_loop(a->se) : fuse_session_loop_mt(a->se, conf);
+    fuse_loop_cfg_destroy(conf);
+    a->loop_done = 1;
+    return r < 0 ? err_sys(e, -r, "reading requests of the kernel") : 0;
+}
+
+static int mount_and_loop(struct app *a, struct err *e)
+{
+    if (fuse_session_mount(a->se, a->mountpoint) != 0)
+        return err_set(e, EIO, "mount point %s: cannot be mounted", a->mountpoint);
+    a->mounted = true;
+    int code = pthread_create(&a->signal_thread, NULL, handle_signals, a);
+    if (code)
+        return err_sys(e, code, "thread for signals");
+    a->signals_running = true;
+    return loop(a, e);
+}
+
+static void stop_threads(struct app *a)
+{
+    a->loop_done = 1;
+    if (a->signals_running) {
+        pthread_kill(a->signal_thread, SIGTERM);
+        pthread_join(a->signal_thread, NULL);
+    }
+    if (a->starter_running)
+        pthread_join(a->starter, NULL);
+    if (a->mounted)
+        fuse_session_unmount(a->se);
+    if (a->fs) {
+        fs_lock(a->fs);
+        a->fs->stopping = true;
+        fs_unlock(a->fs);
+    }
+    readahead_stop(a->ops.ra);
+    writeback_stop(a->wb);
+    if (a->ids_running) {
+        ids_stop(a->ids);
+        pthread_join(a->ids_thread, NULL);
+    }
+}
+
+static int serve(struct app *a, struct err *e)
+{
+    struct inode *root = NULL;
+
+    block_signals();
+    a->main_thread = pthread_self();
+    a->ids = ids_new(a->kv);
+    fs_new(&a->fs, &a->o, a->kv, a->ids);
+    a->ops.fs = a->fs;
+    a->ops.ready = on_ready;
+    a->ops.ready_arg = a;
+    int r = inode_get(a->fs, FS_ROOT, kv_deadline(a->kv), &root); /* stays in memory */
+    if (r < 0)
+        err_sys(e, -r, "root directory");
+    if (r == 0)
+        r = start_threads(a, e);
+    if (r == 0)
+        r = mount_and_loop(a, e);
+    stop_threads(a);
+    if (a->commit) {
+        int stored = commit_stop(a->commit);
+        if (stored < 0 && r == 0)
+            r = err_set(e, -stored, "not everything could be stored");
+    }
+    space_stop(a->space);
+    if (root)
+        inode_put(a->fs, root);
+    return r;
+}
+
+static void close_app(struct app *a)
+{
+    if (a->fs)
+        inode_free_all(a->fs);
+    fs_free(a->fs);
+    journal_free(a->journal);
+    ids_free(a->ids);
+    kv_close(a->kv);
+    if (a->se)
+        fuse_session_destroy(a->se);
+    oplog_close(a->ops.log);
+    fuse_opt_free_args(&a->args);
+    free(a->mountpoint);
+    options_fini(&a->o);
+}
+
+/* ---- command line ---------------------------------------------------------------------------------------------- */
+
+static int check_volume(struct app *a, struct err *e)
+{
+    struct check_result c;
+
+    int r = kv_open(&a->kv, &a->o.kv, e);
+    if (r == 0)
+        r = volume_open(a->kv, &a->o, &a->head, e);
+    if (r == 0)
+        r = journal_open(&a->journal, a->kv, &a->head, e);
+    if (r == 0)
+        r = check_run(a->kv, &c, e);
+    if (r < 0)
+        return r;
+    printf("%" PRIu64 " directories, %" PRIu64 " files, %" PRIu64 " others, %" PRIu64 " blocks, %" PRIu64 " bytes; unused keys: %" PRIu64
+           " meta, %" PRIu64 " data; %" PRIu64 " findings\n",
+           c.dirs, c.files, c.others, c.blocks, c.bytes, c.unused_meta, c.unused_data, c.findings);
+    return c.findings ? 1 : 0;
+}
+
+/* Passwords are not left where ps shows them. */
+static void wipe_passwords(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++)
+        for (char *p = argv[i]; *p; p++) {
+            bool start = p == argv[i] || p[-1] == ',' || (p == argv[i] + 2 && argv[i][0] == '-');
+            if (!start || !strchr("mdt", p[0]) || p[1] != 's' || p[2] != '=')
+                continue;
+            for (p += 3; *p && *p != ','; p++)
+                *p = '*';
+            if (!*p)
+                break;
+        }
+}
+
+static int run_mount(struct app *a, struct err *e)
+{
+    a->mountpoint = realpath(a->o.mountpoint, NULL);
+    if (!a->mountpoint)
+        return err_sys(e, errno, "mount point %s", a->o.mountpoint);
+    int r = make_session(a, false, e);
+    if (r == 0)
+        banner(&a->o);
+    if (r == 0 && a->o.logfile)
+        r = oplog_open(&a->ops.log, a->o.logfile, e);
+    bool asked = a->o.read_only;
+    if (r == 0)
+        r = open_volume(a, e);
+    if (r == 0 && a->o.read_only && !asked) {
+        fuse_session_destroy(a->se);
+        a->se = NULL;
+        r = make_session(a, true, e);
+    }
+    if (r == 0 && a->o.background) {
+        r = daemon_background(false, e);
+        if (r == 0 && chdir("/") < 0)
+            r = err_sys(e, errno, "chdir /");
+    }
+    return r < 0 ? r : serve(a, e);
+}
+
+int main(int argc, char **argv)
+{
+    struct app a = {.args = FUSE_ARGS_INIT(argc, argv)};
+    enum options_action action = OPTIONS_RUN;
+    struct err e = {0};
+
+    mallopt(M_ARENA_MAX, 4);
+    mallopt(M_MMAP_THRESHOLD, 4 * 1024 * 1024);
+    mallopt(M_TRIM_THRESHOLD, 16 * 1024 * 1024);
+    int r = options_parse(&a.o, &a.args, &action, &e);
+    wipe_passwords(argc, argv);
+    if (r == 0 && action == OPTIONS_HELP) {
+        options_help();
+        r = 1;
+    } else if (r == 0 && action == OPTIONS_SHOW_VERSION) {
+        printf("zdbfs v%s\n", OPTIONS_VERSION);
+        fuse_lowlevel_version();
+    } else if (r == 0) {
+        r = a.o.check ? check_volume(&a, &e) : run_mount(&a, &e);
+    }
+    close_app(&a);
+    if (r < 0)
+        fprintf(stderr, "zdbfs: %s\n", e.text);
+    return r == 0 ? 0 : 1;
+}

@@ -84,7 +84,7 @@ bool backend_addr_same(const struct backend_addr *a, const struct backend_addr *
 
     if (a->port != b->port || !va != !vb)
         return false;
-    if (va ? memcmp(va, vb, 4) : memcmp(a->ip, b->ip, 16))
+    if ((va ? memcmp(va, vb, 4) : memcmp(a->ip, b->ip, 16)) != 0)
         return false;
     return strcmp(a->ns ? a->ns : "default", b->ns ? b->ns : "default") == 0;
 }

@@ -94,7 +94,7 @@ static bool have_valid(const unsigned *have, unsigned n, unsigned total)
 
 int erasure_new(struct erasure **out, struct geometry g, const unsigned *have, const unsigned *want, unsigned nwant)
 {
-    unsigned all[ZSTOR_MAX_SHARDS], total = geometry_total(g), n = g.data;
+    unsigned all[ZSTOR_MAX_SHARDS] = {0}, total = geometry_total(g), n = g.data;
     bool plain = !have; /* the rows of G need no second inversion */
     uint8_t *coef;
     int r;

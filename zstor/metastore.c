@@ -97,7 +97,8 @@ static bool belongs(const struct metastore *ms, const struct candidate *c, const
         struct buf plain = BUF_INIT;
         if (!c->member[m] || value[m].index == value[v].index)
             continue;
-        same = decode_pair(ms, &value[m], &value[v], &plain) == 0 && slice_eq(buf_slice(&plain), buf_slice(&c->plain));
+        same = decode_pair(ms, &value[m], &value[v], &plain) == 0 && plain.p && c->plain.p &&
+               slice_eq(buf_slice(&plain), buf_slice(&c->plain));
         wipe(&plain);
     }
     return same;
@@ -440,7 +441,7 @@ static int take_page(const redisReply *reply, struct slice prefix, struct key_se
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 || reply->element[1]->type != REDIS_REPLY_ARRAY)
         return -EPROTO;
     next = zclient_bulk(reply->element[0]);
-    if (next.len == 0 || next.len > 64 || slice_eq(next, buf_slice(cursor)))
+    if (next.len == 0 || next.len > 64 || (cursor->p && slice_eq(next, buf_slice(cursor))))
         return -EPROTO; /* a cursor that stands still would keep us for ever */
     for (size_t i = 0; i < reply->element[1]->elements; i++) {
         int r = take_row(reply->element[1]->element[i], prefix, s);

@@ -111,7 +111,7 @@ int object_load(struct objects *o, const char *path, const char *meta_key, char 
     if ((r != 0 && r != -EINVAL) || object_store_path(path, NULL, &real, NULL) < 0)
         return r;
     clean = keypath_clean(path);
-    if (strcmp(clean, real) == 0)
+    if (!real || strcmp(clean, real) == 0)
         return r;
     r2 = load_path(o, real, key, out, st, &again);
     if (r2 == -EINVAL) /* say what is wrong with the name that was given */

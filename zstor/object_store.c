@@ -223,8 +223,8 @@ static void place_all(struct store *s)
 /* New places for what is not stored; 0: there are none left. */
 static unsigned place_missing(struct store *s)
 {
-    unsigned missing[ZSTOR_MAX_SHARDS], n = 0;
-    size_t at[ZSTOR_MAX_SHARDS];
+    unsigned missing[ZSTOR_MAX_SHARDS] = {0}, n = 0;
+    size_t at[ZSTOR_MAX_SHARDS] = {0};
     bool satisfied;
     int r;
 

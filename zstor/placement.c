@@ -7,6 +7,7 @@
  * values add up to more than `top_max` are left out.  One table per number m of groups used. */
 #include "zstor/placement.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,7 +41,7 @@ static long double term(const struct deal *d, unsigned v, unsigned j, unsigned s
 {
     long double next;
 
-    if (j < d->skip && j + k >= d->skip && (long)(s + (d->skip - j) * v) > d->top_max)
+    if (j < d->skip && j + k >= d->skip && (long)s + (long)(d->skip - j) * (long)v > d->top_max)
         return 0;
     next = d->table[v - 1][(size_t)(j + k) * (d->shards + 1) + s + k * v];
     if (next == 0)
@@ -145,6 +146,7 @@ static int deal_draw(const struct deal *d, placement_random_fn *rnd, unsigned *c
     for (unsigned v = d->shards; v > 0; v--) {
         unsigned open = groups_with_room(d, v), most = most_groups(d, v, j, s, open), k, fits = 0;
         long double base = one_by_factorial(v), left, w;
+        assert(d->table[v] && d->table[v - 1]);
         if (random_unit(rnd, &left) < 0)
             return -EIO;
         left *= d->table[v][(size_t)j * (d->shards + 1) + s];
@@ -235,8 +237,7 @@ static int spread(const struct zstor_conf *c, const unsigned *room, placement_ra
     }
     d.groups = last;
     d.top_max = (long)n - (long)c->minimal_shards - (long)c->redundant_nodes * (long)(last - c->redundant_groups);
-    deal_count(&d);
-    r = deal_draw(&d, rnd, count);
+    r = deal_count(&d) > 0 ? deal_draw(&d, rnd, count) : -ENOLINK;
     deal_free(&d);
     return r;
 }

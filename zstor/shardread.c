@@ -20,7 +20,7 @@ struct shardread {
 static int check_padding(struct shardread *s)
 {
     uint64_t total = s->shard_len * s->geo.data; /* lengths of spools: cannot overflow */
-    uint8_t pad[ZSTOR_MAX_SHARDS], last;
+    uint8_t pad[ZSTOR_MAX_SHARDS] = {0}, last = 0;
     int r = shardread_blob(s, total - 1, &last, 1);
 
     if (r < 0)

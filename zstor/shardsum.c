@@ -182,7 +182,7 @@ static void compress_all(struct shardsum *s, const uint8_t *const *p, size_t str
 
 static void compress_tail(struct shardsum *s, uint64_t last)
 {
-    const uint8_t *p[ZSTOR_MAX_SHARDS];
+    const uint8_t *p[ZSTOR_MAX_SHARDS] = {NULL};
 
     for (unsigned i = 0; i < s->n; i++)
         p[i] = s->tail + (size_t)i * BLOCK;
@@ -192,7 +192,7 @@ static void compress_tail(struct shardsum *s, uint64_t last)
 
 void shardsum_update(struct shardsum *s, const uint8_t *const *p, size_t len)
 {
-    const uint8_t *at[ZSTOR_MAX_SHARDS];
+    const uint8_t *at[ZSTOR_MAX_SHARDS] = {NULL};
     size_t part, blocks;
 
     if (s->width == 0) {

@@ -441,7 +441,7 @@ static int take_page(const redisReply *reply, struct slice prefix, struct key_se
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 || reply->element[1]->type != REDIS_REPLY_ARRAY)
         return -EPROTO;
     next = zclient_bulk(reply->element[0]);
-    if (next.len == 0 || next.len > 64 || (cursor->p && slice_eq(next, buf_slice(cursor))))
+    if (!next.p || next.len == 0 || next.len > 64 || (cursor->p && slice_eq(next, buf_slice(cursor))))
         return -EPROTO; /* a cursor that stands still would keep us for ever */
     for (size_t i = 0; i < reply->element[1]->elements; i++) {
         int r = take_row(reply->element[1]->element[i], prefix, s);

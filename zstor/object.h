@@ -60,7 +60,8 @@ struct object_result { /* zeros when the operation failed before it knew */
                                  restored.  > 0: queue a rebuild */
     unsigned shards_restored; /* rebuild */
     unsigned meta_lost;       /* metadata values missing, old or out of reach and not restored; > 0: queue a rebuild */
-    unsigned backends_unconfigured; /* shards on backends that the config no longer has: a rebuild does not move them */
+    unsigned backends_unconfigured; /* good shards on backends that the config no longer has; > 0: queue a rebuild, which
+                                       moves them */
 };
 
 #define OBJECT_DELETE 1u /* store: remove the source afterwards, if it is still the file that was read (best effort) */
@@ -89,8 +90,8 @@ int object_retrieve(struct objects *o, const char *path, const char *meta_key, c
  * -EHOSTUNREACH, -EBADMSG.  Looks at metadata only. */
 int object_check(struct objects *o, const char *path, const char *meta_key, struct object_result *res, struct err *e);
 
-/* Verify every byte of every shard; restore what is lost on other backends (or in place), and missing or old metadata
- * values.  Exactly one of path and meta_key.  0 also when something could not be restored now: see res->shards_lost,
+/* Verify every byte of every shard; restore what is lost on other backends (or in place), move what lies on backends that are
+ * not configured any more, and renew missing or old metadata values.  Exactly one of path and meta_key.  0 also when something could not be restored now: see res->shards_lost,
  * meta_lost.  Data shards are not decrypted. */
 int object_rebuild(struct objects *o, const char *path, const char *meta_key, const struct object_ctl *ctl,
                    struct object_result *res, struct err *e);

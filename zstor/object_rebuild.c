@@ -1,5 +1,6 @@
-/* object_rebuild - verify every shard, compute what is lost from the others (nothing is decrypted), place it elsewhere, and
- * bring the metadata values up to date.  Geometry is the record's, whatever the configuration says now. */
+/* object_rebuild - verify every shard, compute what is lost from the others (nothing is decrypted), place it elsewhere, move
+ * what lies on backends that the configuration no longer has, and bring the metadata values up to date.  Geometry is the
+ * record's, whatever the configuration says now. */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -17,8 +18,11 @@ struct rebuild {
     struct meta_record new; /* with what was restored */
     struct metastore_state st;
     enum fetch_state state[ZSTOR_MAX_SHARDS];
-    unsigned n, lost;
-    struct meta_shard *old; /* entries that were replaced, to be reclaimed */
+    bool move[ZSTOR_MAX_SHARDS]; /* good, but on a backend that is not configured any more */
+    unsigned n;
+    uint64_t shard_len;
+    struct meta_shard *old; /* entries that were replaced */
+    bool old_good[ZSTOR_MAX_SHARDS]; /* and verified: their values are this object's and can be deleted */
     unsigned nold;
 };
 
@@ -46,7 +50,10 @@ static int verify(struct rebuild *b, struct err *e)
         return err_set(e, -r, "stopped");
     for (unsigned i = 0; i < b->n; i++) {
         b->state[i] = f.shard[i].state;
-        b->lost += f.shard[i].state != FETCH_GOOD;
+        if (b->state[i] == FETCH_GOOD) {
+            b->shard_len = f.shard[i].len;
+            b->move[i] = !zstor_conf_find(b->o->conf, &b->rec.shards[i].addr);
+        }
         OBJECT_COUNT(b->o, shards_missing, f.shard[i].state == FETCH_MISSING);
         OBJECT_COUNT(b->o, shards_corrupt, f.shard[i].state == FETCH_CORRUPT);
         OBJECT_COUNT(b->o, shards_unreachable, f.shard[i].state == FETCH_UNREACHABLE);
@@ -54,7 +61,25 @@ static int verify(struct rebuild *b, struct err *e)
     return 0;
 }
 
-/* Places for the lost shards; how many got one.  target[k] / at[k]: shard and site. */
+static unsigned still_lost(const struct rebuild *b)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < b->n; i++)
+        n += b->state[i] != FETCH_GOOD;
+    return n;
+}
+
+static unsigned to_move(const struct rebuild *b)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < b->n; i++)
+        n += b->move[i];
+    return n;
+}
+
+/* Places for the lost shards, then for those to be moved; how many got one.  target[k] / at[k]: shard and site. */
 static unsigned choose_places(struct rebuild *b, const struct placement_site *site, size_t nsites, unsigned *target, size_t *at)
 {
     unsigned want = 0;
@@ -63,6 +88,9 @@ static unsigned choose_places(struct rebuild *b, const struct placement_site *si
 
     for (unsigned i = 0; i < b->n; i++)
         if (b->state[i] != FETCH_GOOD)
+            target[want++] = i;
+    for (unsigned i = 0; i < b->n; i++)
+        if (b->move[i])
             target[want++] = i;
     r = placement_complete(b->o->conf, site, nsites, want, b->o->random, at, &satisfied);
     if (r > 0 && !satisfied)
@@ -85,7 +113,9 @@ static void take_restored(struct rebuild *b, struct upload_target *t)
 {
     struct meta_shard *m = &b->new.shards[t->index];
 
+    b->old_good[b->nold] = b->move[t->index];
     b->old[b->nold++] = *m;
+    b->move[t->index] = false;
     m->present = true;
     m->keys = t->keys;
     m->nkeys = t->nkeys;
@@ -138,43 +168,46 @@ static int restore_round(struct rebuild *b, struct shardread *in, struct placeme
     return r < 0 ? r : (int)done;
 }
 
-static unsigned still_lost(const struct rebuild *b)
-{
-    unsigned n = 0;
-
-    for (unsigned i = 0; i < b->n; i++)
-        n += b->state[i] != FETCH_GOOD;
-    return n;
-}
-
-static int restore(struct rebuild *b, unsigned *restored, struct err *e)
+/* Shards to their places, round by round until nothing is left or no place. */
+static int restore_from(struct rebuild *b, struct placement_site *site, size_t nsites, unsigned *restored)
 {
     CLEANUP(fetch_fini) struct fetch f = {0};
     struct fetch_conf fc = object_fetch_conf(b->o, &b->rec);
-    struct placement_site *site = NULL;
     struct shardread *in = NULL;
-    struct err why = {0};
-    size_t nsites;
     int r = fetch_enough(&f, &fc, b->ctl), round = 1;
 
     if (r == 0)
         r = shardread_new(&in, b->rec.geo, &f);
-    if (r == 0) {
-        object_sites(b->o, shardread_shard_len(in), &site, &nsites, &why);
-        b->old = xcalloc(b->n, sizeof *b->old);
-        while (r == 0 && round > 0 && still_lost(b)) {
-            round = restore_round(b, in, site, nsites);
-            r = MIN(round, 0);
-            *restored += (unsigned)MAX(round, 0);
-        }
+    while (r == 0 && round > 0 && still_lost(b) + to_move(b)) {
+        round = restore_round(b, in, site, nsites);
+        r = MIN(round, 0);
+        *restored += (unsigned)MAX(round, 0);
     }
     shardread_free(in);
+    return r;
+}
+
+static int restore(struct rebuild *b, unsigned *restored, struct err *e)
+{
+    struct placement_site *site = NULL;
+    unsigned target[ZSTOR_MAX_SHARDS];
+    size_t nsites, at[ZSTOR_MAX_SHARDS];
+    struct err why = {0};
+    int r = 0;
+
+    if (b->n - still_lost(b) < b->rec.geo.data)
+        return err_set(e, EIO, "only %u good shards, %u are needed to rebuild", b->n - still_lost(b), b->rec.geo.data);
+    b->old = xcalloc(b->n, sizeof *b->old);
+    object_sites(b->o, b->shard_len, &site, &nsites, &why);
+    mark_kept(b, site, nsites);
+    if (choose_places(b, site, nsites, target, at)) /* else nothing is fetched for nothing */
+        r = restore_from(b, site, nsites, restored);
     free(site);
     switch (r) {
     case 0:
-        if (still_lost(b))
-            log_warn("rebuild %s: %u shards have no place: %s", b->key, still_lost(b),
-                     why.code ? why.text : "every usable backend has one already");
+        if (still_lost(b) + to_move(b))
+            log_warn("rebuild %s: %u lost shards have no place, %u cannot be moved to a configured backend: %s", b->key,
+                     still_lost(b), to_move(b), why.code ? why.text : "every usable backend has one already");
         return 0;
     case -EIO:
         return err_set(e, EIO, "too few good shards to rebuild, %u are needed", b->rec.geo.data);
@@ -243,8 +276,11 @@ static int save(struct rebuild *b, struct object_result *res, struct err *e)
     }
     res->meta_lost = ZSTOR_META_COPIES - acks;
     res->generation = b->new.generation;
-    for (unsigned i = 0; i < b->nold; i++) /* not there, not readable, or not proven to be ours: never deleted */
-        OBJECT_COUNT(b->o, old_values_leaked, b->old[i].nkeys);
+    for (unsigned i = 0; i < b->nold; i++)
+        if (b->old_good[i])
+            object_reclaim(b->o, &b->old[i], 1, &b->new);
+        else /* not there, not readable, or not proven to be ours: never deleted */
+            OBJECT_COUNT(b->o, old_values_leaked, b->old[i].nkeys);
     return 0;
 }
 
@@ -253,11 +289,11 @@ static int rebuild(struct rebuild *b, struct object_result *res, struct err *e)
     unsigned restored = 0;
     int r = verify(b, e);
 
-    res->shards_lost = b->lost;
     if (r < 0)
         return r;
+    res->shards_lost = still_lost(b);
     meta_record_copy(&b->new, &b->rec);
-    if (b->lost) {
+    if (res->shards_lost + to_move(b)) {
         r = metastore_writable(&b->o->meta, e); /* before anything is uploaded that could not be referred to */
         if (r == 0)
             r = restore(b, &restored, e);
@@ -276,6 +312,7 @@ static int rebuild(struct rebuild *b, struct object_result *res, struct err *e)
     }
     res->shards_restored = restored;
     res->shards_lost = still_lost(b);
+    res->backends_unconfigured = to_move(b);
     return 0;
 }
 

@@ -20,13 +20,15 @@
 struct output {
     char *path, *dir, *tmp;
     int fd;
+    bool named; /* tmp exists; else the file has no name yet, and a crash leaves nothing */
 };
 
 static void output_fini(struct output *w)
 {
     if (w->fd >= 0) {
         close(w->fd);
-        unlink(w->tmp);
+        if (w->named)
+            unlink(w->tmp);
     }
     free(w->path);
     free(w->dir);
@@ -62,7 +64,11 @@ static int output_open(struct objects *o, struct output *w, const char *target, 
         return err_set(e, EIO, "no random numbers");
     parse_to_hex(salt, sizeof salt, hex);
     w->tmp = xasprintf("%s/.%.200s.%s", strcmp(w->dir, "/") == 0 ? "" : w->dir, path_base(w->path), hex);
-    w->fd = open(w->tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    w->fd = open(w->dir, O_WRONLY | O_TMPFILE | O_CLOEXEC, 0666);
+    if (w->fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL)) { /* a file system without it */
+        w->fd = open(w->tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        w->named = w->fd >= 0;
+    }
     if (w->fd < 0)
         return err_sys(e, errno, "%s", w->tmp);
     if (st.st_mode) {
@@ -86,6 +92,13 @@ static int output_publish(struct output *w, struct err *e)
 
     if (r < 0)
         return err_sys(e, -r, "%s", w->tmp);
+    if (!w->named) { /* linkat does not replace a file, rename does */
+        char self[64];
+        snprintf(self, sizeof self, "/proc/self/fd/%d", w->fd);
+        if (linkat(AT_FDCWD, self, AT_FDCWD, w->tmp, AT_SYMLINK_FOLLOW) < 0)
+            return err_sys(e, errno, "%s", w->tmp);
+        w->named = true;
+    }
     if (rename(w->tmp, w->path) < 0)
         return err_sys(e, errno, "%s", w->path);
     close(w->fd); /* its content is on disk already */

@@ -438,6 +438,94 @@ START_TEST(rebuild_keeps_the_geometry_of_the_record)
 }
 END_TEST
 
+START_TEST(rebuild_moves_shards_off_backends_that_are_not_configured)
+{
+    static const unsigned two[] = {4, 4};
+    struct object_result res;
+    char *path;
+
+    cluster_start(&t, 2, 4, two, 2);
+    t.conf->ngroups = 1; /* the second group is not there yet */
+    path = cluster_file(&t, "file", 50000, 'r', 1);
+    ck_assert_int_eq(store(path, &res), 0);
+    /* now the second group is all there is, but for one backend of the first */
+    struct zstor_group first = t.conf->groups[0], second = t.conf->groups[1];
+    struct backend_addr all[5];
+    memcpy(all, second.backends, 4 * sizeof *all);
+    all[4] = first.backends[0];
+    t.conf->groups[0] = (struct zstor_group){all, 5};
+    ck_assert_int_eq(object_check(t.o, path, NULL, &res, NULL), 1);
+    ck_assert_uint_eq(res.backends_unconfigured, 3);
+    atomic_store(&t.data[6]->locked, true);
+    atomic_store(&t.data[7]->locked, true);
+    ck_assert_int_eq(object_rebuild(t.o, path, NULL, NULL, &res, NULL), 0);
+    ck_assert_uint_eq(res.backends_unconfigured, 1); /* only two places */
+    ck_assert_uint_eq(res.shards_restored, 2);
+    ck_assert_uint_eq(cluster_live(&t), 4);
+    must_round_trip(path);
+    atomic_store(&t.data[6]->locked, false);
+    ck_assert_int_eq(object_rebuild(t.o, path, NULL, NULL, &res, NULL), 0);
+    ck_assert_uint_eq(res.backends_unconfigured, 0);
+    ck_assert_uint_eq(cluster_live(&t), 4);
+    for (int i = 1; i < 4; i++)
+        ck_assert_uint_eq(fake_live(t.fake, t.data[i]), 0);
+    must_round_trip(path);
+    t.conf->groups[0] = first;
+    t.conf->ngroups = 2;
+    free(path);
+    cluster_stop(&t);
+}
+END_TEST
+
+struct worker {
+    pthread_t thread;
+    char *path[3], *out;
+    int failed;
+};
+
+static void *work(void *arg)
+{
+    struct worker *w = arg;
+
+    for (int round = 0; round < 3; round++)
+        for (int i = 0; i < 3; i++) {
+            struct object_result res;
+            w->failed += object_store(t.o, w->path[i], w->path[i], round ? OBJECT_FORCE : 0, NULL, &res, NULL) != 0;
+            w->failed += object_retrieve(t.o, w->path[i], NULL, w->out, NULL, &res, NULL) != 0;
+            w->failed += !cluster_same(w->path[i], w->out);
+            w->failed += object_rebuild(t.o, w->path[i], NULL, NULL, &res, NULL) != 0;
+        }
+    return NULL;
+}
+
+START_TEST(threads_share_one_context)
+{
+    static const unsigned one[] = {6};
+    struct worker w[4] = {0};
+
+    cluster_start(&t, 2, 4, one, 1);
+    for (unsigned k = 0; k < 4; k++) {
+        char name[32];
+        for (unsigned i = 0; i < 3; i++) {
+            snprintf(name, sizeof name, "file%u-%u", k, i);
+            w[k].path[i] = cluster_file(&t, name, 1000 + 200000 * i, 'r', k * 3 + i);
+        }
+        snprintf(name, sizeof name, "out%u", k);
+        w[k].out = cluster_path(&t, name);
+        pthread_create(&w[k].thread, NULL, work, &w[k]);
+    }
+    for (unsigned k = 0; k < 4; k++) {
+        pthread_join(w[k].thread, NULL);
+        ck_assert_int_eq(w[k].failed, 0);
+        for (unsigned i = 0; i < 3; i++)
+            free(w[k].path[i]);
+        free(w[k].out);
+    }
+    ck_assert_uint_eq(cluster_live(&t), 4 * 12);
+    cluster_stop(&t);
+}
+END_TEST
+
 START_TEST(rebuild_without_a_spare_says_what_is_lost)
 {
     static const unsigned one[] = {4};
@@ -676,6 +764,8 @@ static TCase *tcase_object(void)
     tcase_add_test(tc, rebuild_onto_a_wiped_backend_deletes_nobody_elses_shard);
     tcase_add_test(tc, rebuild_restores_every_kind_of_loss_on_distinct_backends);
     tcase_add_test(tc, rebuild_keeps_the_geometry_of_the_record);
+    tcase_add_test(tc, rebuild_moves_shards_off_backends_that_are_not_configured);
+    tcase_add_test(tc, threads_share_one_context);
     tcase_add_test(tc, rebuild_without_a_spare_says_what_is_lost);
     tcase_add_test(tc, nothing_is_uploaded_while_metadata_cannot_be_saved);
     tcase_add_test(tc, stopping_ends_an_operation_and_cleans_up);

@@ -62,6 +62,7 @@ struct inode {
     uint32_t *slot;                   /* data key of each block, 0: hole */
     uint32_t nslots, slot_cap, nused; /* nused: slots that are not 0 */
     uint64_t stable_size;             /* size as of the newest commit, or what was left of it since */
+    unsigned writers;                 /* open for writing in the kernel, which may have newer content */
     int write_error;                  /* of background writing, for the next close or fsync */
     uint64_t read_next;               /* where a sequential reader goes on */
     uint32_t read_window, read_ahead; /* blocks; first block that was not asked for yet */

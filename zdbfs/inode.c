@@ -462,7 +462,7 @@ static void evict_list(struct fs *fs, struct dirlist *dl)
 
 static bool evict_inode(struct fs *fs, struct inode *in)
 {
-    if (in->pins || in->state == INODE_LOADING || in->dirty || in->orphan || in->blocks.n || in->write_error ||
+    if (in->pins || in->state == INODE_LOADING || in->dirty || in->orphan || in->blocks.n || in->write_error || in->writers ||
         in->commit_seq > fs->applied_seq)
         return false;
     for (unsigned i = 0; in->dir && i < INODE_LISTS; i++)

@@ -183,7 +183,8 @@ static int make_session(struct app *a, bool read_only, struct err *e)
         add_option(&args, "-oro");
     a->se = fuse_session_new(&args, &ops_table, sizeof ops_table, &a->ops);
     fuse_opt_free_args(&args);
-    return a->se ? 0 : err_set(e, EINVAL, "wrong options; see zdbfs --help");
+    a->ops.se = a->se;
+    return a->se ? 0 : err_set(e, EINVAL, "%s", ""); /* libfuse has said what is wrong */
 }
 
 /* zdb and what is stored there; nothing of the mount yet. */
@@ -280,7 +281,7 @@ static int loop(struct app *a, struct err *e)
 static int mount_and_loop(struct app *a, struct err *e)
 {
     if (fuse_session_mount(a->se, a->mountpoint) != 0)
-        return err_set(e, EIO, "mount point %s: cannot be mounted", a->mountpoint);
+        return err_set(e, EIO, "%s", ""); /* libfuse has said why */
     a->mounted = true;
     int code = pthread_create(&a->signal_thread, NULL, handle_signals, a);
     if (code)
@@ -442,7 +443,7 @@ int main(int argc, char **argv)
         r = a.o.check ? check_volume(&a, &e) : run_mount(&a, &e);
     }
     close_app(&a);
-    if (r < 0)
+    if (r < 0 && e.text[0])
         fprintf(stderr, "zdbfs: %s\n", e.text);
     return r == 0 ? 0 : 1;
 }

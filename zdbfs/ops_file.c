@@ -22,6 +22,13 @@ static int get_file(const struct ops_req *q, fuse_ino_t ino, struct inode **out)
     return r;
 }
 
+void ops_writer(struct inode *in, int flags, int change)
+{
+    if ((flags & O_ACCMODE) == O_RDONLY || (change < 0 && in->writers == 0))
+        return;
+    in->writers += (unsigned)change;
+}
+
 void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct ops_req q = ops_begin(req, CALL_OPEN);
@@ -35,6 +42,11 @@ void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
             r = file_truncate(q.fs, in, 0, q.deadline_ms);
         if (r == 0)
             r = ops_store(&q);
+    }
+    if (r == 0) {
+        fs_lock(q.fs);
+        ops_writer(in, fi->flags, +1);
+        fs_unlock(q.fs);
     }
     inode_put(q.fs, in);
     if (r < 0) {
@@ -134,8 +146,11 @@ void ops_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct ops_req q = ops_begin(req, CALL_OTHER);
 
-    (void)ino;
-    (void)fi;
+    fs_lock(q.fs);
+    struct inode *in = inode_peek(q.fs, ino); /* it is in memory as long as it is open for writing */
+    if (in)
+        ops_writer(in, fi->flags, -1);
+    fs_unlock(q.fs);
     ops_error(&q, 0);
 }
 
@@ -201,6 +216,8 @@ void ops_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fus
 
     (void)fi;
     int r = get_file(&q, ino, &in);
+    if (r == 0 && in->writers)
+        fuse_lowlevel_notify_inval_inode(q.ops->se, ino, 0, 0); /* the kernel hands over what only it has */
     if (r == 0)
         r = off < 0 ? -ENXIO : whence != SEEK_DATA && whence != SEEK_HOLE ? -EINVAL : file_seek(q.fs, in, (uint64_t)off, whence, &pos);
     inode_put(q.fs, in);

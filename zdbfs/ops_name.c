@@ -1,6 +1,7 @@
 /* ops_name - requests that change names: create, mkdir, symlink, mknod, link, unlink, rmdir, rename.  Each is made under
  * fs.lock as a whole, so a commit holds all of it or nothing. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -31,9 +32,9 @@ static struct inode_attr new_attr(const struct ops_req *q, const struct inode *d
     return a;
 }
 
-/* A new inode under a new name.  0: *e is filled in. */
+/* A new inode under a new name, opened with these flags.  0: *e is filled in. */
 static int make(const struct ops_req *q, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev, const char *target,
-                struct fuse_entry_param *e)
+                int open_flags, struct fuse_entry_param *e)
 {
     struct fs *fs = q->fs;
     struct name_ref ref = {0};
@@ -72,6 +73,7 @@ static int make(const struct ops_req *q, fuse_ino_t parent, const char *name, mo
         dir_subdirs(fs, ref.dir, +1);
     }
     ops_fill_entry(fs, in, e);
+    ops_writer(in, open_flags, +1);
     inode_unpin(fs, in);
     fs_unlock(fs);
     dir_close_name(fs, &ref);
@@ -83,7 +85,7 @@ static void make_and_reply(const struct ops_req *q, fuse_ino_t parent, const cha
 {
     struct fuse_entry_param e;
 
-    int r = make(q, parent, name, mode, rdev, target, &e);
+    int r = make(q, parent, name, mode, rdev, target, O_RDONLY, &e);
     if (r < 0)
         ops_error(q, r);
     else
@@ -106,7 +108,7 @@ void ops_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode
     struct fuse_entry_param e;
 
     log_made(&q, "create", parent, name, mode);
-    int r = make(&q, parent, name, S_IFREG | (mode & 07777), 0, NULL, &e);
+    int r = make(&q, parent, name, S_IFREG | (mode & 07777), 0, NULL, fi->flags, &e);
     if (r < 0) {
         ops_error(&q, r);
         return;
@@ -137,7 +139,7 @@ void ops_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
     struct fuse_entry_param e;
 
     log_made(&q, "mkdir", parent, name, mode);
-    int r = make(&q, parent, name, S_IFDIR | (mode & 07777), 0, NULL, &e);
+    int r = make(&q, parent, name, S_IFDIR | (mode & 07777), 0, NULL, O_RDONLY, &e);
     if (r < 0) {
         ops_error(&q, r);
         return;

@@ -178,7 +178,7 @@ static int from_cmdline(struct options *o, struct fuse_args *args, enum options_
     struct fuse_cmdline_opts c;
 
     if (fuse_parse_cmdline(args, &c) != 0)
-        return err_set(e, EINVAL, "wrong command line; see zdbfs --help");
+        return err_set(e, EINVAL, "%s", ""); /* libfuse has said what is wrong */
     o->mountpoint = c.mountpoint;
     o->foreground = c.foreground || c.debug;
     o->debug = c.debug;

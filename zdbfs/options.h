@@ -29,7 +29,8 @@ struct options {
 
 enum options_action { OPTIONS_RUN, OPTIONS_HELP, OPTIONS_SHOW_VERSION };
 
-/* argv in *args (struct fuse_args of libfuse); afterwards *args holds what libfuse gets.  0 or -EINVAL with one line. */
+/* argv in *args (struct fuse_args of libfuse); afterwards *args holds what libfuse gets.  0 or -errno with one line (empty when
+ * libfuse has printed one). */
 int options_parse(struct options *o, struct fuse_args *args, enum options_action *action, struct err *e);
 void options_fini(struct options *o);
 void options_help(void);      /* to stdout */

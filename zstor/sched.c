@@ -1,210 +1,27 @@
-/* sched - durable jobs and commands on three pools of threads. */
-#include "zstor/sched.h"
+/* sched - durable jobs and commands on three pools of threads: the lists, the threads, the way in. */
+#include "zstor/sched_impl.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
-#include <unistd.h>
 
-#include <uthash.h>
-
-#include "common/digest.h"
 #include "common/log.h"
 #include "common/loop.h"
-#include "common/path.h"
 #include "common/workq.h"
-
-struct waiter { /* of a command */
-    sched_done_fn *done;
-    void *arg;
-    STAILQ_ENTRY(waiter) link;
-};
-
-#define REMIND_MS (10 * 60 * 1000)
-
-/* One job.  In exactly one list: the commands, durable or running list of its class. */
-struct job {
-    struct sched *s;
-    enum sched_class class;
-    struct task *task;
-    struct lock *lock;           /* NULL: none */
-    STAILQ_HEAD(, waiter) waiters; /* commands only */
-    TAILQ_ENTRY(job) link;
-    void *with;                  /* while it runs */
-    uint64_t started_no;         /* s->added when it was started */
-    /* durable jobs only */
-    struct journal_rec *rec;     /* NULL: a command */
-    uint64_t added_no;           /* the how-manieth that was added */
-    uint64_t order;              /* for sched_wait: added_no, or that of the oldest one it replaced */
-    bool replaced;               /* runs, and a newer one is queued: not to be tried again */
-    unsigned tries;
-    uint64_t retry_at_ms;        /* 0: now */
-    char last_error[256];
-};
-
-TAILQ_HEAD(jobs, job);
-
-/* Everything with one lock name; there while any job has it. */
-struct lock {
-    char *name;
-    unsigned stores, rebuilds;   /* jobs that have it */
-    struct job *holder;          /* runs now */
-    UT_hash_handle hh;
-};
-
-struct barrier { /* one sched_wait */
-    uint64_t added;              /* jobs up to this order */
-    void (*fn)(void *arg);
-    void *arg;
-    STAILQ_ENTRY(barrier) link;
-};
-
-struct pool {
-    struct workq *threads;
-    unsigned running, limit;
-    struct jobs commands, durable, active;
-};
-
-struct sched {
-    struct sched_conf conf;
-    struct pool pool[SCHED_CLASSES];
-    struct lock *locks;
-    struct loop_timer *retry;
-    STAILQ_HEAD(, barrier) barriers;
-    atomic_bool stop;
-    bool draining;
-    void (*idle)(void *arg);
-    void *idle_arg;
-    uint64_t added, ncommands;
-    uint64_t done, failed_tries, nreplaced, dropped;
-    /* what has been said of the jobs that fail now: an outage is a few lines, however many jobs it meets */
-    uint64_t failing;            /* durable jobs with failed tries */
-    int said[8];                 /* their error codes that were logged */
-    unsigned nsaid;
-    uint64_t said_ms;
-};
-
-/* --- locks --------------------------------------------------------------------------------------- */
-
-static struct lock *lock_find(const struct sched *s, const char *name)
-{
-    struct lock *l = NULL;
-
-    HASH_FIND_STR(s->locks, name, l);
-    return l;
-}
-
-static void lock_count(struct job *j, int by)
-{
-    unsigned *n = j->task->op == TASK_REBUILD ? &j->lock->rebuilds : &j->lock->stores;
-
-    *n = by > 0 ? *n + 1 : *n - 1;
-}
-
-static void lock_take(struct sched *s, struct job *j, const char *name)
-{
-    struct lock *l;
-
-    if (!name)
-        return;
-    l = lock_find(s, name);
-    if (!l) {
-        l = xcalloc(1, sizeof *l);
-        l->name = xstrdup(name);
-        HASH_ADD_KEYPTR(hh, s->locks, l->name, strlen(l->name), l);
-    }
-    j->lock = l;
-    lock_count(j, 1);
-}
-
-static void lock_drop(struct sched *s, struct job *j)
-{
-    struct lock *l = j->lock;
-
-    if (!l)
-        return;
-    lock_count(j, -1);
-    j->lock = NULL;
-    if (l->stores + l->rebuilds > 0)
-        return;
-    HASH_DEL(s->locks, l);
-    free(l->name);
-    free(l);
-}
-
-/* --- jobs ---------------------------------------------------------------------------------------- */
-
-static struct job *job_new(struct sched *s, enum sched_class class, struct task *t, const char *lock)
-{
-    struct job *j = xcalloc(1, sizeof *j);
-
-    j->s = s;
-    j->class = class;
-    j->task = t;
-    STAILQ_INIT(&j->waiters);
-    lock_take(s, j, lock);
-    return j;
-}
-
-/* j is in no list any more. */
-static void job_free(struct job *j)
-{
-    struct sched *s = j->s;
-    struct waiter *w;
-
-    if (j->tries && --s->failing == 0 && s->nsaid && !atomic_load(&s->stop)) {
-        s->nsaid = 0;
-        log_info("queue: no job fails any more");
-    }
-
-    while ((w = STAILQ_FIRST(&j->waiters))) {
-        STAILQ_REMOVE_HEAD(&j->waiters, link);
-        free(w);
-    }
-    lock_drop(j->s, j);
-    task_free(j->task);
-    journal_rec_free(j->rec);
-    free(j);
-}
-
-static bool is_store(const struct job *j)
-{
-    return j->rec && j->rec->op == JOURNAL_STORE;
-}
-
-/* The job is done with, however it ended: out of the journal, too. */
-static void forget(struct job *j)
-{
-    if (j->rec)
-        journal_remove(j->s->conf.journal, j->rec);
-    job_free(j);
-}
-
-static struct job *next_durable_store(const struct sched *s, const char *lock)
-{
-    struct job *j;
-
-    TAILQ_FOREACH (j, &s->pool[SCHED_STORE].durable, link)
-        if (j->lock && strcmp(j->lock->name, lock) == 0 && is_store(j))
-            return j;
-    return NULL;
-}
 
 /* --- waiting for the queue ----------------------------------------------------------------------- */
 
 static uint64_t oldest_order(const struct sched *s)
 {
-    const struct pool *p = &s->pool[SCHED_STORE];
+    const struct sched_pool *p = &s->pool[SCHED_STORE];
     uint64_t oldest = UINT64_MAX;
-    const struct job *j;
+    const struct sched_job *j;
 
     TAILQ_FOREACH (j, &p->durable, link)
-        if (is_store(j))
+        if (sched_job_is_store(j))
             oldest = MIN(oldest, j->order);
     TAILQ_FOREACH (j, &p->active, link)
-        if (is_store(j))
+        if (sched_job_is_store(j))
             oldest = MIN(oldest, j->order);
     return oldest;
 }
@@ -212,7 +29,7 @@ static uint64_t oldest_order(const struct sched *s)
 static void wake_barriers(struct sched *s)
 {
     uint64_t oldest;
-    struct barrier *b;
+    struct sched_barrier *b;
 
     if (STAILQ_EMPTY(&s->barriers))
         return;
@@ -226,9 +43,9 @@ static void wake_barriers(struct sched *s)
 
 void sched_wait(struct sched *s, void (*fn)(void *arg), void *arg)
 {
-    struct barrier *b = xcalloc(1, sizeof *b);
+    struct sched_barrier *b = xcalloc(1, sizeof *b);
 
-    *b = (struct barrier){.added = s->added, .fn = fn, .arg = arg};
+    *b = (struct sched_barrier){.added = s->added, .fn = fn, .arg = arg};
     STAILQ_INSERT_TAIL(&s->barriers, b, link);
     wake_barriers(s);
 }
@@ -241,15 +58,15 @@ static void on_done(void *arg);
 
 static void on_thread(void *arg) /* job thread */
 {
-    struct job *j = arg;
+    struct sched_job *j = arg;
 
     j->s->conf.run(j->task, j->with, &j->s->stop);
     loop_post(j->s->conf.loop, on_done, j);
 }
 
-static int start(struct sched *s, struct job *j)
+static int start(struct sched *s, struct sched_job *j)
 {
-    struct pool *p = &s->pool[j->class];
+    struct sched_pool *p = &s->pool[j->class];
     int r;
 
     j->with = s->conf.acquire(s->conf.arg);
@@ -268,9 +85,9 @@ static int start(struct sched *s, struct job *j)
     return 0;
 }
 
-static void run_list(struct sched *s, struct pool *p, struct jobs *list, uint64_t now)
+static void run_list(struct sched *s, struct sched_pool *p, struct sched_jobs *list, uint64_t now)
 {
-    struct job *j, *next;
+    struct sched_job *j, *next;
 
     for (j = TAILQ_FIRST(list); j && p->running < p->limit; j = next) {
         next = TAILQ_NEXT(j, link);
@@ -292,7 +109,7 @@ static bool any_running(const struct sched *s)
 static void arm_retry(struct sched *s, uint64_t now)
 {
     uint64_t first = UINT64_MAX;
-    struct job *j;
+    struct sched_job *j;
 
     for (int c = 0; c < SCHED_CLASSES; c++)
         TAILQ_FOREACH (j, &s->pool[c].durable, link)
@@ -309,7 +126,7 @@ static void dispatch(struct sched *s)
     uint64_t now = base_now_ms();
 
     for (int c = 0; c < SCHED_CLASSES && !atomic_load(&s->stop); c++) {
-        struct pool *p = &s->pool[c];
+        struct sched_pool *p = &s->pool[c];
 
         run_list(s, p, &p->commands, now);
         run_list(s, p, &p->durable, now);
@@ -328,153 +145,11 @@ static void on_retry(void *arg)
     dispatch(arg);
 }
 
-/* --- outcomes ------------------------------------------------------------------------------------ */
-
-/* min * 2^tries (rebuilds: 4^tries), at most max, then a random part of the upper half. */
-static uint64_t delay_ms(const struct sched *s, const struct job *j)
-{
-    bool store = is_store(j);
-    uint64_t min = store ? s->conf.retry_min_ms : s->conf.rebuild_min_ms;
-    uint64_t max = store ? s->conf.retry_max_ms : s->conf.rebuild_max_ms;
-    unsigned shift = MIN((j->tries - 1) * (store ? 1 : 2), 30u);
-    uint64_t full = min > max >> shift ? max : min << shift;
-    uint32_t rnd = 0;
-
-    if (digest_random(&rnd, sizeof rnd) < 0)
-        rnd = 0;
-    return full / 2 + rnd % (full / 2 + 1);
-}
-
-static bool gone_for_good(const char *path)
-{
-    CLEANUP(base_free) char *dir = path_dir(path);
-
-    return access(dir, F_OK) == 0 && access(path, F_OK) < 0 && errno == ENOENT;
-}
-
-/* The first failure of its kind in an outage, and now and then a reminder, is a warning. */
-static bool worth_a_warning(struct sched *s, int code)
-{
-    uint64_t now = base_now_ms();
-    bool said = false;
-
-    for (unsigned i = 0; i < s->nsaid; i++)
-        said = said || s->said[i] == code;
-    if (said && now - s->said_ms < REMIND_MS)
-        return false;
-    if (!said && s->nsaid < ARRAY_LEN(s->said))
-        s->said[s->nsaid++] = code;
-    s->said_ms = now;
-    return true;
-}
-
-static void try_again(struct sched *s, struct job *j, const struct err *why)
-{
-    bool warn = worth_a_warning(s, why->code);
-    uint64_t delay;
-
-    s->failing += j->tries++ == 0;
-    s->failed_tries++;
-    delay = delay_ms(s, j);
-    j->retry_at_ms = base_now_ms() + delay;
-    memset(j->last_error, 0, sizeof j->last_error);
-    memcpy(j->last_error, why->text, MIN(strlen(why->text), sizeof j->last_error - 1));
-    if (warn || log_enabled(LOG_LVL_DEBUG))
-        log_write(warn ? LOG_LVL_WARN : LOG_LVL_DEBUG,
-                  "%s %s: try %u failed, next one in %" PRIu64 ".%" PRIu64 " s (%" PRIu64 " jobs fail now): %s", task_name(j->task->op),
-                  j->rec->name, j->tries, delay / 1000, delay % 1000 / 100, s->failing, why->text);
-    /* keeps its place among the others */
-    struct jobs *list = &s->pool[j->class].durable;
-    struct job *at;
-
-    TAILQ_FOREACH (at, list, link)
-        if (at->added_no > j->added_no)
-            break;
-    if (at)
-        TAILQ_INSERT_BEFORE(at, j, link);
-    else
-        TAILQ_INSERT_TAIL(list, j, link);
-}
-
-static void durable_done(struct sched *s, struct job *j)
-{
-    const struct task *t = j->task;
-
-    if (t->rc == 0 && (t->op != TASK_REBUILD || t->res.shards_lost + t->res.meta_lost == 0)) {
-        s->done++;
-        if (j->tries)
-            log_debug("%s %s: done after %u failed tries", task_name(t->op), j->rec->name, j->tries);
-        forget(j);
-        return;
-    }
-    if (j->replaced) {
-        struct job *newer = j->lock ? next_durable_store(s, j->lock->name) : NULL;
-
-        if (newer) {
-            newer->order = MIN(newer->order, j->order);
-            s->nreplaced++;
-            forget(j);
-            return;
-        }
-    }
-    if (t->rc == -ECANCELED && atomic_load(&s->stop)) {
-        job_free(j); /* stays in the journal */
-        return;
-    }
-    if (t->rc == -ENOENT && (t->op == TASK_REBUILD || gone_for_good(t->source))) {
-        s->dropped++;
-        if (t->op == TASK_STORE)
-            log_error("store %s: dropped, the file is gone: %s", j->rec->name, t->err.text);
-        else
-            log_info("rebuild %s: dropped, the object is gone", j->rec->name);
-        forget(j);
-        return;
-    }
-    if (t->rc == 0) {
-        struct err why;
-
-        err_set(&why, EIO, "%u shards and %u metadata values could not be restored yet", t->res.shards_lost, t->res.meta_lost);
-        try_again(s, j, &why);
-        return;
-    }
-    try_again(s, j, &t->err);
-}
-
-/* A store that somebody waited for is done: pending durable stores of that object that were there before it began are older. */
-static void replace_older(struct sched *s, const struct job *command)
-{
-    struct job *j, *next;
-
-    for (j = TAILQ_FIRST(&s->pool[SCHED_STORE].durable); j; j = next) {
-        next = TAILQ_NEXT(j, link);
-        if (is_store(j) && j->lock == command->lock && j->added_no <= command->started_no && !j->rec->remove) {
-            TAILQ_REMOVE(&s->pool[SCHED_STORE].durable, j, link);
-            s->nreplaced++;
-            forget(j);
-        }
-    }
-}
-
-static void command_done(struct sched *s, struct job *j)
-{
-    struct waiter *w;
-
-    if (j->task->op == TASK_STORE && j->task->rc == 0 && j->lock)
-        replace_older(s, j);
-    s->ncommands--;
-    while ((w = STAILQ_FIRST(&j->waiters))) {
-        STAILQ_REMOVE_HEAD(&j->waiters, link);
-        w->done(w->arg, j->task);
-        free(w);
-    }
-    job_free(j);
-}
-
 static void on_done(void *arg)
 {
-    struct job *j = arg;
+    struct sched_job *j = arg;
     struct sched *s = j->s;
-    struct pool *p = &s->pool[j->class];
+    struct sched_pool *p = &s->pool[j->class];
 
     TAILQ_REMOVE(&p->active, j, link);
     p->running--;
@@ -484,9 +159,9 @@ static void on_done(void *arg)
     j->with = NULL;
     s->conf.finished(s->conf.arg, j->task);
     if (j->rec)
-        durable_done(s, j);
+        sched_outcome_durable(s, j);
     else
-        command_done(s, j);
+        sched_outcome_command(s, j);
     wake_barriers(s);
     dispatch(s);
 }
@@ -507,9 +182,9 @@ static struct task *task_of(struct sched *s, const struct journal_rec *rec)
 void sched_add(struct sched *s, struct journal_rec *rec, const char *lock)
 {
     enum sched_class class = rec->op == JOURNAL_STORE ? SCHED_STORE : SCHED_REPAIR;
-    struct pool *p = &s->pool[class];
-    struct job *j = job_new(s, class, task_of(s, rec), lock);
-    struct job *old, *next;
+    struct sched_pool *p = &s->pool[class];
+    struct sched_job *j = sched_job_new(s, class, task_of(s, rec), lock);
+    struct sched_job *old, *next;
 
     j->rec = rec;
     j->added_no = j->order = ++s->added;
@@ -519,7 +194,7 @@ void sched_add(struct sched *s, struct journal_rec *rec, const char *lock)
             continue;
         if (class == SCHED_REPAIR) {
             s->nreplaced++;
-            forget(j);
+            sched_job_forget(j);
             return;
         }
         if (old->rec->remove && !rec->remove) /* both were promised: one after the other */
@@ -527,11 +202,11 @@ void sched_add(struct sched *s, struct journal_rec *rec, const char *lock)
         j->order = MIN(j->order, old->order);
         s->nreplaced++;
         TAILQ_REMOVE(&p->durable, old, link);
-        forget(old);
+        sched_job_forget(old);
     }
     if (class == SCHED_REPAIR) /* what is out of reach now may be back then */
         j->retry_at_ms = base_now_ms() + s->conf.rebuild_min_ms;
-    if (j->lock && j->lock->holder && is_store(j->lock->holder) && is_store(j))
+    if (j->lock && j->lock->holder && sched_job_is_store(j->lock->holder) && sched_job_is_store(j))
         j->lock->holder->replaced = true;
     TAILQ_INSERT_TAIL(&p->durable, j, link);
     if (!s->draining)
@@ -540,14 +215,14 @@ void sched_add(struct sched *s, struct journal_rec *rec, const char *lock)
 
 bool sched_busy(struct sched *s, const char *lock, bool with_rebuild)
 {
-    const struct lock *l = lock_find(s, lock);
+    const struct sched_lock *l = sched_lock_find(s, lock);
 
     return l && (l->stores > 0 || (with_rebuild && l->rebuilds > 0));
 }
 
 void sched_kick(struct sched *s)
 {
-    struct job *j;
+    struct sched_job *j;
 
     for (int c = 0; c < SCHED_CLASSES; c++)
         TAILQ_FOREACH (j, &s->pool[c].durable, link)
@@ -562,10 +237,10 @@ static bool same_retrieve(const struct task *a, const struct task *b)
            (!a->output || strcmp(a->output, b->output) == 0);
 }
 
-static struct job *find_retrieve(struct sched *s, const struct task *t)
+static struct sched_job *find_retrieve(struct sched *s, const struct task *t)
 {
-    struct jobs *lists[] = {&s->pool[SCHED_QUICK].commands, &s->pool[SCHED_QUICK].active};
-    struct job *j;
+    struct sched_jobs *lists[] = {&s->pool[SCHED_QUICK].commands, &s->pool[SCHED_QUICK].active};
+    struct sched_job *j;
 
     for (size_t i = 0; i < ARRAY_LEN(lists) && t->op == TASK_RETRIEVE; i++)
         TAILQ_FOREACH (j, lists[i], link)
@@ -576,8 +251,8 @@ static struct job *find_retrieve(struct sched *s, const struct task *t)
 
 int sched_submit(struct sched *s, enum sched_class class, struct task *t, const char *lock, sched_done_fn *done, void *arg)
 {
-    struct job *j = find_retrieve(s, t);
-    struct waiter *w;
+    struct sched_job *j = find_retrieve(s, t);
+    struct sched_waiter *w;
 
     if (s->draining)
         return -ESHUTDOWN;
@@ -586,7 +261,7 @@ int sched_submit(struct sched *s, enum sched_class class, struct task *t, const 
     } else {
         if (s->ncommands >= s->conf.max_commands)
             return -EBUSY;
-        j = job_new(s, class, t, lock);
+        j = sched_job_new(s, class, t, lock);
         s->ncommands++;
         TAILQ_INSERT_TAIL(&s->pool[class].commands, j, link);
     }
@@ -610,12 +285,12 @@ void sched_drain(struct sched *s, void (*idle)(void *arg), void *arg)
 static void cancel_commands(struct sched *s)
 {
     for (int c = 0; c < SCHED_CLASSES; c++) {
-        struct job *j;
+        struct sched_job *j;
 
         while ((j = TAILQ_FIRST(&s->pool[c].commands))) {
             TAILQ_REMOVE(&s->pool[c].commands, j, link);
             j->task->rc = err_set(&j->task->err, ECANCELED, "the daemon stops");
-            command_done(s, j);
+            sched_outcome_command(s, j);
         }
     }
 }
@@ -625,66 +300,6 @@ void sched_abort(struct sched *s)
     atomic_store(&s->stop, true);
     cancel_commands(s);
     dispatch(s);
-}
-
-/* --- what there is ------------------------------------------------------------------------------- */
-
-static void count(const struct job *j, bool running, uint64_t now_s, struct sched_stats *out)
-{
-    if (!j->rec) {
-        out->commands += running;
-        return;
-    }
-    if (!is_store(j)) {
-        out->rebuilds++;
-        return;
-    }
-    out->jobs++;
-    out->bytes += j->rec->bytes;
-    out->failing += j->tries > 0;
-    if (now_s > j->rec->queued_s)
-        out->oldest_s = MAX(out->oldest_s, now_s - j->rec->queued_s);
-}
-
-void sched_stats(const struct sched *s, struct sched_stats *out)
-{
-    uint64_t now_s = base_wall_s();
-    const struct job *j;
-
-    *out = (struct sched_stats){
-        .done = s->done, .failed_tries = s->failed_tries, .replaced = s->nreplaced, .dropped = s->dropped};
-    for (int c = 0; c < SCHED_CLASSES; c++) {
-        const struct pool *p = &s->pool[c];
-
-        TAILQ_FOREACH (j, &p->durable, link)
-            count(j, false, now_s, out);
-        TAILQ_FOREACH (j, &p->active, link)
-            count(j, true, now_s, out);
-        TAILQ_FOREACH (j, &p->commands, link)
-            out->commands++;
-        out->running[c] = p->running;
-    }
-}
-
-void sched_each(const struct sched *s, sched_each_fn *fn, void *arg)
-{
-    uint64_t now = base_now_ms();
-    const struct job *j;
-
-    for (int c = 0; c < SCHED_CLASSES; c++) {
-        const struct jobs *lists[] = {&s->pool[c].active, &s->pool[c].durable};
-
-        for (size_t i = 0; i < ARRAY_LEN(lists); i++)
-            TAILQ_FOREACH (j, lists[i], link) {
-                struct sched_view v = {.rec = j->rec, .running = i == 0, .tries = j->tries, .last_error = j->last_error};
-
-                if (!j->rec)
-                    continue;
-                if (i == 1 && j->retry_at_ms > now)
-                    v.retry_in_ms = j->retry_at_ms - now;
-                fn(arg, &v);
-            }
-    }
 }
 
 /* --- life ---------------------------------------------------------------------------------------- */
@@ -715,21 +330,21 @@ int sched_new(struct sched **out, const struct sched_conf *c, struct err *e)
     return 0;
 }
 
-static void free_list(struct sched *s, struct jobs *list)
+static void free_list(struct sched *s, struct sched_jobs *list)
 {
-    struct job *j;
+    struct sched_job *j;
 
     while ((j = TAILQ_FIRST(list))) {
         TAILQ_REMOVE(list, j, link);
         if (j->with)
             s->conf.release(s->conf.arg, j->with);
-        job_free(j);
+        sched_job_free(j);
     }
 }
 
 void sched_free(struct sched *s)
 {
-    struct barrier *b;
+    struct sched_barrier *b;
 
     if (!s)
         return;

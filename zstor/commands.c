@@ -382,7 +382,9 @@ static void handle_rebuild(struct work *w)
             fail(w, "a rebuild of all objects is running");
             return;
         }
-        r = submit(w->c, SCHED_QUICK, task_new(TASK_LIST, NULL), on_keys, w);
+        t = task_new(TASK_LIST, NULL);
+        t->probe = true;
+        r = submit(w->c, SCHED_QUICK, t, on_keys, w);
         if (r < 0)
             fail(w, refusal(r));
         else
@@ -390,6 +392,7 @@ static void handle_rebuild(struct work *w)
         return;
     }
     t = task_new(TASK_REBUILD, w->req.file);
+    t->probe = true;
     t->meta_key = copy_of(w->req.key);
     r = submit(w->c, SCHED_REPAIR, t, on_rebuilt, w);
     if (r < 0)

@@ -253,3 +253,22 @@ void object_sites(struct objects *o, uint64_t need, struct placement_site **site
     free(info);
     free(rc);
 }
+
+void object_probe(struct objects *o)
+{
+    size_t n;
+    struct placement_site *s = placement_sites(o->conf, &n);
+    const struct backend_addr **addr = xcalloc(n + ZSTOR_META_COPIES, sizeof(struct backend_addr *));
+    struct backend_info *info = xcalloc(n + ZSTOR_META_COPIES, sizeof *info);
+    int *rc = xcalloc(n + ZSTOR_META_COPIES, sizeof *rc);
+
+    for (size_t i = 0; i < n; i++)
+        addr[i] = s[i].addr;
+    for (size_t i = 0; i < ZSTOR_META_COPIES; i++)
+        addr[n + i] = &o->conf->meta[i];
+    pool_info_many(o->pool, addr, n + ZSTOR_META_COPIES, true, info, rc);
+    free(s);
+    free(addr);
+    free(info);
+    free(rc);
+}

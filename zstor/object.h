@@ -49,6 +49,9 @@ struct object_conf {
 int object_open(struct objects **out, const struct object_conf *c, struct err *e);
 void object_close(struct objects *o); /* no call may be running */
 struct pool *object_pool(struct objects *o);
+/* Ask every configured backend now, also those that are marked down: somebody has just repaired something and asks for a
+ * rebuild.  Blocks for the connect time-out of a silent one. */
+void object_probe(struct objects *o);
 
 struct object_result { /* zeros when the operation failed before it knew */
     uint8_t checksum[ZSTOR_DIGEST_LEN]; /* BLAKE2b-128 of the file */

@@ -110,6 +110,8 @@ void task_run(struct task *t, struct objects *o, const atomic_bool *stop)
     t->id_known = false;
     free(t->local);
     t->local = NULL;
+    if (t->probe)
+        object_probe(o);
     switch (t->op) {
     case TASK_STORE:
         run_store(t, o, &ctl);

@@ -23,6 +23,7 @@ struct task {
     char *source;     /* store */
     char *output;     /* retrieve; NULL: the object's own path */
     unsigned flags;   /* store: OBJECT_... */
+    bool probe;       /* ask backends that are marked down first: a person is waiting who may have repaired one */
     /* outcome */
     int rc;           /* of the object_... call; check: 1 known, 0 not there */
     struct err err;

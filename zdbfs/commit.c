@@ -24,6 +24,7 @@ struct commit {
     pthread_t thread;
     bool running, stop;       /* stop: under fs.lock */
     uint64_t give_up_ms;      /* after stop */
+    unsigned failures;        /* in a row */
     uint64_t retire_ms;       /* when to delete old records; 0: nothing to do */
     struct buf stream, value;
     int result;
@@ -184,7 +185,8 @@ static bool failed(struct commit *c, const char *what, int r)
 
     fs_lock(fs);
     fs->commit_error = r == -ENOSPC || r == -EROFS ? r : -EIO;
-    if (fs->commit_failures++ % 60 == 0)
+    fs->commit_failed = fs->commit_attempt;
+    if (c->failures++ % 60 == 0)
         log_error("commit %" PRIu64 ": %s failed (%s), trying again", fs->snap_seq, what, r == -ENOSPC ? "no space" : "no answer of zdb");
     fs_changed(fs);
     uint64_t until = base_now_ms() + RETRY_MS;
@@ -196,11 +198,19 @@ static bool failed(struct commit *c, const char *what, int r)
     return go_on;
 }
 
+static void attempt(struct commit *c)
+{
+    fs_lock(c->fs);
+    c->fs->commit_attempt++;
+    fs_unlock(c->fs);
+}
+
 static int make_durable(struct commit *c, bool sync_data)
 {
     struct fs *fs = c->fs;
 
     for (;;) {
+        attempt(c);
         int r = sync_data ? kv_sync(fs->kv, ROLE_DATA, kv_deadline(fs->kv)) : 0;
         if (r == 0)
             sync_data = false;
@@ -214,6 +224,7 @@ static int make_durable(struct commit *c, bool sync_data)
 static int apply(struct commit *c)
 {
     for (;;) {
+        attempt(c);
         int r = c->stream.len ? journal_apply(c->fs->kv, buf_slice(&c->stream), NULL, kv_deadline(c->fs->kv)) : 0;
         if (r == 0 || !failed(c, "storing metadata", r))
             return r;
@@ -243,6 +254,7 @@ static int commit_once(struct commit *c)
     if (r < 0)
         return r;
     fs->applied_seq = seq;
+    c->failures = 0;
     fs->info_wanted = true; /* deletions make room */
     pthread_cond_signal(&fs->info_work);
     inode_shrink(fs);
@@ -405,14 +417,14 @@ int commit_wait(struct fs *fs, uint64_t deadline_ms)
         return 0;
     fs_lock(fs);
     uint64_t want = fs->snap_seq + (anything_dirty(fs) ? 1 : 0);
-    unsigned failures = fs->commit_failures;
+    uint64_t seen = fs->commit_attempt;
     if (want > fs->want_seq) {
         fs->want_seq = want;
         pthread_cond_signal(&fs->commit_work);
     }
     while (r == 0 && fs->durable_seq < want) {
         r = fs_wait(fs, deadline_ms);
-        if (r == 0 && fs->durable_seq < want && fs->commit_failures != failures)
+        if (r == 0 && fs->durable_seq < want && fs->commit_failed > seen)
             r = fs->commit_error ? fs->commit_error : -EIO;
     }
     fs_unlock(fs);

@@ -24,6 +24,7 @@ struct conn_pool {
     unsigned nidle, open, max; /* open: idle and in use and being opened */
     uint64_t down_since_ms;    /* 0: up */
     uint64_t next_try_ms, retry_ms;
+    uint64_t failed_ms;        /* the last attempt that failed */
     uint64_t opened;
 };
 
@@ -115,6 +116,7 @@ static void note_attempt(struct conn_pool *p, int r, const struct err *e)
         p->down_since_ms = now;
         log_warn("zdb %s: not reachable, trying again: %s", where, e->text);
     }
+    p->failed_ms = now;
     p->next_try_ms = now + p->retry_ms;
     p->retry_ms = MIN(p->retry_ms * 2, (uint64_t)RETRY_MAX_MS);
 }
@@ -159,11 +161,15 @@ int conn_get(struct conn_pool *p, uint64_t deadline_ms, struct zclient **out, st
                 break;
             if (r == -EACCES || r == -ENOENT || p->opened == 0)
                 break; /* time does not change that; at start-up it is said at once */
-        } else if (!p->down_since_ms || now - p->down_since_ms <= PATIENCE_MS) {
-            wait_until(p, p->down_since_ms ? MIN(deadline_ms, p->next_try_ms) : deadline_ms);
+            if (base_now_ms() - p->down_since_ms > PATIENCE_MS) {
+                r = -EIO;
+                break;
+            }
+            continue;
         }
-        if (p->nidle == 0 && p->down_since_ms && base_now_ms() - p->down_since_ms > PATIENCE_MS) {
-            r = err_set(e, EIO, "zdb is not reachable");
+        wait_until(p, p->down_since_ms ? MIN(deadline_ms, p->next_try_ms) : deadline_ms);
+        if (p->failed_ms > now && base_now_ms() - p->down_since_ms > PATIENCE_MS) {
+            r = err_set(e, EIO, "zdb is not reachable"); /* another's attempt has just shown it */
             break;
         }
     }

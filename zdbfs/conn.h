@@ -1,6 +1,6 @@
 /* conn - a pool of connections to one namespace.  Any thread.  A connection is used by one request at a time, so a request
  * that zdb parks (missing segment) holds up nobody else.  Connecting again after a loss happens here: requests wait for it
- * for a while, later ones fail at once until the server is back. */
+ * for a while; when the server has been away for long they fail after one more attempt. */
 #ifndef ZDBFS_CONN_H
 #define ZDBFS_CONN_H
 

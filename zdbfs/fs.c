@@ -119,10 +119,10 @@ int fs_throttle(struct fs *fs, uint64_t deadline_ms)
 
     fs_lock(fs);
     while (r == 0 && fs->dirty_meta_bytes > fs->dirty_meta_limit) {
-        unsigned failures = fs->commit_failures;
+        uint64_t seen = fs->commit_attempt;
         pthread_cond_signal(&fs->commit_work);
         r = fs_wait(fs, deadline_ms);
-        if (r == 0 && fs->commit_failures != failures && fs->commit_error == -ENOSPC)
+        if (r == 0 && fs->commit_failed > seen && fs->commit_error == -ENOSPC)
             r = -ENOSPC;
     }
     fs_unlock(fs);

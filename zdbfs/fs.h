@@ -110,7 +110,7 @@ struct fs {
     uint64_t durable_seq;             /* of them on stable storage */
     uint64_t applied_seq;             /* of them in the meta namespace */
     uint64_t want_seq;                /* somebody waits for it */
-    unsigned commit_failures;
+    uint64_t commit_attempt, commit_failed; /* attempts to store: begun so far; the last that failed */
     int commit_error;
     bool data_unsynced;               /* data was stored since its last SYNC began */
     bool data_full;                   /* the last store of data had no space */

@@ -24,7 +24,8 @@ struct ids {
     size_t batch;
     uint64_t filled_ms;
     int error;                /* of the last refill */
-    unsigned failures, waiting;
+    uint64_t attempt, failed; /* refills begun so far; the last that failed */
+    unsigned waiting;
     bool stop;
     pthread_mutex_t note_lock; /* the note in the temp namespace; taken outside of lock */
     uint64_t note_seq, note_key;
@@ -81,7 +82,7 @@ int ids_take(struct ids *s, unsigned n, uint64_t *out, uint64_t deadline_ms)
     int r = 0;
 
     pthread_mutex_lock(&s->lock);
-    unsigned failures = s->failures;
+    uint64_t seen = s->attempt;
     while (s->n < n && r == 0) {
         s->waiting += n;
         pthread_cond_broadcast(&s->changed);
@@ -91,7 +92,7 @@ int ids_take(struct ids *s, unsigned n, uint64_t *out, uint64_t deadline_ms)
             break;
         if (t == ETIMEDOUT || s->stop)
             r = -EIO;
-        else if (s->failures != failures)
+        else if (s->failed > seen)
             r = s->error;
     }
     if (r == 0) {
@@ -176,7 +177,7 @@ static int reserve(struct ids *s, size_t n)
         append(s, id, got);
     s->error = r;
     if (r < 0)
-        s->failures++;
+        s->failed = s->attempt;
     s->filled_ms = base_now_ms();
     pthread_cond_broadcast(&s->changed);
     pthread_mutex_unlock(&s->lock);
@@ -198,6 +199,7 @@ void ids_refill_loop(struct ids *s)
         else if (s->batch > BATCH_MIN)
             s->batch /= 2;
         size_t n = MAX(s->batch, (size_t)s->waiting);
+        s->attempt++;
         pthread_mutex_unlock(&s->lock);
         int r = reserve(s, n);
         pthread_mutex_lock(&s->lock);

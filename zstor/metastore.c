@@ -97,8 +97,8 @@ static bool belongs(const struct metastore *ms, const struct candidate *c, const
         struct buf plain = BUF_INIT;
         if (!c->member[m] || value[m].index == value[v].index)
             continue;
-        same = decode_pair(ms, &value[m], &value[v], &plain) == 0 && plain.p && c->plain.p &&
-               slice_eq(buf_slice(&plain), buf_slice(&c->plain));
+        same = decode_pair(ms, &value[m], &value[v], &plain) == 0 && plain.p && plain.len == c->plain.len &&
+               memcmp(buf_data(&plain), buf_data(&c->plain), plain.len) == 0;
         wipe(&plain);
     }
     return same;

@@ -1,5 +1,6 @@
 /* object_retrieve - shards to file.  The file is made under a temporary name beside its place and gets its own name only when
  * the tag, the stream and the checksum of the content have been verified and all of it is on disk. */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -92,6 +93,7 @@ static int output_publish(struct output *w, struct err *e)
 
     if (r < 0)
         return err_sys(e, -r, "%s", w->tmp);
+    assert(w->tmp);
     if (!w->named) { /* linkat does not replace a file, rename does */
         char self[64];
         snprintf(self, sizeof self, "/proc/self/fd/%d", w->fd);

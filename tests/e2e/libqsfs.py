@@ -104,8 +104,11 @@ def main(module=None):
     if len(sys.argv) > 1:
         tests = [(n, f) for n, f in tests if n in sys.argv[1:] or n[5:] in sys.argv[1:]]
     for name, f in tests:
+        started = time.monotonic()
         with case(name[5:]):
             f()
+        if time.monotonic() - started > 5:
+            print(f"# {name[5:]}: {time.monotonic() - started:.0f} s", flush=True)
     finish()
 
 

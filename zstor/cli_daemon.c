@@ -97,7 +97,7 @@ int cli_daemon_wait(struct cli *c)
         code = cli_fail(&e);
     else if (r == 0)
         code = cli_fail_zstor("the time is over and the queue is not empty, see `zstor queue`");
-    else if (reply->type == REDIS_REPLY_ERROR)
+    else if (reply && reply->type == REDIS_REPLY_ERROR)
         code = cli_fail_zstor(reply->str);
     if (reply)
         freeReplyObject(reply);
@@ -111,7 +111,7 @@ int cli_daemon_status(const struct cli *c, int *code, struct err *e)
     redisReply *reply = NULL;
     int r = control_request(c->conf->socket, &req, &reply, e);
 
-    if (r < 0)
+    if (r < 0 || !reply)
         return r;
     if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 && reply->element[0]->type == REDIS_REPLY_INTEGER &&
         reply->element[1]->type == REDIS_REPLY_STRING) {

@@ -395,7 +395,7 @@ int control_request(const char *path, const struct control_req *req, redisReply 
     struct control_client *c = NULL;
     int r = control_client_open(&c, path, e);
 
-    if (r < 0)
+    if (r < 0 || !c)
         return r;
     r = control_client_send(c, req);
     if (r < 0)

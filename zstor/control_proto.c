@@ -37,9 +37,9 @@ static int take_path(char **out, struct slice s, const char *what, struct err *e
 {
     int r = take_text(out, s, what, e);
 
-    if (r == 0 && **out != '/')
-        return err_set(e, EINVAL, "%s: %s is relative, an absolute path is allowed", what, *out);
-    return r;
+    if (r < 0 || !*out)
+        return r;
+    return **out == '/' ? 0 : err_set(e, EINVAL, "%s: %s is relative, an absolute path is allowed", what, *out);
 }
 
 struct word {

@@ -96,7 +96,7 @@ int journal_decode(struct journal_rec *out, struct slice bytes, struct err *e)
     bool ok;
 
     *out = (struct journal_rec){0};
-    if (bytes.len < 9 || bytes.p[8] != '\n' || parse_hex(slice_of(bytes.p, 8), crc, 4) < 0)
+    if (!bytes.p || bytes.len < 9 || bytes.p[8] != '\n' || parse_hex(slice_of(bytes.p, 8), crc, 4) < 0)
         return err_set(e, EINVAL, "no job file (checksum line missing)");
     body = slice_of(bytes.p + 9, bytes.len - 9);
     if (((uint32_t)crc[0] << 24 | (uint32_t)crc[1] << 16 | (uint32_t)crc[2] << 8 | crc[3]) != crc_std(0, body.p, body.len))

@@ -283,7 +283,7 @@ static void on_reload(void *arg)
 
     if (r == 0)
         r = engine_open(&now, conf, &m->objects, &why);
-    if (r < 0) {
+    if (r < 0 || !now) {
         log_error("reload: the configuration stays as it was: %s", why.text);
         return;
     }

@@ -33,7 +33,8 @@
 #define MAX_COMMANDS     1024
 #define MAX_HASHES       200000
 #define FLUSH_MS         2000 /* for the last answers to reach their clients */
-#define HARD_STOP_S      20   /* after the drain time; then threads that hang are left behind */
+#define ABORT_S          10   /* for running jobs to notice that they are ended; and */
+#define CLEAN_UP_S       5    /* after the last answer: then threads that hang in the network are left behind */
 
 struct monitor {
     const struct monitor_conf *mc;
@@ -325,6 +326,7 @@ static void abort_jobs(struct monitor *m)
         return;
     m->state = ABORTING;
     log_info("stop: what still runs is ended, it stays in the queue");
+    alarm(ABORT_S);
     sched_abort(m->sched);
 }
 
@@ -332,15 +334,20 @@ static void on_stop_timer(void *arg)
 {
     struct monitor *m = arg;
 
-    if (m->state == DRAINING)
+    if (m->state == DRAINING) {
         abort_jobs(m);
-    else if (m->state == FLUSHING)
+    } else if (m->state == FLUSHING) {
+        alarm(CLEAN_UP_S);
         loop_stop(m->loop);
+    }
 }
+
+static const char *pid_file_to_remove; /* for the signal handler only */
 
 static void on_hard_stop(int signo)
 {
     (void)signo;
+    unlink(pid_file_to_remove);
     _exit(0); /* the queue is on disk, locks go with the process */
 }
 
@@ -357,8 +364,9 @@ static void on_stop_signal(void *arg)
     sched_stats(m->sched, &st);
     log_info("stop: %" PRIu64 " jobs queued, %" PRIu64 " commands, at most %" PRIu64 " s for them", st.jobs, st.commands,
              m->mc->drain_ms / 1000);
+    pid_file_to_remove = m->pid_file;
     signal(SIGALRM, on_hard_stop);
-    alarm((unsigned)(m->mc->drain_ms / 1000) + HARD_STOP_S);
+    alarm((unsigned)(m->mc->drain_ms / 1000) + 2 * ABORT_S); /* should the loop itself hang */
     control_stop(m->control);
     loop_timer_start(m->stop_timer, m->mc->drain_ms, false);
     if (intake_after(m->intake, on_taken_in, m) < 0)
@@ -512,6 +520,7 @@ static void stop(struct monitor *m)
         loop_free(m->loop);
     }
     daemon_pidfile_remove(m->pid_file, m->pid_fd);
+    alarm(0); /* all threads have ended */
     free(m->pid_file);
 }
 

@@ -121,7 +121,8 @@ static bool join(struct chunk *c, size_t n, struct buf *out)
 /* The newest whole record and the unbroken run before it. */
 static void pick(struct replay *rp, struct chunks *cs)
 {
-    qsort(cs->c, cs->n, sizeof *cs->c, by_seq);
+    if (cs->n)
+        qsort(cs->c, cs->n, sizeof *cs->c, by_seq);
     rp->rec = xcalloc(cs->n + 1, sizeof *rp->rec);
     for (size_t i = 0, n; i < cs->n; i += n) {
         struct buf stream = BUF_INIT;

@@ -3,7 +3,7 @@
 # Sets PACKAGES_BUILD (compile and run), PACKAGES_TEST (and test), PACKAGES_CI (and lint, second compiler).
 
 PACKAGES_BUILD="gcc make pkg-config libc6-dev libfuse3-dev fuse3 libhiredis-dev libyaml-dev libevent-dev libsodium-dev \
-libssl-dev libisal-dev libsnappy-dev"
+libssl-dev libisal-dev libsnappy-dev uthash-dev"
 PACKAGES_TEST="$PACKAGES_BUILD check python3"
 # shellcheck disable=SC2034 # used by the readers of this file
 PACKAGES_CI="$PACKAGES_TEST clang clang-tidy shellcheck"

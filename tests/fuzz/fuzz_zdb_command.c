@@ -15,7 +15,8 @@
 
 #define MAX_REQUESTS 200
 
-static char dir[] = "/tmp/fuzz-zdb.XXXXXX";
+static char in_memory[] = "/dev/shm/fuzz-zdb.XXXXXX", on_disk[] = "/tmp/fuzz-zdb.XXXXXX";
+static char *dir; /* in memory where that is possible: many requests sync files */
 static struct loop *loop;
 static struct nslist *list;
 static struct hooks *hooks;
@@ -46,7 +47,10 @@ static void start(void)
     struct hook_conf hc = {.instance = "unix:///x", .fast_timeout_ms = 1000, .slow_timeout_ms = 1000};
     struct zdb_conf zc = {.max_output = MIB};
 
-    FUZZ_CHECK(mkdtemp(dir) && log_open(&quiet, NULL) == 0);
+    dir = mkdtemp(in_memory);
+    if (!dir)
+        dir = mkdtemp(on_disk);
+    FUZZ_CHECK(dir && log_open(&quiet, NULL) == 0);
     atexit(clean);
     snprintf(data, sizeof data, "%s/data", dir);
     snprintf(idx, sizeof idx, "%s/index", dir);
@@ -125,7 +129,12 @@ static void reset(void)
         }
     }
     struct ns *ns = nslist_default(list);
-    FUZZ_CHECK(ns_flush(ns) == 0 && ns_set_lock(ns, NS_UNLOCKED) == 0 && ns_set_mode(ns, NS_USER) == 0);
+    struct ns_info i;
+
+    ns_info(ns, &i);
+    FUZZ_CHECK(!ns_used(ns) || ns_flush(ns) == 0);
+    FUZZ_CHECK(i.lock == NS_UNLOCKED || ns_set_lock(ns, NS_UNLOCKED) == 0);
+    FUZZ_CHECK(i.mode == NS_USER || ns_set_mode(ns, NS_USER) == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

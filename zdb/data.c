@@ -8,9 +8,12 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
-#define ATIME_EVERY_MS 5000 /* the evictor's clock: see data_touch */
+#define MARK_NAME      "user.zdb.durable"
+#define MARK_SIZE      12   /* u64 size, u32 offset of the last record */
+#define ATIME_EVERY_MS 5000
 
 void data_init(struct data *d, struct files *fs, const char *dir, uint32_t id)
 {
@@ -185,14 +188,34 @@ void data_seal(struct data *d)
     d->active = false;
 }
 
-/* The evictor removes what was not read for the longest time.  Mounts with noatime or relatime do not tell, so the time is
- * set here, at most once in a few seconds per file. */
-static void data_touch(struct data *d)
+void data_mark(struct data *d, uint64_t size, uint32_t last)
+{
+    uint8_t v[MARK_SIZE];
+
+    if (data_open(d) < 0)
+        return;
+    le64_put(v, size);
+    le32_put(v + 8, last);
+    (void)!fsetxattr(d->file->fd, MARK_NAME, v, sizeof v, 0);
+}
+
+bool data_marked(struct data *d, uint64_t *size, uint32_t *last)
+{
+    uint8_t v[MARK_SIZE];
+
+    if (data_open(d) < 0 || fgetxattr(d->file->fd, MARK_NAME, v, sizeof v) != sizeof v)
+        return false;
+    *size = le64_get(v);
+    *last = le32_get(v + 8);
+    return true;
+}
+
+void data_touch(struct data *d)
 {
     static const struct timespec times[2] = {{.tv_nsec = UTIME_NOW}, {.tv_nsec = UTIME_OMIT}};
     uint64_t now = base_now_ms();
 
-    if (d->active || (d->file->touched_ms && now - d->file->touched_ms < ATIME_EVERY_MS))
+    if (d->active || !d->file || (d->file->touched_ms && now - d->file->touched_ms < ATIME_EVERY_MS))
         return;
     d->file->touched_ms = now;
     (void)!futimens(d->file->fd, times); /* not ours, or read-only: the evictor then sees older times */
@@ -231,7 +254,6 @@ int data_read(struct data *d, uint32_t off, struct slice key, uint32_t length, u
     }
     buf_commit(out, length);
     d->fs->data.read_bytes += DATA_REC_SIZE + key.len + length;
-    data_touch(d);
     return 0;
 }
 
@@ -268,6 +290,5 @@ int data_record(struct data *d, uint32_t off, struct data_rec *rec, uint8_t *key
         buf_commit(out, rec->length);
     }
     d->fs->data.read_bytes += data_rec_size(rec);
-    data_touch(d);
     return 0;
 }

@@ -44,6 +44,16 @@ void data_undo(struct data *d, uint32_t off);
 void data_seal(struct data *d);
 void data_release(struct data *d); /* gives back what was reserved; may be appended to further */
 
+/* Mark on the file itself (an extended attribute): all of it up to size is on stable storage, with everything in the index
+ * that follows from it, and the last record there is at last.  A hint for the load where to begin its comparison; set only
+ * when it is true, absent in files made by others and where the filesystem has no attributes. */
+void data_mark(struct data *d, uint64_t size, uint32_t last);
+bool data_marked(struct data *d, uint64_t *size, uint32_t *last);
+
+/* Somebody used this sealed file: the evictor removes what was not read for the longest time, and mounts with noatime or
+ * relatime do not tell.  Sets its access time, at most once in a few seconds. */
+void data_touch(struct data *d);
+
 /* Payload of the record at off, which has to be of key with this length and CRC; appended to out.
  * 0, -EAGAIN (nowait, not in the page cache), -EBADMSG (another record, or its CRC is wrong), -ENODATA, -ENOENT, -ENOMEM,
  * -errno.  out has its former length unless 0. */

@@ -1,42 +1,64 @@
-/* index_load - a namespace from its files: which segments there are, their index records into memory, repair of what a crash
- * or a fault left behind.  Contract: ns_impl.h.  Spec zdb-files, sections 1, 4.6 and 4.7.
+/* index_load - a namespace from its files: which segments there are, what has to be compared, one after the other, and what
+ * is written in the end.  Contract: ns_impl.h; parts: index_load.h.  Spec zdb-files, sections 1, 4.6 and 4.7.
  *
- * Only the newest segment can hold the traces of a crash, so only its tail (LOAD_AUDIT bytes) is compared with its data
- * file, and any other segment whose index was damaged or lost.  Missing data files are normal: sealed segments are evicted. */
+ * What may be in doubt: data behind its mark (data_mark); without marks the newest segments, and all that is small.  A
+ * damaged index puts everything behind it in doubt.  Missing data files are normal: sealed segments are evicted. */
+#include "zdb/index_load.h"
 #include "common/io.h"
 #include "common/log.h"
 #include "common/parse.h"
 #include "common/path.h"
 #include "zdb/data_walk.h"
-#include "zdb/index_redo.h"
-#include "zdb/index_walk.h"
-#include "zdb/ns_impl.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LOAD_AUDIT   (8 * MIB)
-#define SEQ_BLOCK    ((size_t)INDEX_SEQ_REC * 32768)
-#define BYTES_A_KEY  48 /* guess for the size of the key table */
+#define AUDIT_MARKED   (1024 * MIB) /* read at most so much behind marks */
+#define AUDIT_UNMARKED (64 * MIB)   /* and so much of files without mark, but always: */
+#define AUDIT_NEWEST   2            /* the tails of the newest segments */
+#define AUDIT_TAIL     (8 * MIB)
+#define MODE_SLOTS     1024
+#define BYTES_A_KEY    48           /* guess for the size of the key table */
 
-struct found {
-    uint32_t id;
-    bool index, data;
-    uint64_t used;      /* end of the last data record that some index file knows */
-};
+struct index_found *index_load_found(struct index_load *l, uint32_t seg)
+{
+    size_t lo = 0, hi = l->n;
 
-struct load {
-    struct ns *ns;
-    struct err *e;
-    struct found *found; /* ascending */
-    size_t n;
-    struct index_known newest; /* what is known of the newest segment's data */
-    size_t first_lost;         /* position of the first segment whose index had losses, SIZE_MAX = none */
-    bool ids_lost;             /* seq mode: records of earlier files are missing */
-    bool rebuilt_newest;
-};
+    if (seg < l->n && l->found[seg].id == seg)
+        return &l->found[seg];
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (l->found[mid].id < seg)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo < l->n && l->found[lo].id == seg ? &l->found[lo] : NULL;
+}
+
+void index_load_note(struct index_load *l, uint32_t seg, uint32_t file, uint32_t off, const struct index_rec *rec)
+{
+    struct index_found *f = index_load_found(l, seg);
+
+    if (!f || rec->off < DATA_HEADER_SIZE || rec->length > DATA_VALUE_MAX)
+        return;
+    f->used = MAX(f->used, (uint64_t)rec->off + DATA_REC_SIZE + rec->key.len + rec->length);
+    if (f->audit)
+        index_known_add(&f->known, file, off, rec);
+}
+
+int index_load_has_key(struct index_load *l, uint32_t seg, const struct index_rec *rec)
+{
+    struct seg *s = ns_seg_find(l->ns, seg);
+    uint8_t key[DATA_KEY_MAX];
+    struct data_rec head;
+
+    if (!s || rec->off < DATA_HEADER_SIZE || data_record(&s->data, rec->off, &head, key, NULL, false) < 0)
+        return -1;
+    return slice_eq(slice_of(key, head.keylen), rec->key);
+}
 
 /* --- what is there ---- */
 
@@ -53,17 +75,17 @@ static bool number_of(const char *name, char prefix, uint32_t *id)
 
 static int by_id(const void *a, const void *b)
 {
-    const struct found *x = a, *y = b;
+    const struct index_found *x = a, *y = b;
 
     return x->id < y->id ? -1 : x->id > y->id;
 }
 
-static int list_dir(struct load *l, const char *dir, char prefix)
+static int list_dir(struct index_load *l, const char *dir, char prefix)
 {
     char **names;
     size_t n;
     int r = path_list(dir, &names, &n);
-    struct found *all;
+    struct index_found *all;
 
     if (r < 0)
         return err_sys(l->e, -r, "directory %s", dir);
@@ -77,13 +99,13 @@ static int list_dir(struct load *l, const char *dir, char prefix)
         if (strcmp(names[i], "zdb-index-00000") == 0)
             r = err_set(l->e, EPROTONOSUPPORT, "%s/%s: files of a version before 2.0 cannot be read", dir, names[i]);
         if (number_of(names[i], prefix, &id))
-            all[l->n++] = (struct found){.id = id, .index = prefix == 'i', .data = prefix == 'd'};
+            all[l->n++] = (struct index_found){.id = id, .index = prefix == 'i', .data = prefix == 'd'};
     }
     path_list_free(names, n);
     return r;
 }
 
-static int list_segments(struct load *l)
+static int list_segments(struct index_load *l)
 {
     size_t to = 0;
     int r = list_dir(l, l->ns->index_dir, 'i');
@@ -105,206 +127,102 @@ static int list_segments(struct load *l)
     return 0;
 }
 
-static void note_used(struct load *l, uint32_t seg, const struct index_rec *rec)
-{
-    struct found key = {.id = seg}, *f;
-    uint64_t end = (uint64_t)rec->off + DATA_REC_SIZE + rec->key.len + rec->length;
+/* --- plan ---- */
 
-    if (rec->off < DATA_HEADER_SIZE || rec->length > DATA_VALUE_MAX)
-        return;
-    f = seg < l->n && l->found[seg].id == seg ? &l->found[seg]
-                                              : bsearch(&key, l->found, l->n, sizeof *l->found, by_id);
+static void look_at_data(struct index_load *l, struct index_found *f)
+{
+    struct data d;
+    struct stat st;
+
+    data_init(&d, &l->ns->env->files, l->ns->data_dir, f->id);
+    if (data_open(&d) == 0 && fstat(d.file->fd, &st) == 0) {
+        f->data_size = (uint64_t)st.st_size;
+        if (!data_marked(&d, &f->durable, &f->durable_last) || f->durable > f->data_size)
+            f->durable = 0;
+    }
+    data_fini(&d);
+}
+
+/* From the newest back, until what is older cannot be in doubt or would be too much. */
+static void plan(struct index_load *l)
+{
+    uint64_t marked = AUDIT_MARKED, unmarked = AUDIT_UNMARKED;
+
+    for (size_t i = l->n; i-- > 0;) {
+        struct index_found *f = &l->found[i];
+        bool newest = i + AUDIT_NEWEST >= l->n;
+        uint64_t doubt;
+
+        if (!f->data)
+            continue;
+        look_at_data(l, f);
+        doubt = f->data_size - f->durable;
+        if (f->durable && doubt == 0) {
+            if (!newest)
+                break;
+            f->audit = true; /* a look behind the last record that the index knows */
+            index_known_reset(&f->known, f->durable);
+        } else if (f->durable && doubt <= marked) {
+            marked -= doubt;
+            f->audit = true;
+            index_known_reset(&f->known, f->durable);
+        } else if (!f->durable && doubt <= unmarked) {
+            unmarked -= doubt;
+            f->audit = true;
+            index_known_reset(&f->known, 0);
+        } else if (newest) {
+            f->audit = true;
+            index_known_reset(&f->known, f->data_size - MIN(f->data_size, AUDIT_TAIL));
+        } else {
+            break;
+        }
+    }
+}
+
+/* As far as their data is here. */
+static void doubt_from(struct index_load *l, size_t i)
+{
+    l->ids_lost = true;
+    for (; i < l->n; i++) {
+        l->found[i].audit = l->found[i].data;
+        l->found[i].collect = true;
+        l->found[i].durable = 0;
+    }
+}
+
+void index_load_doubt(struct index_load *l, uint32_t seg)
+{
+    struct index_found *f = index_load_found(l, seg);
+
     if (f)
-        f->used = MAX(f->used, end);
-}
-
-/* --- records into memory ---- */
-
-/* Two unflagged records of one key: a crash came between the append and the flag.  The later one wins. */
-static void flag_duplicate(struct load *l, const struct index_entry *k)
-{
-    struct seg *s = ns_seg_find(l->ns, k->file);
-    int r = s ? index_file_flag(&s->index, k->off) : -ENOENT;
-
-    if (r < 0 && r != -EROFS)
-        log_warn("index file %u of namespace %s: record at %u cannot be flagged: %s", k->file, l->ns->name, k->off,
-                 strerror(-r));
-    else if (s)
-        ns_sync_note(l->ns, s);
-}
-
-static void apply_user(struct load *l, struct seg *s, uint32_t off, const struct index_rec *rec)
-{
-    struct ns *ns = l->ns;
-    struct index_entry *k;
-    bool added;
-
-    ns->next_id++;
-    if (rec->flags & INDEX_DELETED) {
-        k = rec->off < DATA_HEADER_SIZE ? NULL : index_find(ns->keys, rec->key); /* no data: blanked by a repair */
-        if (!k)
-            return;
-        flag_duplicate(l, k);
-        ns->entries--;
-        ns->data_size -= k->length;
-        ns->index_size -= 64u + k->keylen;
-        index_remove(ns->keys, rec->key);
-        return;
-    }
-    k = index_put(ns->keys, rec->key, &added);
-    if (added) {
-        ns->entries++;
-        ns->index_size += 64u + k->keylen;
-    } else {
-        flag_duplicate(l, k);
-        ns->data_size -= k->length;
-    }
-    k->file = s->id;
-    k->off = off;
-    k->data_off = rec->off;
-    k->length = rec->length;
-    k->crc = rec->crc;
-    k->timestamp = rec->timestamp;
-    ns->data_size += rec->length;
-}
-
-static int verify_record(void *arg, const struct index_rec *rec)
-{
-    CLEANUP(buf_fini) struct buf payload = BUF_INIT;
-    struct seg *s = arg;
-    uint8_t key[DATA_KEY_MAX];
-    struct data_rec head;
-    int r = data_read(&s->data, rec->off, rec->key, rec->length, rec->crc, &payload, false);
-
-    if (r == 0 || r == -ENOENT)
-        return r == 0 ? 1 : -1;
-    r = data_record(&s->data, rec->off, &head, key, NULL, false);
-    if (r < 0)
-        return -1;
-    return head.keylen == rec->key.len && head.length == rec->length ? -1 : 0;
-}
-
-static int load_user(struct load *l, struct seg *s, bool *damaged)
-{
-    struct index_walk w;
-    struct index_rec rec;
-    uint32_t off;
-    uint64_t size;
-    int r = index_walk_init(&w, &s->index, verify_record, s);
-
-    size = w.size;
-    while (r == 0 && (r = index_walk_next(&w, &off, &rec)) == 1) {
-        index_file_mark(&s->index, off);
-        note_used(l, s->id, &rec);
-        index_known_add(&l->newest, l->ns, s->id, off, &rec);
-        apply_user(l, s, off, &rec);
-        r = 0;
-    }
-    s->index.size = w.pos;
-    s->index.last = w.last;
-    *damaged = w.lost_bytes > 0 || w.healed > 0;
-    if (r == 0 && w.pos < size)
-        r = index_file_cut(&s->index, w.pos, w.last);
-    index_walk_fini(&w);
-    return r < 0 ? err_sys(l->e, -r, "index %s", s->index.path) : 0;
-}
-
-/* First id of a file as its own records have it: id minus slot, by majority (copies of old versions have other ids). */
-struct vote {
-    uint64_t first, weight;
-};
-
-static void cast_vote(struct vote *v, uint64_t id, uint64_t slot)
-{
-    uint64_t first = id - slot;
-
-    if (id < slot)
-        return;
-    if (v->weight == 0)
-        v->first = first;
-    if (v->first == first)
-        v->weight++;
-    else
-        v->weight--;
-}
-
-/* A slot that is no record: its length byte or flags are garbled, the place of everything is known. */
-static int heal_slot(struct seg *s, uint64_t off, uint8_t *slot)
-{
-    int r;
-
-    log_warn("index %s: no record at %llu, its length and flags are set right", s->index.path, (unsigned long long)off);
-    slot[0] = INDEX_SEQ_KEY;
-    slot[INDEX_FLAGS_AT] &= INDEX_DELETED;
-    r = index_file_patch(&s->index, off, slot, 1);
-    return r < 0 ? r : index_file_patch(&s->index, off + INDEX_FLAGS_AT, slot + INDEX_FLAGS_AT, 1);
-}
-
-static int apply_seq(struct load *l, struct seg *s, uint64_t off, uint8_t *slot, struct vote *vote, bool *damaged)
-{
-    struct ns *ns = l->ns;
-    struct index_rec rec;
-    struct rd rd = rd_of(slice_of(slot, INDEX_SEQ_REC));
-    int r;
-
-    if (index_rec_decode(&rd, &rec) != 1 || rec.key.len != INDEX_SEQ_KEY) {
-        *damaged = true;
-        r = heal_slot(s, off, slot);
-        if (r < 0)
-            return r;
-        rd = rd_of(slice_of(slot, INDEX_SEQ_REC));
-        (void)index_rec_decode(&rd, &rec);
-    }
-    cast_vote(vote, le64_get(rec.key.p), (off - INDEX_HEADER_SIZE) / INDEX_SEQ_REC);
-    note_used(l, rec.dataid, &rec);
-    index_known_add(&l->newest, ns, s->id, (uint32_t)off, &rec);
-    if (!(rec.flags & INDEX_DELETED)) {
-        ns->entries++;
-        ns->data_size += rec.length;
-        ns->index_size += 64 + INDEX_SEQ_KEY;
-    }
-    return 0;
-}
-
-/* Fixed-size slots: nothing can get out of step.  lost: records of earlier files are missing, so that the first id has to
- * be taken from the records themselves. */
-static int load_seq(struct load *l, struct seg *s, bool lost, bool *damaged)
-{
-    CLEANUP(base_free) uint8_t *block = xcalloc(1, SEQ_BLOCK);
-    struct vote vote = {0};
-    uint64_t off = INDEX_HEADER_SIZE, next = index_seq_next(&l->ns->seq);
-    ssize_t n;
-    int r = 0;
-
-    while ((n = files_pread(s->index.file, block, SEQ_BLOCK, off, false)) >= INDEX_SEQ_REC) {
-        n -= n % INDEX_SEQ_REC;
-        for (ssize_t i = 0; r == 0 && i < n; i += INDEX_SEQ_REC)
-            r = apply_seq(l, s, off + (uint64_t)i, block + i, &vote, damaged);
-        if (r < 0)
-            return err_sys(l->e, -r, "index %s", s->index.path);
-        off += (uint64_t)n;
-    }
-    if (n < 0)
-        return err_sys(l->e, (int)-n, "index %s", s->index.path);
-    s->index.size = off;
-    s->index.last = off > INDEX_HEADER_SIZE ? (uint32_t)(off - INDEX_SEQ_REC) : 0;
-    if (n > 0) {
-        log_warn("index %s: torn record at %llu, cut", s->index.path, (unsigned long long)off);
-        *damaged = true;
-        r = index_file_cut(&s->index, off, s->index.last);
-    }
-    if (vote.weight && vote.first != next)
-        log_warn("index %s: first id is %llu, expected %llu", s->index.path, (unsigned long long)vote.first,
-                 (unsigned long long)next);
-    index_seq_push(&l->ns->seq, s->id, lost && vote.weight ? vote.first : next);
-    index_seq_grow(&l->ns->seq, (off - INDEX_HEADER_SIZE) / INDEX_SEQ_REC);
-    return r < 0 ? err_sys(l->e, -r, "index %s", s->index.path) : 0;
+        doubt_from(l, (size_t)(f - l->found));
 }
 
 /* --- headers and mode ---- */
 
+/* The mode byte has no second witness but the records: fixed slots of 8-byte keys whose newest version names a later record
+ * are sequential, anything else than such slots is not. */
+static uint8_t mode_of_records(int fd, uint8_t said)
+{
+    CLEANUP(base_free) uint8_t *block = xcalloc(MODE_SLOTS, INDEX_SEQ_REC);
+    ssize_t n = pread(fd, block, (size_t)MODE_SLOTS * INDEX_SEQ_REC, INDEX_HEADER_SIZE);
+    size_t slots = n < 0 ? 0 : (size_t)n / INDEX_SEQ_REC, fit = 0, later = 0;
+
+    for (size_t i = 0; i < slots; i++) {
+        const uint8_t *p = block + i * INDEX_SEQ_REC;
+        uint32_t off = (uint32_t)(INDEX_HEADER_SIZE + i * INDEX_SEQ_REC);
+        fit += p[0] == INDEX_SEQ_KEY && (i == 0 || le32_get(p + 9) == off - INDEX_SEQ_REC);
+        later += p[0] == INDEX_SEQ_KEY && le32_get(p + 30) > off && le32_get(p + 30) < off + (slots - i) * INDEX_SEQ_REC;
+    }
+    if (said == INDEX_MODE_USER && later > 0 && fit * 2 > slots)
+        return INDEX_MODE_SEQ;
+    if (said == INDEX_MODE_SEQ && slots > 1 && fit * 2 <= slots)
+        return INDEX_MODE_USER;
+    return said;
+}
+
 /* The mode is what the first good index header says; failing all of them, what the first data record looks like. */
-static int find_mode(struct load *l)
+static int find_mode(struct index_load *l)
 {
     struct ns *ns = l->ns;
     bool known = false;
@@ -318,6 +236,7 @@ static int find_mode(struct load *l)
         if (fd < 0 || io_pread_full(fd, bytes, sizeof bytes, 0) < 0 ||
             index_header_decode(slice_of(bytes, sizeof bytes), &h) < 0 || h.fileid != l->found[i].id)
             continue;
+        h.mode = mode_of_records(fd, h.mode);
         if (ns->env->mode != NS_MIXED && h.mode != (uint8_t)ns->env->mode)
             return err_set(l->e, EINVAL, "index %s: the namespace is in %s mode, the server was started with --mode %s",
                            path, h.mode ? "sequential" : "user", h.mode ? "user" : "seq");
@@ -343,7 +262,7 @@ static int find_mode(struct load *l)
 }
 
 /* A garbled header is healed when the first record proves what the file is: its data record is there. */
-static bool proves_itself(struct load *l, struct seg *s)
+static bool proves_itself(struct index_load *l, struct seg *s)
 {
     uint8_t bytes[INDEX_REC_MAX];
     struct index_rec rec;
@@ -353,14 +272,14 @@ static bool proves_itself(struct load *l, struct seg *s)
     r = index_file_read(&s->index, INDEX_HEADER_SIZE, &rec, bytes, false);
     s->index.size = 0;
     return r == 0 && (l->ns->mode == NS_USER || (rec.key.len == INDEX_SEQ_KEY && rec.dataid == s->id)) &&
-           verify_record(s, &rec) == 1;
+           index_load_has_key(l, s->id, &rec) == 1;
 }
 
 #define NOT_THERE 1 /* no records in this file: they have to come from the data */
 #define GARBLED   2 /* the same, and what is there is kept aside */
 
 /* 0: go on with the records; NOT_THERE, GARBLED; -errno. */
-static int load_header(struct load *l, struct seg *s, const struct found *f)
+static int load_header(struct index_load *l, struct seg *s, const struct index_found *f)
 {
     uint8_t bytes[INDEX_HEADER_SIZE];
     struct index_header h = {0};
@@ -392,195 +311,284 @@ static int load_header(struct load *l, struct seg *s, const struct found *f)
     return GARBLED;
 }
 
-/* --- repair from the data file ---- */
+/* --- segment by segment ---- */
 
-/* All records of loaded index files that point into the data of s. */
-static int collect_known(struct load *l, struct seg *s, struct index_known *k)
+static bool is_copy(const struct ns *ns, uint32_t file, uint32_t off, const struct index_rec *rec)
+{
+    uint64_t id;
+
+    return ns->mode == NS_SEQ && index_seq_id(&ns->seq, file, off, &id) && id != le64_get(rec->key.p);
+}
+
+/* Once more through the index files: what is known of the data of the segments in doubt, which were not when they were
+ * loaded.  User mode: of one segment, f. */
+static int collect_known(struct index_load *l, struct index_found *f)
 {
     struct ns *ns = l->ns;
 
+    index_copies_reset(&l->copies);
+    for (size_t i = 0; i < l->n; i++) {
+        if (f ? &l->found[i] == f : l->found[i].audit)
+            index_known_reset(&l->found[i].known, l->found[i].collect ? 0 : l->found[i].known.from);
+    }
     for (size_t i = 0; i < ns->nsegs; i++) {
-        struct index_file *f = &ns->segs[i]->index;
+        struct index_file *file = &ns->segs[i]->index;
         uint8_t bytes[INDEX_REC_MAX];
         struct index_rec rec;
 
-        if (ns->mode == NS_USER && ns->segs[i] != s)
+        if (f && file->id != f->id)
             continue;
-        for (uint64_t off = INDEX_HEADER_SIZE; off < f->size; off += index_rec_size(&rec)) {
-            int r = index_file_read(f, (uint32_t)off, &rec, bytes, false);
+        for (uint64_t off = INDEX_HEADER_SIZE; off < file->size; off += index_rec_size(&rec)) {
+            int r = ns_seg_record(ns, file->id, (uint32_t)off, &rec, bytes, NULL);
             if (r < 0)
                 return r;
-            index_known_add(k, ns, f->id, (uint32_t)off, &rec);
+            if (is_copy(ns, file->id, (uint32_t)off, &rec))
+                index_copies_add(&l->copies, file->id, (uint32_t)off, &rec);
+            else
+                index_load_note(l, ns->mode == NS_SEQ ? rec.dataid : file->id, file->id, (uint32_t)off, &rec);
         }
     }
     return 0;
 }
 
-/* Compare the whole data file of s with what is loaded. */
-static int redo_all(struct load *l, struct seg *s, bool newest)
+/* Even what was there before the part in doubt is not whole. */
+static bool ends_early(const struct index_found *f)
 {
-    struct index_known k;
-    int r;
+    return f->audit && f->known.has_below && index_known_end(&f->known.below) > f->data_size;
+}
 
-    index_known_init(&k, s->id, 0);
-    r = collect_known(l, s, &k);
+static int redo(struct index_load *l, size_t i, struct seg *s)
+{
+    struct index_found *f = &l->found[i];
+    int r = 0;
+
+    if (!f->audit)
+        return 0;
+    if (l->ns->mode == NS_USER && f->collect)
+        r = collect_known(l, f);
     if (r == 0)
-        r = index_redo(l->ns, s, &k, newest);
-    index_known_fini(&k);
-    return r < 0 ? err_sys(l->e, -r, "data %s", s->data.path) : 0;
+        r = index_redo(l, i, s);
+    if (r == 0 && !f->durable)
+        s->unmarked = true; /* gets its mark with the first sync */
+    index_known_reset(&f->known, 0);
+    if (r == -EROFS) {
+        log_warn("segment %u of namespace %s: on a read-only filesystem, not repaired", s->id, l->ns->name);
+        return 0;
+    }
+    return r < 0 ? err_sys(l->e, -r, "segment %u (data %s)", s->id, s->data.path) : 0;
 }
 
 /* The index of s is built from its data under another name: it appears whole or not at all. */
-static int rebuild(struct load *l, struct seg *s, const struct found *f, bool keep)
+static int begin_rebuild(struct index_load *l, size_t i, struct seg *s, bool keep)
 {
-    CLEANUP(base_free) char *final = xstrdup(s->index.path);
-    CLEANUP(base_free) char *aside = xasprintf("%s.damaged", final);
-    struct index_known k;
+    CLEANUP(base_free) char *aside = xasprintf("%s.damaged", s->index.path);
+    struct index_found *f = &l->found[i];
     int r;
 
-    if (keep && rename(final, aside) < 0)
-        return err_sys(l->e, errno, "rename %s", final);
-    free(s->index.path);
+    if (keep && rename(s->index.path, aside) < 0)
+        return err_sys(l->e, errno, "rename %s", s->index.path);
+    f->final = s->index.path;
     files_drop(s->index.fs, &s->index.file);
     s->index.path = xasprintf("%s/.i%u.rebuild", l->ns->index_dir, s->id);
     unlink(s->index.path);
     r = index_file_create(&s->index, (uint8_t)l->ns->mode);
-    if (r == 0 && l->ns->mode == NS_SEQ)
+    if (r < 0)
+        return err_sys(l->e, -r, "index %s", s->index.path);
+    if (l->ns->mode == NS_SEQ)
         index_seq_push(&l->ns->seq, s->id, index_seq_next(&l->ns->seq));
-    if (r == 0 && f->data) {
-        index_known_init(&k, s->id, 0);
-        k.rebuild = true;
-        r = index_redo(l->ns, s, &k, s->data.active);
-        index_known_fini(&k);
-    }
-    if (r == 0)
-        r = index_file_open(&s->index);
+    doubt_from(l, i);
+    return 0;
+}
+
+static int end_rebuild(struct index_load *l, size_t i, struct seg *s)
+{
+    struct index_found *f = &l->found[i];
+    int r;
+
+    if (!f->final)
+        return 0;
+    r = index_file_open(&s->index);
     if (r == 0)
         r = io_fsync(s->index.file->fd);
-    if (r == 0 && rename(s->index.path, final) < 0)
+    if (r == 0 && rename(s->index.path, f->final) < 0)
         r = -errno;
+    if (r == 0)
+        r = path_sync_dir(l->ns->index_dir);
     if (r < 0)
-        return err_sys(l->e, -r, "index %s cannot be built anew", final);
+        return err_sys(l->e, -r, "index %s cannot be built anew", f->final);
     free(s->index.path);
-    s->index.path = xstrdup(final);
+    s->index.path = f->final;
+    f->final = NULL;
     s->index.dirty_at = ++s->index.fs->rewrites;
     ns_sync_note(l->ns, s);
     if (f->data)
-        log_warn("index %s: built anew from its data file", final);
-    else if (s->id != l->found[l->n - 1].id)
-        log_error("index %s: missing, and its data file is not here to build it from", final);
-    return path_sync_dir(l->ns->index_dir);
+        log_warn("index %s: built anew from its data file", s->index.path);
+    else if (i + 1 < l->n)
+        log_error("index %s: missing, and its data file is not here to build it from", s->index.path);
+    return 0;
 }
 
-/* --- segment by segment ---- */
-
-static int prepare_data(struct load *l, struct seg *s)
+static int prepare_data(struct index_load *l, struct seg *s)
 {
     int r = data_check_header(&s->data);
 
     if (r == -ENODATA || r == -EBADMSG || r == -EPROTONOSUPPORT || r == -EINVAL) {
         log_warn("data %s: %s header, written anew", s->data.path, r == -ENODATA ? "no" : "garbled");
         r = data_write_header(&s->data);
+        ns_sync_note(l->ns, s);
     }
     return r < 0 ? err_sys(l->e, -r, "data %s", s->data.path) : 0;
 }
 
-static int load_segment(struct load *l, size_t i)
+static int load_segment(struct index_load *l, size_t i)
 {
-    const struct found *f = &l->found[i];
+    struct index_found *f = &l->found[i];
     struct seg *s = ns_seg_add(l->ns, f->id);
-    bool newest = i + 1 == l->n, damaged = false;
-    uint32_t before = i > 0 ? l->found[i - 1].id : 0, expected = i > 0 ? before + 1 : 0;
+    uint32_t expected = i > 0 ? l->found[i - 1].id + 1 : 0;
+    bool damaged = false;
     int r = 0;
 
     s->index.mode = (uint8_t)l->ns->mode;
+    s->loaded_end = UINT64_MAX;
+    s->synced = s->marked = f->durable;
     if (f->id != expected) {
         log_error("namespace %s: segments %u to %u are missing", l->ns->name, expected, f->id - 1);
         l->ids_lost = true;
     }
-    if (newest && f->data) {
+    if (i + 1 == l->n && f->data) {
         s->data.active = true;
+        s->data.size = f->data_size;
         r = prepare_data(l, s);
     }
     if (r == 0)
         r = f->index ? load_header(l, s, f) : NOT_THERE;
-    if (r > 0) {
-        l->first_lost = MIN(l->first_lost, i);
-        l->ids_lost = true;
-        l->rebuilt_newest = newest && f->data;
-        return rebuild(l, s, f, r == GARBLED);
-    }
-    if (r == 0)
-        r = l->ns->mode == NS_SEQ ? load_seq(l, s, l->ids_lost, &damaged) : load_user(l, s, &damaged);
+    if (r > 0)
+        r = begin_rebuild(l, i, s, r == GARBLED);
+    else if (r == 0)
+        r = l->ns->mode == NS_SEQ ? index_load_seq(l, s, &damaged) : index_load_user(l, s, &damaged);
     if (r < 0)
         return r;
-    for (size_t j = l->ns->nsegs; j-- > 0;) {
-        if (l->ns->segs[j]->index.last) {
-            l->ns->last_index = l->ns->segs[j]->index.last;
-            break;
-        }
-    }
-    if (damaged) {
-        l->first_lost = MIN(l->first_lost, i);
-        l->ids_lost = true;
-    }
-    return damaged && f->data && !newest ? redo_all(l, s, false) : 0;
+    if (damaged || ends_early(f))
+        doubt_from(l, i);
+    if (l->ns->mode == NS_SEQ) /* slots of any file may point here: see redo_seq */
+        return 0;
+    r = redo(l, i, s);
+    return r < 0 ? r : end_rebuild(l, i, s);
 }
 
-/* Deletions and updates of lost index records may be in later segments. */
-static int replay_later(struct load *l)
+/* Sequential mode: when all slots are known. */
+static int redo_seq(struct index_load *l)
 {
+    struct ns *ns = l->ns;
+    bool collect = false;
     int r = 0;
 
-    for (size_t i = l->first_lost; r == 0 && i < l->n && i + 1 < l->n; i++) {
-        if (i == l->first_lost)
-            continue;
-        if (l->found[i].data)
-            r = redo_all(l, l->ns->segs[i], false);
-        else
-            log_warn("data %s: not here, deletions in it cannot be told from the repaired index",
-                     l->ns->segs[i]->data.path);
+    for (size_t i = 0; i < l->n; i++) {
+        if (ends_early(&l->found[i]))
+            doubt_from(l, i);
+        collect |= l->found[i].collect;
     }
-    return r;
+    if (collect)
+        r = collect_known(l, NULL);
+    for (size_t i = 0; r == 0 && i < l->n; i++)
+        r = redo(l, i, ns->segs[i]);
+    if (r == 0)
+        r = index_load_seq_finish(l);
+    for (size_t i = 0; r == 0 && i < l->n; i++)
+        r = end_rebuild(l, i, ns->segs[i]);
+    return r < 0 && l->e && !l->e->code ? err_sys(l->e, -r, "namespace %s", ns->name) : r;
 }
 
 /* The newest segment becomes the active one, unless its data is not here: then a new one is opened behind it. */
-static int open_newest(struct load *l)
+static int open_newest(struct index_load *l)
 {
     struct ns *ns = l->ns;
     struct seg *s = ns_active(ns);
-    const struct found *f = &l->found[l->n - 1];
-    int r;
+    int r = 0;
 
-    if (!f->data && s->index.last) {
+    if (l->found[l->n - 1].data)
+        return 0;
+    if (s->index.last) {
         log_warn("data %s: missing, a new segment is opened", s->data.path);
         return ns_seg_create(ns, s->id + 1) < 0 ? err_set(l->e, EIO, "namespace %s: no new segment", ns->name) : 0;
     }
-    if (!f->data) {
-        r = data_create(&s->data);
-        return r < 0 ? err_sys(l->e, -r, "data %s", s->data.path) : 0;
+    r = data_create(&s->data);
+    if (r == 0)
+        r = path_sync_dir(ns->data_dir);
+    ns_sync_note(ns, s);
+    return r < 0 ? err_sys(l->e, -r, "data %s", s->data.path) : 0;
+}
+
+/* --- finish ---- */
+
+/* An index record without data: deleted, pointing nowhere, and in user mode under a key that nobody has, as readers of the
+ * original kind forget the key of each deleted record they meet. */
+static int blank(struct index_load *l, const struct index_place *p)
+{
+    uint8_t bytes[INDEX_REC_MAX];
+    struct seg *s = ns_seg_find(l->ns, p->file);
+    struct index_rec r;
+    int ret = ns_seg_record(l->ns, p->file, p->off, &r, bytes, NULL);
+    size_t n = INDEX_REC_SIZE;
+
+    if (ret < 0)
+        return ret == -EBADMSG ? 0 : ret;
+    ns_patch_forget(l->ns, p->file, p->off);
+    if (l->ns->mode == NS_USER) {
+        n += r.key.len;
+        for (unsigned c = 0; c < 256; c++) {
+            memset(bytes + INDEX_REC_SIZE, (int)c, r.key.len);
+            if (!index_find(l->ns->keys, r.key))
+                break;
+        }
     }
-    if (l->rebuilt_newest)
+    r.flags = INDEX_DELETED;
+    r.off = r.length = r.crc = r.dataid = r.timestamp = r.parent_file = r.parent_off = 0;
+    index_rec_encode(bytes, &r);
+    ns_sync_note(l->ns, s);
+    return index_file_patch(&s->index, p->off, bytes, n);
+}
+
+static int cut(struct index_load *l, const struct index_cut *c)
+{
+    struct seg *s = ns_seg_find(l->ns, c->seg);
+    CLEANUP(base_close) int fd = open(s->data.path, O_RDWR | O_CLOEXEC);
+
+    if (fd < 0)
+        return -errno;
+    log_warn("data %s: torn tail cut at %llu", s->data.path, (unsigned long long)c->end);
+    if (ftruncate(fd, (off_t)c->end) < 0)
+        return -errno;
+    s->data.unsynced = true;
+    ns_sync_note(l->ns, s);
+    return 0;
+}
+
+/* First what was added or came back has to be on the disk, then what it replaces may go. */
+static int finish(struct index_load *l)
+{
+    struct ns *ns = l->ns;
+    int r;
+
+    if (ns->sync.n == 0 && !ns->patches.first && l->ndrops == 0 && l->ncuts == 0)
         return 0;
-    if (l->first_lost < SIZE_MAX)
-        return redo_all(l, s, true);
-    r = index_redo(ns, s, &l->newest, true);
+    r = ns_sync_block(ns);
+    if (r == 0)
+        ns_patch_write(ns, ns->patches.clock, SIZE_MAX);
+    for (size_t i = 0; r == 0 && i < l->ndrops; i++)
+        r = blank(l, &l->drops[i]);
+    for (size_t i = 0; r == 0 && i < l->ncuts; i++)
+        r = cut(l, &l->cuts[i]);
+    if (r == 0)
+        r = ns_sync_block(ns);
     if (r == -EROFS) {
         log_warn("namespace %s: on a read-only filesystem, not repaired", ns->name);
         return 0;
     }
-    return r < 0 ? err_sys(l->e, -r, "data %s", s->data.path) : 0;
+    return r < 0 ? err_sys(l->e, -r, "repair of namespace %s", ns->name) : 0;
 }
 
-static uint64_t audit_from(struct load *l)
-{
-    CLEANUP(base_free) char *path = xasprintf("%s/d%u", l->ns->data_dir, l->found[l->n - 1].id);
-    struct stat st;
-
-    return stat(path, &st) == 0 && (uint64_t)st.st_size > LOAD_AUDIT ? (uint64_t)st.st_size - LOAD_AUDIT : 0;
-}
-
-static void expect_keys(struct load *l)
+static void expect_keys(struct index_load *l)
 {
     uint64_t bytes = 0;
 
@@ -593,41 +601,53 @@ static void expect_keys(struct load *l)
     index_expect(l->ns->keys, (size_t)(bytes / BYTES_A_KEY));
 }
 
-static int load_all(struct load *l)
+static int load_all(struct index_load *l)
 {
+    struct ns *ns = l->ns;
     int r = list_segments(l);
 
     if (r < 0)
         return r;
     if (l->n == 0) {
-        r = ns_seg_create(l->ns, 0);
-        return r < 0 ? err_set(l->e, EIO, "namespace %s: the first segment cannot be created", l->ns->name) : 0;
+        r = ns_seg_create(ns, 0);
+        return r < 0 ? err_set(l->e, EIO, "namespace %s: the first segment cannot be created", ns->name) : 0;
     }
     r = find_mode(l);
     if (r < 0)
         return r;
-    if (l->ns->mode == NS_USER)
+    if (ns->mode == NS_USER)
         expect_keys(l);
-    index_known_init(&l->newest, l->found[l->n - 1].id, audit_from(l));
+    plan(l);
     for (size_t i = 0; r == 0 && i < l->n; i++)
         r = load_segment(l, i);
     for (size_t i = 0; r == 0 && i < l->n; i++)
-        l->ns->segs[i]->data.size = MAX(l->ns->segs[i]->data.size, l->found[i].used);
-    if (r == 0)
-        r = replay_later(l);
+        ns->segs[i]->data.size = MAX(ns->segs[i]->data.size, ns->segs[i]->data.active ? 0 : l->found[i].used);
+    if (r == 0 && ns->mode == NS_SEQ)
+        r = redo_seq(l);
     if (r == 0)
         r = open_newest(l);
-    l->ns->sync.everything = true;
-    l->ns->opened_ms = base_now_ms();
+    if (r == 0)
+        r = finish(l);
+    ns->sync.once = ns->entries > 0 || ns->nsegs > 1 || ns_active(ns)->index.last;
+    ns_sync_everything(ns);
+    ns->opened_ms = base_now_ms();
     return r;
 }
 
 int index_load(struct ns *ns, struct err *e)
 {
-    struct load l = {.ns = ns, .e = e, .first_lost = SIZE_MAX};
+    struct index_load l = {.ns = ns, .e = e};
     int r = load_all(&l);
 
-    index_known_fini(&l.newest);
+    for (size_t i = 0; i < l.n; i++) {
+        index_known_reset(&l.found[i].known, 0);
+        free(l.found[i].final);
+    }
+    index_copies_reset(&l.copies);
+    index_ids_fini(&l.touched);
+    index_ids_fini(&l.hollow);
     free(l.found);
+    free(l.drops);
+    free(l.cuts);
     return r;
 }

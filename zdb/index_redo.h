@@ -1,36 +1,44 @@
-/* index_redo - brings index and data of one segment together at load: records that reached the data file but not the index
- * are replayed into it, index records whose data did not survive are taken back, a torn data tail is cut.
- * Owner: index_load.c, on its stack.  Thread: the zdb loop, before service.  Rules: spec zdb-files, 4.4, 4.5 and 4.7. */
+/* index_redo - the comparison of one data file with its index at load, and what follows in either mode.  Shared by
+ * index_redo*.c only.  Every step is a no-op when it was done before: the walk may start anywhere at or before the first
+ * record in doubt, and may itself be interrupted.
+ *
+ *   data record, unknown to the index      its version becomes the live one, unless a later one is
+ *   deletion record                        deletes what was recovered from the data before it; anything else was deleted
+ *                                          in the index at the same time, or is not deleted
+ *   known to the index, but damaged        not durable: taken back, the version before comes back; else kept, never served
+ *   known to the index, behind the end     taken back
+ * Rules of the modes: spec zdb-files, 4.4 and 4.5. */
 #ifndef ZDB_INDEX_REDO_H
 #define ZDB_INDEX_REDO_H
 
-#include "zdb/ns_impl.h"
+#include "zdb/data_walk.h"
+#include "zdb/index_load.h"
 
-/* Where the index says that a data record is. */
-struct index_known_rec {
-    uint32_t data_off, length, crc, timestamp;
-    uint32_t file, off; /* the index record */
-    uint8_t keylen;
-    bool deleted;
+struct index_redo {
+    struct index_load *l;
+    struct ns *ns;
+    struct index_found *f;
+    struct seg *s;
+    struct data_walk walk;
+    unsigned recovered, healed, damaged, skipped, dropped;
+    uint64_t keep;     /* the file is not cut below: damaged records of the index that are there in full */
+    uint64_t last_off; /* of the last whole record, 0 = none */
 };
 
-/* The data records of one segment that the index knows: all at or behind from, and the last one before it. */
-struct index_known {
-    uint32_t seg;
-    uint64_t from;
-    struct index_known_rec *recs, below;
-    size_t n, cap;
-    bool has_below;
-    bool rebuild;       /* the index file of this segment is empty: every data record goes into it */
-};
+/* Is a version at (seg, off) older than the record at than of the segment at hand? */
+static inline bool index_redo_older(const struct index_redo *d, uint32_t seg, uint32_t off, uint64_t than)
+{
+    return seg < d->s->id || (seg == d->s->id && off < than);
+}
 
-void index_known_init(struct index_known *k, uint32_t seg, uint64_t from);
-void index_known_fini(struct index_known *k);
-/* Takes the record if its payload is in k->seg. */
-void index_known_add(struct index_known *k, const struct ns *ns, uint32_t file, uint32_t off, const struct index_rec *rec);
+int index_redo_user_set(struct index_redo *d, const struct data_walk_rec *rec);   /* unknown to the index */
+bool index_redo_user_seen(struct index_redo *d, struct slice key);                /* some index record is of this key */
+int index_redo_user_after(struct index_redo *d, const struct data_walk_rec *rec); /* known, or a deletion */
+int index_redo_user_drop(struct index_redo *d, const struct index_known_rec *m, const struct index_rec *r);
 
-/* Walk the data file of s from k->from on.  newest: s is the active segment, its torn tail may be cut.
- * 0 or -errno (nothing more than reported is changed). */
-int index_redo(struct ns *ns, struct seg *s, struct index_known *k, bool newest);
+int index_redo_seq_set(struct index_redo *d, const struct data_walk_rec *rec);
+int index_redo_seq_del(struct index_redo *d, const struct data_walk_rec *rec);
+/* *restored: the slot has an older version again and is not to be blanked. */
+int index_redo_seq_drop(struct index_redo *d, const struct index_known_rec *m, const struct index_rec *r, bool *restored);
 
 #endif

@@ -43,10 +43,42 @@ void index_seq_grow(struct index_seq *s, uint64_t records)
     s->files[s->n - 1].count += records;
 }
 
-void index_seq_drop_last(struct index_seq *s)
+static size_t position(const struct index_seq *s, uint32_t file)
 {
-    assert(s->n > 0);
-    s->n--;
+    size_t lo = 0, hi = s->n;
+
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (s->files[mid].file < file)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo < s->n && s->files[lo].file == file ? lo : s->n;
+}
+
+bool index_seq_range(const struct index_seq *s, uint32_t file, uint64_t *next, uint64_t *limit)
+{
+    size_t i = position(s, file);
+
+    if (i == s->n)
+        return false;
+    *next = s->files[i].first + s->files[i].count;
+    for (i++; i < s->n && s->files[i].count == 0; i++)
+        ;
+    *limit = i < s->n ? s->files[i].first : UINT64_MAX;
+    return true;
+}
+
+void index_seq_grow_in(struct index_seq *s, uint32_t file)
+{
+    size_t i = position(s, file);
+    uint64_t next;
+
+    assert(i < s->n);
+    next = s->files[i].first + ++s->files[i].count;
+    for (i++; i < s->n && s->files[i].count == 0; i++) /* empty files have no first id of their own */
+        s->files[i].first = MAX(s->files[i].first, next);
 }
 
 bool index_seq_find(const struct index_seq *s, uint64_t id, uint32_t *file, uint32_t *off)
@@ -71,21 +103,14 @@ bool index_seq_find(const struct index_seq *s, uint64_t id, uint32_t *file, uint
 
 bool index_seq_id(const struct index_seq *s, uint32_t file, uint32_t off, uint64_t *id)
 {
-    size_t lo = 0, hi = s->n;
+    size_t i = position(s, file);
     uint64_t slot;
 
-    if (off < INDEX_HEADER_SIZE || (off - INDEX_HEADER_SIZE) % INDEX_SEQ_REC)
+    if (i == s->n || off < INDEX_HEADER_SIZE || (off - INDEX_HEADER_SIZE) % INDEX_SEQ_REC)
         return false;
     slot = (off - INDEX_HEADER_SIZE) / INDEX_SEQ_REC;
-    while (lo < hi) {
-        size_t mid = lo + (hi - lo) / 2;
-        if (s->files[mid].file < file)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    if (lo == s->n || s->files[lo].file != file || slot >= s->files[lo].count)
+    if (slot >= s->files[i].count)
         return false;
-    *id = s->files[lo].first + slot;
+    *id = s->files[i].first + slot;
     return true;
 }

@@ -245,6 +245,12 @@ int index_walk_next(struct index_walk *w, uint32_t *off, struct index_rec *rec)
         decoded = decode(w, w->pos, rec, &end); /* what looked ahead may have moved the block */
         if (decoded != 1)
             return decoded < 0 ? decoded : -EIO;
+        if (w->pos == INDEX_HEADER_SIZE && w->has_before && rec->previous != w->before) {
+            r = heal_field(w, "previous", w->pos, patch_previous(w, w->pos, w->before));
+            if (r < 0)
+                return r;
+            rec->previous = w->before;
+        }
         *off = (uint32_t)w->pos;
         w->last = (uint32_t)w->pos;
         w->pos = end;

@@ -21,6 +21,8 @@ struct index_walk {
     uint64_t size;          /* of the file */
     uint64_t pos;           /* of the next record */
     uint32_t last;          /* start of the record before, 0 = none */
+    uint32_t before;        /* what the first record has to name: the last one of the file before (with has_before) */
+    bool has_before;
     struct buf block;
     uint64_t block_at;
     index_walk_verify *verify;

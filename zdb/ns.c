@@ -1,6 +1,7 @@
 /* ns - one namespace: find, read, set, delete; life cycle.  Contract: ns.h.
- * Write order: data record, then index record, then the flag of the old index record.  Until the last step both versions
- * stand in the index and the later one wins at load, so no crash loses a key; and the final bytes are the original's. */
+ * Write order: data record, then index record, then the flag of the old index record (ns_patch.h: when the first two are
+ * durable).  Until the last step both versions stand in the index and the later one wins at load, so no crash loses a key;
+ * and the final bytes are the original's. */
 #include "zdb/ns.h"
 #include "common/crc.h"
 #include "common/log.h"
@@ -25,6 +26,7 @@ struct ns *ns_new(struct ns_env *env, const char *name)
     ns->mode = env->mode == NS_SEQ ? NS_SEQ : NS_USER;
     ns->keys = index_new();
     index_seq_init(&ns->seq);
+    ns_patch_init(&ns->patches);
     return ns;
 }
 
@@ -42,6 +44,7 @@ void ns_unref(struct ns *ns)
     index_free(ns->keys);
     index_seq_fini(&ns->seq);
     free(ns->sync.unsynced);
+    ns_patch_fini(&ns->patches);
     if (ns->password.p)
         sodium_memzero(ns->password.p, ns->password.cap);
     if (ns->password_override.p)
@@ -74,6 +77,22 @@ static void entry_of_key(const struct index_entry *k, struct ns_entry *e)
                            .crc = k->crc, .timestamp = k->timestamp, .keylen = k->keylen};
 }
 
+/* Versions get older along the chain: a garbled parent must not make a ring.  In seq mode the newest version is in the slot,
+ * all others in copies behind it. */
+static bool parent_is_sane(const struct ns *ns, uint32_t file, uint32_t off, const struct index_rec *r)
+{
+    bool earlier = r->parent_file < file || (r->parent_file == file && r->parent_off < off);
+    uint32_t slot_file, slot_off;
+
+    if (ns->mode == NS_USER)
+        return earlier;
+    if (r->key.len != NS_SEQ_KEY_SIZE || !index_seq_find(&ns->seq, le64_get(r->key.p), &slot_file, &slot_off))
+        return false;
+    if (slot_file == file && slot_off == off)
+        return !earlier && (r->parent_file != file || r->parent_off != off);
+    return earlier && (r->parent_file > slot_file || (r->parent_file == slot_file && r->parent_off > slot_off));
+}
+
 /* The stored dataid counts in seq mode only: in user mode the original writes 0 for every insert. */
 void ns_entry_of_rec(const struct ns *ns, uint32_t file, uint32_t off, const struct index_rec *r, struct ns_entry *e)
 {
@@ -81,6 +100,8 @@ void ns_entry_of_rec(const struct ns *ns, uint32_t file, uint32_t off, const str
                            .length = r->length, .crc = r->crc, .timestamp = r->timestamp,
                            .parent_file = r->parent_file, .parent_off = r->parent_off,
                            .keylen = (uint8_t)r->key.len, .deleted = r->flags & INDEX_DELETED};
+    if (!parent_is_sane(ns, file, off, r))
+        e->parent_file = e->parent_off = 0;
 }
 
 static int find_seq(struct ns *ns, struct slice key, struct ns_entry *e, struct ns_wait *w)
@@ -130,6 +151,8 @@ static int read_payload(struct ns *ns, struct slice key, const struct ns_entry *
             return r;
         r = data_read(&s->data, e->data_off, key, e->length, e->crc, out, false);
     }
+    if (r == 0)
+        data_touch(&s->data);
     if (r == -ENOENT && fetch)
         r = ns_wait_fetch(ns, s, w);
     if (r < 0 && r != -EINPROGRESS && r != -ENOENT && r != -ENOMEM)
@@ -145,14 +168,9 @@ int ns_read(struct ns *ns, struct slice key, const struct ns_entry *e, struct bu
 int ns_check(struct ns *ns, struct slice key, const struct ns_entry *e, struct ns_wait *w)
 {
     CLEANUP(buf_fini) struct buf payload = BUF_INIT;
-    struct ns_raw raw;
-    int r = ns_data_raw(ns, e->seg, e->data_off, &raw, &payload, w);
+    int r = ns_read(ns, key, e, &payload, w);
 
-    if (r < 0)
-        return r;
-    if (!slice_eq(slice_of(raw.key, raw.keylen), key) || raw.length != e->length || raw.flags)
-        return 0;
-    return crc_raw(0, buf_data(&payload), payload.len) == raw.crc;
+    return r == 0 ? 1 : r == -EBADMSG ? 0 : r;
 }
 
 /* --- set ---- */
@@ -215,12 +233,18 @@ static int append_index(struct ns *ns, struct index_rec *rec, uint32_t *off)
     return 0;
 }
 
-/* The old version of an updated key.  A failure leaves two unflagged records, which the load resolves to the later one. */
+/* The old version of an updated key; at once while nothing of the namespace was promised to last.  A failure leaves two
+ * unflagged records, which the load resolves to the later one. */
 static void flag_old(struct ns *ns, uint32_t file, uint32_t off)
 {
     struct seg *s = ns_seg_find(ns, file);
-    int r = s ? index_file_flag(&s->index, off) : -ENOENT;
+    int r;
 
+    if (ns->sync.once) {
+        ns_patch_flag(ns, file, off);
+        return;
+    }
+    r = s ? index_file_flag(&s->index, off) : -ENOENT;
     if (r < 0) {
         log_error("index file %u of namespace %s: record at %u cannot be flagged: %s", file, ns->name, off, strerror(-r));
         ns_index_failed(ns);
@@ -285,6 +309,27 @@ static int insert_seq(struct ns *ns, struct slice val, uint32_t crc, uint32_t ti
     return 0;
 }
 
+/* The slot of an updated id: see flag_old. */
+static int rewrite_slot(struct ns *ns, struct seg *home, uint32_t off, const struct index_rec *slot)
+{
+    uint8_t bytes[INDEX_REC_MAX];
+    int r;
+
+    if (ns->sync.once) {
+        index_rec_encode(bytes, slot);
+        ns_patch_bytes(ns, home->id, off, bytes, INDEX_REC_SIZE);
+        return 0;
+    }
+    r = index_file_rewrite(&home->index, off, slot);
+    if (r < 0) {
+        log_error("index %s: record at %u cannot be rewritten: %s", home->index.path, off, strerror(-r));
+        ns_index_failed(ns);
+        return r;
+    }
+    ns_sync_note(ns, home);
+    return 0;
+}
+
 /* A flagged copy of the present record is appended (it takes an id), then the slot is rewritten. */
 static int update_seq(struct ns *ns, const struct index_rec *present, const struct ns_entry *at, struct slice val,
                       uint32_t crc, uint32_t timestamp)
@@ -309,15 +354,12 @@ static int update_seq(struct ns *ns, const struct index_rec *present, const stru
     slot.flags = 0;
     slot.parent_file = s->id;
     slot.parent_off = copy_off;
-    r = index_file_rewrite(&home->index, at->off, &slot);
+    r = rewrite_slot(ns, home, at->off, &slot);
     if (r < 0) {
-        log_error("index %s: record at %u cannot be rewritten: %s", home->index.path, at->off, strerror(-r));
-        ns_index_failed(ns);
         index_file_undo(&s->index, copy_off, last);
         data_undo(&s->data, data_off);
         return -NS_EINDEX;
     }
-    ns_sync_note(ns, home);
     index_seq_grow(&ns->seq, 1);
     ns->last_data = data_off;
     ns->last_index = copy_off;
@@ -441,6 +483,8 @@ int ns_del(struct ns *ns, struct slice key, uint32_t timestamp, struct ns_wait *
         return -NS_EINDEX;
     }
     ns_sync_note(ns, home);
+    if (ns->mode == NS_SEQ && ns->patches.n)
+        ns_patch_flag_queued(ns, old.file, old.off);
     if (written)
         ns->last_data = off;
     index_remove(ns->keys, key);

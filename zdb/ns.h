@@ -112,7 +112,7 @@ int ns_find(struct ns *ns, struct slice key, struct ns_entry *e, struct ns_wait 
  * 0, -EINPROGRESS, -EBADMSG (does not match), -ENOENT (segment missing and not fetched), -ENODATA (short), -EIO,
  * -ENOMEM.  out has its former length unless 0. */
 int ns_read(struct ns *ns, struct slice key, const struct ns_entry *e, struct buf *out, struct ns_wait *w);
-/* CHECK: 1 the stored payload matches the CRC stored with it in the data file, 0 it does not, else as ns_read. */
+/* CHECK: 1 ns_read would give it, 0 what is stored does not match, else as ns_read. */
 int ns_check(struct ns *ns, struct slice key, const struct ns_entry *e, struct ns_wait *w);
 
 struct ns_set_out {

@@ -7,6 +7,7 @@
 #include "zdb/index_file.h"
 #include "zdb/index_seq.h"
 #include "zdb/ns.h"
+#include "zdb/ns_patch.h"
 #include <sys/queue.h>
 
 struct loop;
@@ -19,6 +20,13 @@ struct seg {
     struct data data;
     struct ns_miss *fetch; /* its data file is being fetched */
     bool noted;            /* in ns_sync_state.unsynced */
+    uint64_t synced;       /* bytes of the data file that are durable, as far as known */
+    uint64_t marked;       /* the mark on the data file */
+    uint64_t mark_size;    /* the data mark to be set once the patches up to mark_clock are durable, 0 = none */
+    uint64_t mark_clock;
+    uint32_t mark_last;
+    bool unmarked;         /* load: its data has no mark yet */
+    uint64_t loaded_end;   /* load: index records from here on were recovered from the data */
 };
 
 /* What requests wait for: one fetch, one cold read, one sync. */
@@ -80,6 +88,13 @@ struct ns_env {
 struct ns_sync_state {
     uint32_t *unsynced;       /* numbers of segments with unsynced bytes; the flags in seg say which file */
     size_t n, cap;
+    uint64_t writes, job_writes, durable; /* changes noted, those that the running
+                               * (or last) job covers, and the last good one */
+    bool once;                /* something is durable: rewrites in place wait (ns_patch.h) */
+    uint64_t patch_due;       /* patches up to this number may be written */
+    bool pumping;
+    bool settling;
+    int broken;               /* unsynced bytes were lost: the error of every ns_sync from now on */
     bool everything;          /* after a load: whatever an earlier process left in the page cache */
     bool directories;         /* files were made or removed */
     bool running;
@@ -114,6 +129,7 @@ struct ns {
     uint64_t index_io_errors, data_io_errors;
     int64_t index_io_error_last, data_io_error_last;
     struct ns_sync_state sync;
+    struct ns_patches patches;
 };
 
 static inline struct seg *ns_active(const struct ns *ns)
@@ -168,11 +184,18 @@ void ns_wait_drop_hooks(struct ns *ns);             /* the namespace goes: fetch
 
 /* --- ns_sync.c ---- */
 void ns_sync_note(struct ns *ns, struct seg *s);    /* s has unsynced bytes now */
+void ns_sync_note_quiet(struct ns *ns, struct seg *s); /* the same, but nobody was promised anything about them */
+void ns_sync_directories(struct ns *ns);            /* files were made or removed */
+void ns_sync_everything(struct ns *ns);             /* whatever an earlier process left unsynced */
 void ns_sync_kick(struct ns *ns);                   /* start a job if there is something to do */
-int ns_sync_block(struct ns *ns);                   /* at once, on this thread; no job may be running */
+int ns_sync_block(struct ns *ns);                   /* at once, on this thread */
+int ns_sync_settle(struct ns *ns);                  /* the same, patches written and durable too */
 void ns_sync_forget(struct ns *ns);                 /* all segments are gone */
 void ns_sync_abandon(struct ns *ns);                /* the namespace goes: waiters get -ECANCELED */
 void ns_sync_tick(struct ns *ns, uint64_t now_ms);  /* --synctime */
+
+/* --- ns_rescue.c ---- */
+void ns_rescue(struct ns *ns);                      /* after a failed sync: see there */
 
 /* --- index_load.c ---- */
 int index_load(struct ns *ns, struct err *e);       /* segments and keys from the files; ns has none yet */

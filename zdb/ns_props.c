@@ -6,6 +6,7 @@
 #include "zdb/ns_impl.h"
 #include <sodium.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 uint64_t ns_limit(const struct ns *ns)
 {
@@ -38,6 +39,14 @@ static void set_bytes(struct buf *to, struct slice s)
     *to = fresh;
 }
 
+static bool has_segments(const struct ns *ns)
+{
+    CLEANUP(base_free) char *path = path_join(ns->index_dir, "i0");
+
+    return access(path, F_OK) == 0;
+}
+
+/* A torn descriptor is written anew only where it cannot take away a password. */
 int ns_read_descriptor(struct ns *ns, struct err *e)
 {
     CLEANUP(base_free) char *path = path_join(ns->index_dir, NS_FORMAT_FILE);
@@ -48,6 +57,9 @@ int ns_read_descriptor(struct ns *ns, struct err *e)
     r = path_read(path, 64 * KIB, &bytes, e);
     if (r < 0 && r != -ENOENT)
         return r;
+    if (r == 0 && bytes.len < NS_FORMAT_HEADER_SIZE && has_segments(ns) && strcmp(ns->name, "default") != 0)
+        return err_set(e, ENODATA, "descriptor %s: only %zu bytes; restore the file, or remove it to start with defaults "
+                       "(public, no password)", path, bytes.len);
     if (bytes.len < NS_FORMAT_HEADER_SIZE) {
         if (r == 0)
             log_warn("descriptor %s: only %zu bytes, written anew with defaults", path, bytes.len);

@@ -63,6 +63,8 @@ static int window_get(struct ns *ns, struct window *win, struct seg *s, uint64_t
             return -EBADMSG;
     }
     rd = rd_of(slice_of(win->bytes + (off - win->start), win->len - (size_t)(off - win->start)));
+    if (ns->mode == NS_SEQ && rd_left(&rd) >= INDEX_SEQ_REC) /* user mode asks the key table anyway */
+        ns_patch_see(ns, s->id, (uint32_t)off, win->bytes + (off - win->start), INDEX_SEQ_REC);
     return index_rec_decode(&rd, rec) == 1 ? 0 : -EBADMSG;
 }
 
@@ -268,6 +270,7 @@ int ns_data_raw(struct ns *ns, uint32_t seg, uint32_t off, struct ns_raw *raw, s
         return ns_wait_fetch(ns, s, w);
     if (r < 0)
         return r;
+    data_touch(&s->data);
     raw->keylen = rec.keylen;
     raw->flags = rec.flags;
     raw->previous = rec.previous;

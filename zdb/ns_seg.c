@@ -1,6 +1,7 @@
 /* ns_seg - the segments of a namespace: table, creation, rotation, removal, dirty bits, files removed by others.
  * Contract: ns.h, ns_impl.h.  Rules: spec zdb-protocol, section 7; zdb-files, section 6. */
 #include "common/log.h"
+#include "common/path.h"
 #include "zdb/ns_impl.h"
 #include <assert.h>
 #include <fcntl.h>
@@ -84,7 +85,11 @@ int ns_seg_create(struct ns *ns, uint32_t id)
     }
     if (ns->mode == NS_SEQ)
         index_seq_push(&ns->seq, id, index_seq_next(&ns->seq));
-    ns->sync.directories = true;
+    data_mark(&s->data, 0, 0);
+    r = path_sync_dir(ns->data_dir); /* a data file that is missing at load was removed, and not lost by a power cut */
+    if (r < 0)
+        log_warn("directory %s: %s", ns->data_dir, strerror(-r));
+    ns_sync_directories(ns);
     ns->appended = false;
     ns->opened_ms = base_now_ms();
     ns_sync_note(ns, s);
@@ -146,8 +151,8 @@ int ns_jump(struct ns *ns)
     data_seal(&closed->data);
     log_info("namespace %s: jumped to segment %u", ns->name, closed->id + 1);
     tell_jump(ns, closed, ns_active(ns));
-    if (ns->env->secure)
-        ns_sync_kick(ns);
+    if (ns->env->secure || ns->sync.once)
+        ns_sync_kick(ns); /* so that not more than a segment or two are ever in doubt after a power cut */
     return 0;
 }
 
@@ -183,23 +188,28 @@ int ns_seg_record(struct ns *ns, uint32_t file, uint32_t off, struct index_rec *
                   struct ns_wait *w)
 {
     struct seg *s = ns_seg_find(ns, file);
-    int r;
+    size_t want = ns->mode == NS_SEQ ? INDEX_SEQ_REC : INDEX_REC_MAX;
+    struct rd rd;
+    ssize_t n;
 
-    if (!s)
+    if (!s || off < INDEX_HEADER_SIZE)
         return -EBADMSG;
-    r = index_file_read(&s->index, off, rec, bytes, ns_wait_nowait(w));
-    if (r == -EAGAIN) {
-        r = ns_wait_warm(ns, s->index.file, off, INDEX_REC_MAX, w);
+    n = index_file_block(&s->index, off, bytes, want, ns_wait_nowait(w));
+    if (n == -EAGAIN) {
+        int r = ns_wait_warm(ns, s->index.file, off, want, w);
         if (r < 0)
             return r;
-        r = index_file_read(&s->index, off, rec, bytes, false);
+        n = index_file_block(&s->index, off, bytes, want, false);
     }
-    if (r < 0 && r != -EBADMSG) {
-        log_error("index %s: record at %u cannot be read: %s", s->index.path, off, strerror(-r));
+    if (n < 0) {
+        log_error("index %s: record at %u cannot be read: %s", s->index.path, off, strerror((int)-n));
         ns_index_failed(ns);
-        r = -EIO;
+        return -EIO;
     }
-    return r;
+    if (n >= INDEX_REC_SIZE)
+        ns_patch_see(ns, file, off, bytes, (size_t)n);
+    rd = rd_of(slice_of(bytes, (size_t)n));
+    return index_rec_decode(&rd, rec) == 1 ? 0 : -EBADMSG;
 }
 
 void ns_dirty(struct ns *ns, struct buf *ids)
@@ -232,8 +242,11 @@ void ns_reset(struct ns *ns)
 static int load_anew(struct ns *ns, struct err *e)
 {
     struct ns *fresh = ns_new(ns->env, ns->name);
-    int r = index_load(fresh, e);
+    int r = ns_sync_settle(ns); /* rewrites that are still in memory go to the files first */
 
+    if (r < 0)
+        log_error("namespace %s: not durable before it is loaded anew: %s", ns->name, strerror(-r));
+    r = index_load(fresh, e);
     if (r < 0) {
         ns_unref(fresh);
         return r;
@@ -242,7 +255,7 @@ static int load_anew(struct ns *ns, struct err *e)
         struct seg *s = ns_seg_find(fresh, ns->sync.unsynced[i]);
         if (s) {
             s->data.unsynced = s->index.unsynced = true;
-            ns_sync_note(fresh, s);
+            ns_sync_note_quiet(fresh, s);
         }
     }
     ns_seg_clear(ns);
@@ -266,7 +279,8 @@ static int load_anew(struct ns *ns, struct err *e)
     ns->sync.unsynced = fresh->sync.unsynced;
     ns->sync.n = fresh->sync.n;
     ns->sync.cap = fresh->sync.cap;
-    ns->sync.everything = ns->sync.directories = true;
+    ns_patch_fini(&ns->patches);
+    ns_sync_everything(ns);
     fresh->segs = NULL;
     fresh->nsegs = 0;
     fresh->keys = NULL;
@@ -297,7 +311,8 @@ int ns_flush(struct ns *ns)
     int r = ns_seg_remove_files(ns);
 
     ns_sync_forget(ns);
-    ns->sync.directories = true;
+    ns_patch_fini(&ns->patches);
+    ns_sync_directories(ns);
     if (r < 0) {
         ns_reset(ns);
         if (load_anew(ns, &e) < 0) {

@@ -1,5 +1,7 @@
 /* ns_sync - group commit: one job of a helper thread makes everything durable that was written before it started; whoever
- * asks meanwhile shares the next one.  Data files go before index files.  States: ns_impl.h. */
+ * asks meanwhile shares the next one.  Data files go before index files.  States: ns_impl.h.
+ * When a job has ended well, the rewrites that waited for it are written (ns_patch.h), and the data files are marked as
+ * durable as far as no rewrite is outstanding. */
 #include "common/io.h"
 #include "common/log.h"
 #include "common/loop.h"
@@ -9,11 +11,17 @@
 #include <assert.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+#define PATCHES_A_TURN 256
+#define PATCHES_MAX    65536 /* then they are worth a sync */
+#define PATCH_AGE_MS   5000
+#define MARK_STEP      (4 * MIB) /* a mark of the active file costs a little: it may lag so much */
 
 struct part {
     struct file *file; /* referenced */
-    uint32_t seg;
+    uint32_t seg, last;
     bool is_data;
     uint64_t size;     /* of the file when the job was made */
 };
@@ -22,11 +30,13 @@ struct job {
     struct ns *ns;     /* referenced */
     struct part *parts;
     size_t n;
+    uint64_t writes;        /* changes that it covers */
+    uint64_t clock, written; /* newest patch, newest written patch when it was made */
     bool everything, directories;
     int result;
 };
 
-void ns_sync_note(struct ns *ns, struct seg *s)
+void ns_sync_note_quiet(struct ns *ns, struct seg *s)
 {
     struct ns_sync_state *st = &ns->sync;
 
@@ -45,6 +55,12 @@ void ns_sync_note(struct ns *ns, struct seg *s)
     st->unsynced[st->n++] = s->id;
 }
 
+void ns_sync_note(struct ns *ns, struct seg *s)
+{
+    ns->sync.writes++;
+    ns_sync_note_quiet(ns, s);
+}
+
 void ns_sync_forget(struct ns *ns)
 {
     ns->sync.n = 0;
@@ -52,14 +68,48 @@ void ns_sync_forget(struct ns *ns)
         ns->segs[i]->noted = false;
 }
 
-static bool is_clean(const struct ns *ns)
+/* Nothing that somebody was answered waits for a job. */
+static bool is_durable(const struct ns *ns)
 {
-    return ns->sync.n == 0 && !ns->sync.everything && !ns->sync.directories;
+    return ns->sync.durable == ns->sync.writes;
+}
+
+void ns_sync_directories(struct ns *ns)
+{
+    ns->sync.directories = true;
+    ns->sync.writes++;
+}
+
+void ns_sync_everything(struct ns *ns)
+{
+    ns->sync.everything = true;
+    ns_sync_directories(ns);
 }
 
 static void add_part(struct job *j, struct file *f, uint32_t seg, bool is_data, uint64_t size)
 {
-    j->parts[j->n++] = (struct part){files_ref(f), seg, is_data, size};
+    j->parts[j->n++] = (struct part){files_ref(f), seg, j->ns->last_data, is_data, size};
+}
+
+static void take_segment(struct job *j, struct seg *s, bool data)
+{
+    int r = 0;
+
+    if (data && s->data.unsynced) {
+        r = data_open(&s->data);
+        if (r == 0)
+            add_part(j, s->data.file, s->id, true, s->data.size);
+        else if (r == -ENOENT && !s->data.active)
+            r = 0; /* evicted: it is where it went to */
+        s->data.unsynced = false;
+    } else if (!data && s->index.unsynced) {
+        r = index_file_open(&s->index);
+        if (r == 0)
+            add_part(j, s->index.file, s->id, false, s->index.size);
+        s->index.unsynced = false;
+    }
+    if (r < 0)
+        j->result = r;
 }
 
 /* Takes what is unsynced into a job. */
@@ -67,33 +117,20 @@ static struct job *job_new(struct ns *ns)
 {
     struct ns_sync_state *st = &ns->sync;
     struct job *j = xcalloc(1, sizeof *j);
-    int r;
 
     j->ns = ns;
     ns_ref(ns);
     j->everything = st->everything;
     j->directories = st->directories;
+    j->writes = st->job_writes = st->writes;
+    j->clock = ns->patches.clock;
+    j->written = ns_patch_written(ns);
     j->parts = xcalloc(st->n * 2 + 1, sizeof *j->parts);
-    for (int pass = 0; pass < 2; pass++) { /* data files first */
+    for (int data = 1; data >= 0; data--) { /* data files first */
         for (size_t i = 0; i < st->n; i++) {
             struct seg *s = ns_seg_find(ns, st->unsynced[i]);
-            if (!s)
-                continue;
-            if (pass == 0 && s->data.unsynced) {
-                r = data_open(&s->data);
-                if (r == 0)
-                    add_part(j, s->data.file, s->id, true, s->data.size);
-                else if (r != -ENOENT || s->data.active) /* a sealed one may have been evicted */
-                    j->result = r;
-                s->data.unsynced = false;
-            } else if (pass == 1 && s->index.unsynced) {
-                r = index_file_open(&s->index);
-                if (r == 0)
-                    add_part(j, s->index.file, s->id, false, s->index.size);
-                else
-                    j->result = r;
-                s->index.unsynced = false;
-            }
+            if (s)
+                take_segment(j, s, data);
         }
     }
     ns_sync_forget(ns);
@@ -108,7 +145,7 @@ static int sync_fs(const char *dir)
     return fd < 0 || syncfs(fd) < 0 ? -errno : 0;
 }
 
-static void job_run(struct job *j) /* helper thread */
+static void job_run(struct job *j) /* helper thread, or the loop when it has to be at once */
 {
     int r = j->result;
 
@@ -127,7 +164,73 @@ static void job_run(struct job *j) /* helper thread */
     j->result = r;
 }
 
-/* Nothing of a failed job counts as durable. */
+static void pump(void *arg)
+{
+    struct ns *ns = arg;
+
+    ns->env->jobs--;
+    ns->sync.pumping = !ns->dead && ns_patch_write(ns, ns->sync.patch_due, PATCHES_A_TURN);
+    if (ns->sync.pumping) {
+        ns->env->jobs++;
+        loop_post(ns->env->loop, pump, ns);
+    } else {
+        ns_unref(ns);
+    }
+}
+
+/* Marks wait until the patches that were queued when their data was synced are durable themselves. */
+static void set_marks(struct ns *ns, const struct job *j)
+{
+    for (size_t i = 0; i < j->n; i++) {
+        const struct part *p = &j->parts[i];
+        struct seg *s = p->is_data ? ns_seg_find(ns, p->seg) : NULL;
+        if (!s)
+            continue;
+        s->synced = MAX(s->synced, p->size);
+        if (!s->mark_size) {
+            s->mark_size = p->size;
+            s->mark_last = p->last;
+            s->mark_clock = j->clock;
+        }
+    }
+    for (size_t i = ns->nsegs; i-- > 0;) {
+        struct seg *s = ns->segs[i];
+        if (!s->mark_size || s->mark_clock > j->written)
+            continue;
+        if (!s->data.active || ns->sync.settling || s->mark_size >= s->marked + MARK_STEP) {
+            data_mark(&s->data, s->mark_size, s->mark_last);
+            s->marked = s->mark_size;
+        }
+        s->mark_size = 0;
+    }
+}
+
+/* Everything that was there at load is durable now. */
+static void set_first_marks(struct ns *ns)
+{
+    for (size_t i = 0; i + 1 < ns->nsegs; i++) {
+        struct seg *s = ns->segs[i];
+        struct stat st;
+        if (s->unmarked && data_open(&s->data) == 0 && fstat(s->data.file->fd, &st) == 0)
+            data_mark(&s->data, (uint64_t)st.st_size, 0);
+        s->unmarked = false;
+    }
+}
+
+static void job_succeeded(struct job *j)
+{
+    struct ns *ns = j->ns;
+
+    ns->sync.durable = MAX(ns->sync.durable, j->writes);
+    ns->sync.once = true;
+    ns->sync.patch_due = MAX(ns->sync.patch_due, j->clock);
+    set_marks(ns, j);
+    if (j->everything && ns->patches.n == 0)
+        set_first_marks(ns);
+}
+
+/* Nothing of a failed job counts as durable.  The pages that could not be written count as clean now, so they are written
+ * again, and new records go to a new segment. */
 static void job_failed(struct job *j)
 {
     struct ns *ns = j->ns;
@@ -135,6 +238,7 @@ static void job_failed(struct job *j)
     log_error("namespace %s: sync failed: %s", ns->name, strerror(-j->result));
     ns->sync.everything |= j->everything;
     ns->sync.directories |= j->directories;
+    ns->sync.writes++; /* what it covered is not durable, also when durable was told before it was written */
     for (size_t i = 0; i < j->n; i++) {
         struct seg *s = ns_seg_find(ns, j->parts[i].seg);
         if (!s)
@@ -145,6 +249,7 @@ static void job_failed(struct job *j)
             s->index.unsynced = true;
         ns_sync_note(ns, s);
     }
+    ns_rescue(ns);
 }
 
 static int job_end(struct job *j)
@@ -154,10 +259,14 @@ static int job_end(struct job *j)
 
     for (size_t i = 0; i < j->n; i++)
         files_unref(j->parts[i].file);
-    if (r < 0 && !ns->dead)
-        job_failed(j);
     ns->env->syncs++;
     ns->sync.last_ms = base_now_ms();
+    if (!ns->dead) {
+        if (r < 0)
+            job_failed(j);
+        else
+            job_succeeded(j);
+    }
     free(j->parts);
     free(j);
     ns_unref(ns);
@@ -174,7 +283,6 @@ static void job_back(void *arg)
     int r;
 
     ns_ref(ns);
-    ns->env->jobs--;
     ns->sync.running = false;
     ns->sync.now = NULL;
     r = job_end(j);
@@ -182,7 +290,13 @@ static void job_back(void *arg)
         ns_wait_finish(now, r);
     if (ns->sync.next && !ns->dead)
         start(ns);
-    ns_unref(ns);
+    if (ns->sync.pumping || ns->dead || !ns->patches.first || ns_patch_written(ns) >= ns->sync.patch_due) {
+        ns->env->jobs--;
+        ns_unref(ns);
+        return;
+    }
+    ns->sync.pumping = true; /* our job and reference go over to it */
+    pump(ns);
 }
 
 static void job_thread(void *arg) /* helper thread */
@@ -210,7 +324,7 @@ static void start(struct ns *ns)
 
 void ns_sync_kick(struct ns *ns)
 {
-    if (!ns->sync.running && !is_clean(ns))
+    if (!ns->sync.running && (!is_durable(ns) || ns->sync.n || ns->patches.first))
         start(ns);
 }
 
@@ -218,11 +332,25 @@ int ns_sync_block(struct ns *ns)
 {
     struct job *j;
 
-    if (is_clean(ns))
+    if (is_durable(ns) && ns->sync.n == 0)
         return 0;
     j = job_new(ns);
     job_run(j);
     return job_end(j);
+}
+
+int ns_sync_settle(struct ns *ns)
+{
+    int r = 0;
+
+    ns->sync.settling = true;
+    for (int i = 0; r == 0 && i < 3 && (ns->patches.first || ns->sync.n || !is_durable(ns)); i++) {
+        r = ns_sync_block(ns);
+        if (r == 0)
+            ns_patch_write(ns, ns->patches.clock, SIZE_MAX);
+    }
+    ns->sync.settling = false;
+    return r;
 }
 
 int ns_sync(struct ns *ns, struct ns_wait *w)
@@ -234,11 +362,13 @@ int ns_sync(struct ns *ns, struct ns_wait *w)
         w->sync_done = false;
         return w->sync_result;
     }
-    if (is_clean(ns) && !st->running)
+    if (st->broken < 0)
+        return st->broken;
+    if (is_durable(ns))
         return 0;
     if (!w)
         return ns_sync_block(ns);
-    m = st->running && is_clean(ns) ? &st->now : &st->next; /* nothing written since the running job began? */
+    m = st->running && st->job_writes == st->writes ? &st->now : &st->next; /* nothing written since the job began? */
     if (!*m) {
         *m = ns_wait_miss(ns);
         (*m)->is_sync = true;
@@ -258,7 +388,8 @@ void ns_sync_tick(struct ns *ns, uint64_t now_ms)
 {
     unsigned every = ns->env->synctime_s;
 
-    if (every && now_ms - ns->sync.last_ms >= every * (uint64_t)1000)
+    if ((every && now_ms - ns->sync.last_ms >= every * (uint64_t)1000) || ns->patches.n > PATCHES_MAX ||
+        (ns->patches.first && now_ms - ns->patches.since_ms >= PATCH_AGE_MS))
         ns_sync_kick(ns);
 }
 

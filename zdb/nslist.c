@@ -263,7 +263,7 @@ int nslist_close(struct nslist *l)
         if (!l->slots[i])
             continue;
         data_release(&ns_active(l->slots[i])->data);
-        r = ns_sync_block(l->slots[i]);
+        r = ns_sync_settle(l->slots[i]);
         if (result == 0)
             result = r;
     }

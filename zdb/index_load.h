@@ -1,0 +1,67 @@
+/* index_load - the state of a load, shared by index_load*.c and index_redo*.c only.  Thread: the zdb loop, before service
+ * (or in a RELOAD).
+ *
+ * A load reads all index files in order into memory, then makes index and data agree where they may not:
+ *   plan     which data files may hold something that was not durable (index_load.c)
+ *   apply    index records into memory, garbled ones set right (index_load_user.c, index_load_seq.c)
+ *   redo     data records that the index lacks are replayed, records whose data is lost are taken back (index_redo*.c)
+ *   finish   what was decided is written, in an order that a power cut in between does no harm to (index_load.c) */
+#ifndef ZDB_INDEX_LOAD_H
+#define ZDB_INDEX_LOAD_H
+
+#include "zdb/index_known.h"
+#include "zdb/ns_impl.h"
+
+struct index_found {           /* a segment as the directories have it */
+    uint32_t id;
+    bool index, data;
+    uint64_t data_size;        /* of the file, when looked at */
+    uint64_t used;             /* end of the last data record that some index file knows */
+    bool audit;                /* compare index and data, from known.from on */
+    bool collect;              /* known has to be collected anew */
+    char *final;               /* its index file is being built under another name, and gets this one */
+    uint64_t durable;          /* the mark on the data file; 0 = none */
+    uint32_t durable_last;
+    struct index_known known;  /* of its data; only when audited */
+};
+
+struct index_place {
+    uint32_t file, off;
+};
+
+struct index_load {
+    struct ns *ns;
+    struct err *e;
+    struct index_found *found; /* ascending */
+    size_t n;
+    bool ids_lost;             /* seq mode: records of earlier files may be missing */
+    struct index_copies copies; /* seq mode: of the segments that are compared */
+    struct index_ids touched;  /* seq mode: ids whose slots were recovered from the data */
+    struct index_ids hollow;   /* seq mode: ids whose slots were unreadable and have no data yet */
+    struct index_place *drops; /* index records whose data is lost */
+    size_t ndrops, cap_drops;
+    struct index_cut {         /* data files that end in garbage */
+        uint32_t seg;
+        uint64_t end;
+    } *cuts;
+    size_t ncuts, cap_cuts;
+};
+
+struct index_found *index_load_found(struct index_load *l, uint32_t seg); /* NULL: no such segment */
+void index_load_note(struct index_load *l, uint32_t seg, uint32_t file, uint32_t off, const struct index_rec *rec);
+/* The segment, and all behind it, have to be compared whole. */
+void index_load_doubt(struct index_load *l, uint32_t seg);
+/* Is the data record that rec names of this key?  1 yes, 0 no, -1 cannot be told (not here). */
+int index_load_has_key(struct index_load *l, uint32_t seg, const struct index_rec *rec);
+
+/* Records of one index file into memory.  *damaged: some were lost or doubtful.  0 or -errno with l->e set. */
+int index_load_user(struct index_load *l, struct seg *s, bool *damaged);
+int index_load_seq(struct index_load *l, struct seg *s, bool *damaged);
+int index_load_seq_finish(struct index_load *l); /* hollow slots that stayed so, ids between files, the chain; -errno */
+/* Counters of a record that becomes live or stops to be. */
+void index_load_count(struct ns *ns, uint64_t length, size_t keylen, bool live);
+
+/* index_redo.c: compare the data file of s, just loaded, with l->found[i].known.  0 or -errno. */
+int index_redo(struct index_load *l, size_t i, struct seg *s);
+
+#endif

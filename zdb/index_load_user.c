@@ -1,0 +1,115 @@
+/* index_load_user - index records of a user-mode namespace into the key table.
+ * Two unflagged records of a key are the trace of an update whose flag was not written yet: the later one wins, and the
+ * earlier one is flagged when the load is over.  A record that takes the place of another without being its successor is
+ * believed only when its data record has the same key: a garbled key must not hide a good one. */
+#include "common/log.h"
+#include "zdb/index_load.h"
+#include "zdb/index_walk.h"
+
+void index_load_count(struct ns *ns, uint64_t length, size_t keylen, bool live)
+{
+    if (live) {
+        ns->entries++;
+        ns->data_size += length;
+        ns->index_size += 64 + keylen;
+    } else {
+        ns->entries--;
+        ns->data_size -= length;
+        ns->index_size -= 64 + keylen;
+    }
+}
+
+static bool believed(struct index_load *l, const struct seg *s, const struct index_rec *rec, const struct index_entry *k)
+{
+    if (!(rec->flags & INDEX_DELETED) && rec->parent_file == k->file && rec->parent_off == k->off)
+        return true;
+    return index_load_has_key(l, s->id, rec) != 0;
+}
+
+static void apply(struct index_load *l, struct seg *s, uint32_t off, const struct index_rec *rec)
+{
+    struct ns *ns = l->ns;
+    struct index_entry *k = index_find(ns->keys, rec->key);
+    bool added;
+
+    ns->next_id++;
+    if (rec->flags & INDEX_DELETED) {
+        if (!k || rec->off < DATA_HEADER_SIZE || !believed(l, s, rec, k)) /* no data: blanked by a repair */
+            return;
+        ns_patch_flag(ns, k->file, k->off);
+        index_load_count(ns, k->length, k->keylen, false);
+        index_remove(ns->keys, rec->key);
+        return;
+    }
+    if (k && !believed(l, s, rec, k)) {
+        log_error("index %s: record at %u has the key of another record, ignored", s->index.path, off);
+        ns_patch_flag(ns, s->id, off);
+        return;
+    }
+    if (k) {
+        ns_patch_flag(ns, k->file, k->off);
+        index_load_count(ns, k->length, k->keylen, false);
+    }
+    k = index_put(ns->keys, rec->key, &added);
+    k->file = s->id;
+    k->off = off;
+    k->data_off = rec->off;
+    k->length = rec->length;
+    k->crc = rec->crc;
+    k->timestamp = rec->timestamp;
+    index_load_count(ns, rec->length, rec->key.len, true);
+}
+
+/* For the walk: is the record what its data file has?  Where only the keys differ nobody can tell which is right. */
+static int verify(void *arg, const struct index_rec *rec)
+{
+    CLEANUP(buf_fini) struct buf payload = BUF_INIT;
+    struct seg *s = arg;
+    uint8_t key[DATA_KEY_MAX];
+    struct data_rec head;
+
+    if (rec->off < DATA_HEADER_SIZE)
+        return -1;
+    switch (data_read(&s->data, rec->off, rec->key, rec->length, rec->crc, &payload, false)) {
+    case 0:
+        return 1;
+    case -ENOENT:
+        return -1;
+    default:
+        break;
+    }
+    if (data_record(&s->data, rec->off, &head, key, NULL, false) < 0)
+        return -1;
+    return head.keylen == rec->key.len ? -1 : 0;
+}
+
+int index_load_user(struct index_load *l, struct seg *s, bool *damaged)
+{
+    struct index_walk w;
+    struct index_rec rec;
+    uint32_t off;
+    uint64_t size;
+    struct index_found *f = index_load_found(l, s->id);
+    int r = index_walk_init(&w, &s->index, f && f->audit ? verify : NULL, s);
+
+    size = w.size;
+    w.before = l->ns->last_index;
+    w.has_before = !l->ids_lost;
+    while (r == 0 && (r = index_walk_next(&w, &off, &rec)) == 1) {
+        index_file_mark(&s->index, off);
+        index_load_note(l, s->id, s->id, off, &rec);
+        apply(l, s, off, &rec);
+        r = 0;
+    }
+    s->index.size = w.pos;
+    s->index.last = w.last;
+    if (w.last)
+        l->ns->last_index = w.last;
+    *damaged = w.lost_bytes > 0 || w.healed > 0;
+    if (*damaged)
+        ns_sync_note(l->ns, s);
+    if (r == 0 && w.pos < size)
+        r = index_file_cut(&s->index, w.pos, w.last);
+    index_walk_fini(&w);
+    return r < 0 ? err_sys(l->e, -r, "index %s", s->index.path) : 0;
+}

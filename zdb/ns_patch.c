@@ -1,0 +1,200 @@
+/* ns_patch - see the header. */
+#include "zdb/ns_patch.h"
+#include "common/log.h"
+#include "zdb/ns_impl.h"
+#include <assert.h>
+#include <stdlib.h>
+
+#define FIRST_BUCKETS 64
+
+struct ns_patch {
+    struct ns_patch *in_bucket, *next; /* the latter: younger */
+    uint64_t number;
+    uint32_t file, off;
+    uint8_t n;       /* bytes that are set; 0: only the flag */
+    bool forgotten;
+    uint8_t bytes[INDEX_SEQ_REC];
+};
+
+void ns_patch_init(struct ns_patches *p)
+{
+    *p = (struct ns_patches){0};
+    p->tail = &p->first;
+}
+
+void ns_patch_fini(struct ns_patches *p)
+{
+    struct ns_patch *one, *next;
+
+    for (one = p->first; one; one = next) {
+        next = one->next;
+        free(one);
+    }
+    free(p->bucket);
+    ns_patch_init(p);
+}
+
+static size_t slot_of(const struct ns_patches *p, uint32_t file, uint32_t off)
+{
+    return (size_t)((file * (uint64_t)0x9e3779b97f4a7c15 ^ off * (uint64_t)0xc2b2ae3d27d4eb4f) >> 20) & (p->nbuckets - 1);
+}
+
+static struct ns_patch *find(const struct ns_patches *p, uint32_t file, uint32_t off)
+{
+    struct ns_patch *one;
+
+    if (p->n == 0)
+        return NULL;
+    for (one = p->bucket[slot_of(p, file, off)]; one; one = one->in_bucket) {
+        if (one->file == file && one->off == off)
+            return one;
+    }
+    return NULL;
+}
+
+static void grow(struct ns_patches *p)
+{
+    size_t n = p->nbuckets ? p->nbuckets * 2 : FIRST_BUCKETS;
+    struct ns_patch *one;
+
+    if (p->n < p->nbuckets)
+        return;
+    free(p->bucket);
+    p->bucket = xcalloc(n, sizeof *p->bucket);
+    p->nbuckets = n;
+    for (one = p->first; one; one = one->next) {
+        size_t i;
+        if (one->forgotten)
+            continue;
+        i = slot_of(p, one->file, one->off);
+        one->in_bucket = p->bucket[i];
+        p->bucket[i] = one;
+    }
+}
+
+static void unhash(struct ns_patches *p, struct ns_patch *one)
+{
+    struct ns_patch **at = &p->bucket[slot_of(p, one->file, one->off)];
+
+    while (*at != one)
+        at = &(*at)->in_bucket;
+    *at = one->in_bucket;
+    p->n--;
+}
+
+void ns_patch_forget(struct ns *ns, uint32_t file, uint32_t off)
+{
+    struct ns_patch *one = find(&ns->patches, file, off);
+
+    if (!one)
+        return;
+    unhash(&ns->patches, one);
+    one->forgotten = true; /* leaves the queue in its turn */
+}
+
+/* A second rewrite of one place takes the place of the first, at the end of the queue: it follows from younger records. */
+static struct ns_patch *put(struct ns *ns, uint32_t file, uint32_t off)
+{
+    struct ns_patches *p = &ns->patches;
+    struct ns_patch *old = find(p, file, off), *one = xcalloc(1, sizeof *one);
+    size_t i;
+
+    if (old) {
+        memcpy(one->bytes, old->bytes, sizeof one->bytes);
+        one->n = old->n;
+        ns_patch_forget(ns, file, off);
+    }
+    one->number = ++p->clock;
+    one->file = file;
+    one->off = off;
+    if (!p->first)
+        p->since_ms = base_now_ms();
+    grow(p);
+    i = slot_of(p, file, off);
+    one->in_bucket = p->bucket[i];
+    p->bucket[i] = one;
+    *p->tail = one;
+    p->tail = &one->next;
+    p->n++;
+    return one;
+}
+
+void ns_patch_flag(struct ns *ns, uint32_t file, uint32_t off)
+{
+    struct ns_patch *one = put(ns, file, off);
+
+    one->bytes[INDEX_FLAGS_AT] |= INDEX_DELETED;
+}
+
+void ns_patch_flag_queued(struct ns *ns, uint32_t file, uint32_t off)
+{
+    struct ns_patch *one = find(&ns->patches, file, off);
+
+    if (one)
+        one->bytes[INDEX_FLAGS_AT] |= INDEX_DELETED;
+}
+
+void ns_patch_bytes(struct ns *ns, uint32_t file, uint32_t off, const uint8_t *bytes, size_t n)
+{
+    struct ns_patch *one = put(ns, file, off);
+
+    assert(n == INDEX_REC_SIZE || n == INDEX_SEQ_REC);
+    one->n = (uint8_t)MAX(n, (size_t)one->n); /* a key that is set stays set */
+    memcpy(one->bytes, bytes, n);
+}
+
+void ns_patch_see(const struct ns *ns, uint32_t file, uint32_t off, uint8_t *bytes, size_t n)
+{
+    const struct ns_patch *one = find(&ns->patches, file, off);
+
+    if (!one)
+        return;
+    if (one->n == 0)
+        bytes[INDEX_FLAGS_AT] |= INDEX_DELETED;
+    else
+        memcpy(bytes, one->bytes, MIN(n, (size_t)one->n));
+}
+
+static int write_one(struct ns *ns, const struct ns_patch *one)
+{
+    struct seg *s = ns_seg_find(ns, one->file);
+    int r;
+
+    if (!s)
+        return 0;
+    r = one->n ? index_file_patch(&s->index, one->off, one->bytes, one->n) : index_file_flag(&s->index, one->off);
+    if (r < 0) {
+        log_error("index %s: record at %u cannot be rewritten: %s", s->index.path, one->off, strerror(-r));
+        ns_index_failed(ns);
+        return r;
+    }
+    ns_sync_note_quiet(ns, s);
+    return 0;
+}
+
+uint64_t ns_patch_written(const struct ns *ns)
+{
+    return ns->patches.first ? ns->patches.first->number - 1 : ns->patches.clock;
+}
+
+bool ns_patch_write(struct ns *ns, uint64_t upto, size_t max)
+{
+    struct ns_patches *p = &ns->patches;
+    struct ns_patch *one;
+
+    while ((one = p->first) && one->number <= upto) {
+        if (!one->forgotten) {
+            if (max-- == 0)
+                return true;
+            if (write_one(ns, one) < 0)
+                return false; /* stays, and is seen; the next sync tries again */
+            unhash(p, one);
+        }
+        p->first = one->next;
+        if (!p->first)
+            p->tail = &p->first;
+        free(one);
+    }
+    p->since_ms = base_now_ms();
+    return false;
+}

@@ -57,6 +57,28 @@ static void conn_list_free(struct pool_conn *c)
     }
 }
 
+struct pool_thread { /* one opener thread */
+    struct pool_thread *next;
+    pthread_t id;
+    struct opening *work;
+};
+
+static void join_finished(struct pool *p)
+{
+    struct pool_thread *t;
+
+    pthread_mutex_lock(&p->lock);
+    t = p->finished;
+    p->finished = NULL;
+    pthread_mutex_unlock(&p->lock);
+    while (t) {
+        struct pool_thread *next = t->next;
+        pthread_join(t->id, NULL);
+        free(t);
+        t = next;
+    }
+}
+
 void pool_free(struct pool *p)
 {
     if (!p)
@@ -65,6 +87,7 @@ void pool_free(struct pool *p)
     while (p->openers)
         pthread_cond_wait(&p->opened, &p->lock);
     pthread_mutex_unlock(&p->lock);
+    join_finished(p);
     while (p->remotes) {
         struct remote *r = p->remotes;
         p->remotes = r->next;
@@ -314,12 +337,15 @@ static void opening_work(struct opening *o)
 
 static void *opener_thread(void *arg)
 {
-    struct opening *o = arg;
+    struct pool_thread *t = arg;
+    struct opening *o = t->work;
     struct pool *p = o->pool;
 
     opening_work(o);
     pthread_mutex_lock(&p->lock);
     opening_unref(o);
+    t->next = p->finished;
+    p->finished = t;
     p->openers--;
     pthread_cond_broadcast(&p->opened);
     pthread_mutex_unlock(&p->lock);
@@ -332,10 +358,12 @@ static size_t start_openers(struct opening *o, size_t want)
     size_t n = 0;
 
     for (; n < MIN(want, (size_t)MAX_OPENERS); n++) {
-        pthread_t t;
-        if (pthread_create(&t, NULL, opener_thread, o) != 0)
+        struct pool_thread *t = xcalloc(1, sizeof *t);
+        t->work = o;
+        if (pthread_create(&t->id, NULL, opener_thread, t) != 0) {
+            free(t);
             break;
-        pthread_detach(t);
+        }
         o->refs++;
         o->pool->openers++;
     }
@@ -360,6 +388,7 @@ void pool_get_forced(struct pool *p, const struct backend_addr *const *a, size_t
 {
     struct opening *o = xcalloc(1, sizeof *o + n * sizeof o->item[0]);
 
+    join_finished(p);
     *o = (struct opening){.pool = p, .refs = 1, .n = n};
     for (size_t i = 0; i < n; i++) {
         struct remote *remote = NULL;

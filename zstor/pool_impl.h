@@ -30,8 +30,9 @@ struct pool_conn {
 struct pool {
     struct pool_conf conf;
     pthread_mutex_t lock;
-    pthread_cond_t opened; /* some opening has ended */
-    unsigned openers;      /* threads; pool_free waits for them */
+    pthread_cond_t opened;         /* some opening has ended */
+    unsigned openers;              /* threads at work; pool_free waits for them */
+    struct pool_thread *finished;  /* threads to be joined, so that nothing of them is left when the process ends */
     struct remote *remotes;
 };
 

@@ -114,7 +114,8 @@ static void note_attempt(struct conn_pool *p, int r, const struct err *e)
     }
     if (!p->down_since_ms) {
         p->down_since_ms = now;
-        log_warn("zdb %s: not reachable, trying again: %s", where, e->text);
+        if (p->opened) /* else it is a failed start, which says so itself */
+            log_warn("zdb %s: not reachable, trying again: %s", where, e->text);
     }
     p->failed_ms = now;
     p->next_try_ms = now + p->retry_ms;

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fuse_lowlevel.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
@@ -12,8 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -50,8 +49,7 @@ struct app {
     struct space *space;
     struct ops ops;
     pthread_t main_thread, ids_thread, signal_thread;
-    pthread_t starter;
-    bool ids_running, signals_running, starter_running;
+    bool ids_running, signals_running;
     atomic_bool loop_done;
 };
 
@@ -229,22 +227,38 @@ static int start_threads(struct app *a, struct err *e)
     return 0;
 }
 
+/* "major:minor" of a mount, from the table: looking at the mount itself would keep it busy.  false: not found. */
+static bool device_of(const char *mountpoint, char *out, size_t size)
+{
+    char line[4096], dev[32], where[PATH_MAX];
+    FILE *f = fopen("/proc/self/mountinfo", "re");
+    bool found = false;
+
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "%*s %*s %31s %*s %4095s", dev, where) == 2 && strcmp(where, mountpoint) == 0) {
+            snprintf(out, size, "%s", dev);
+            found = true; /* the last one is the one on top */
+        }
+    if (f)
+        fclose(f);
+    return found;
+}
+
 /* Larger read-ahead of the kernel for this mount, where that is allowed. */
 static void set_read_ahead(const char *mountpoint)
 {
-    char path[64], text[16];
-    struct stat st;
+    char path[64], text[16], dev[32];
 
-    if (stat(mountpoint, &st) < 0)
+    if (!device_of(mountpoint, dev, sizeof dev))
         return;
-    snprintf(path, sizeof path, "/sys/class/bdi/%u:%u/read_ahead_kb", major(st.st_dev), minor(st.st_dev));
+    snprintf(path, sizeof path, "/sys/class/bdi/%s/read_ahead_kb", dev);
     CLEANUP(base_close) int fd = open(path, O_WRONLY | O_CLOEXEC);
     int n = snprintf(text, sizeof text, "%d\n", READ_AHEAD_KB);
     if (fd >= 0)
         io_write_full(fd, text, (size_t)n);
 }
 
-static void *after_start(void *arg) /* asks the mount itself, so not from within a request */
+static void become_ready(void *arg)
 {
     struct app *a = arg;
 
@@ -252,16 +266,6 @@ static void *after_start(void *arg) /* asks the mount itself, so not from within
     printf("[+] fuse: ready, waiting events: %s\n", a->mountpoint);
     fflush(stdout);
     daemon_ready();
-    return NULL;
-}
-
-static void on_ready(void *arg)
-{
-    struct app *a = arg;
-
-    a->starter_running = pthread_create(&a->starter, NULL, after_start, a) == 0;
-    if (!a->starter_running)
-        daemon_ready();
 }
 
 /* ---- serving --------------------------------------------------------------------------------------------------- */
@@ -297,8 +301,6 @@ static void stop_threads(struct app *a)
         pthread_kill(a->signal_thread, SIGTERM);
         pthread_join(a->signal_thread, NULL);
     }
-    if (a->starter_running)
-        pthread_join(a->starter, NULL);
     if (a->mounted)
         fuse_session_unmount(a->se);
     if (a->fs) {
@@ -323,7 +325,7 @@ static int serve(struct app *a, struct err *e)
     a->ids = ids_new(a->kv);
     fs_new(&a->fs, &a->o, a->kv, a->ids);
     a->ops.fs = a->fs;
-    a->ops.ready = on_ready;
+    a->ops.ready = become_ready;
     a->ops.ready_arg = a;
     int r = inode_get(a->fs, FS_ROOT, kv_deadline(a->kv), &root); /* stays in memory */
     if (r < 0)

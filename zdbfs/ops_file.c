@@ -54,6 +54,7 @@ void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         return;
     }
     fi->keep_cache = 1;
+    fi->fh = (fi->flags & O_ACCMODE) != O_RDONLY; /* all that close needs to know */
     fuse_reply_open(req, fi);
 }
 
@@ -119,13 +120,16 @@ static int sync_file(const struct ops_req *q, struct inode *in)
     return r;
 }
 
-/* close(): what could not be stored so far is said here; it stays in memory and is tried again. */
+/* close() of a writer: what could not be stored so far is said here; it stays in memory and is tried again. */
 void ops_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct ops_req q = ops_begin(req, CALL_OTHER);
     struct inode *in = NULL;
 
-    (void)fi;
+    if (!fi->fh || q.fs->read_only) {
+        ops_error(&q, 0);
+        return;
+    }
     int r = inode_get(q.fs, ino, q.deadline_ms, &in);
     if (r == 0 && q.fs->opt->sync_close)
         r = sync_file(&q, in);

@@ -114,6 +114,7 @@ void ops_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode
         return;
     }
     fi->keep_cache = 1;
+    fi->fh = (fi->flags & O_ACCMODE) != O_RDONLY;
     if (fuse_reply_create(req, &e, fi) < 0) {
         fs_lock(q.fs);
         inode_forget(q.fs, e.ino, 1);

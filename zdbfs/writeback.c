@@ -90,8 +90,10 @@ static void finish(struct fs *fs, struct batch *t)
             fs->data_full = false;
         } else if (!b->dropped) {
             in->write_error = r == -ENOSPC ? -ENOSPC : -EIO;
-            if (r == -ENOSPC)
+            if (r == -ENOSPC) {
                 fs->data_full = true;
+                fs->info_ms = MIN(fs->info_ms, 1u); /* what we know of free space is old */
+            }
         }
         bcache_buf_unref(&fs->bc, t->buf[i]);
         bcache_end_write(&fs->bc, b, r == 0);

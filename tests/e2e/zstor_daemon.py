@@ -534,6 +534,23 @@ def test_metrics():
     s.end()
 
 
+def test_filesystem_metrics():
+    s = Setup(prometheus_port=q.free_port(), zdbfs_mountpoint=(mnt := q.tmpdir("mnt")))
+    z = s.z
+    zdb = q.start_zdb(mode="seq", unix=True)
+    with q.case("the statistics of a mounted zdbfs become metrics"):
+        m = q.mount_zdbfs(zdb, path=mnt)
+        (mnt / "file").write_bytes(os.urandom(MIB))
+        os.sync()
+        q.wait_for(lambda: metric(z, "fs_fuse_reqs") > 0 and metric(z, "fs_bytes_written") >= MIB, 20, "figures")
+        q.check(metric(z, 'fs_syscalls{syscall="create"}') >= 1)
+    with q.case("zstor does not keep the mount busy; without it the figures are 0"):
+        m.stop()
+        q.wait_for(lambda: metric(z, "fs_fuse_reqs") == 0, 20, "zeros")
+    zdb.stop()
+    s.end()
+
+
 def test_reconcile_and_heal():
     data = q.tmpdir("zdbdata")
     for ns in ("zdbfs-data", "zdbfs-meta", "zdbfs-temp"):

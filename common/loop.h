@@ -28,7 +28,9 @@ void loop_watch_free(struct loop_watch *w);  /* also from its own callback; does
 
 typedef void loop_fn(void *arg);
 struct loop_timer *loop_timer_new(struct loop *l, loop_fn *fn, void *arg);
-void loop_timer_start(struct loop_timer *t, uint64_t ms, bool repeat); /* re-arms when running */
+/* Re-arms when running.  Timers go by the kernel's coarse clock: up to LOOP_CLOCK_MS early. */
+#define LOOP_CLOCK_MS 10
+void loop_timer_start(struct loop_timer *t, uint64_t ms, bool repeat);
 void loop_timer_stop(struct loop_timer *t);
 void loop_timer_free(struct loop_timer *t);  /* also from its own callback */
 

@@ -112,7 +112,7 @@ class Run:
         return rng.choice(self.writes), kind
 
 
-def make_state(run, rng, where):
+def make_state(run, rng, where, evict=True):
     """Write a state below `where`.  Its position; what it is, for people; how to start zdb on it.  Now and then data files
     that are sealed and durable have been evicted."""
     pos, kind = run.choose(rng)
@@ -120,7 +120,7 @@ def make_state(run, rng, where):
     text = f"{run.name}, position {pos} of {len(run.events)}, {kind}"
     args, env = (), {}
     sealed = [p for p in evictable([p for p in tree if p.startswith("data/")]) if tree[p].settled]
-    if sealed and rng.random() < 0.15:
+    if evict and sealed and rng.random() < 0.15:
         args, env = hook(where)
         gone = rng.sample(sealed, rng.randrange(1, len(sealed) + 1))
         text += f", evicted {' '.join(sorted(gone))}"
@@ -161,10 +161,10 @@ class Recovery:
         rng = random.Random(seed)
         base, here = pathlib.Path(where) / "base", pathlib.Path(where) / "here"
         base.mkdir(parents=True)
-        pos, text, args, env = make_state(run, rng, base)
+        pos, text, _, _ = make_state(run, rng, base, evict=False) # what the hook brings back would not be recorded
         shutil.copytree(base, here)
         log = pathlib.Path(where) / "record"
-        server = verify.Server(here, *args, env=shim_env(log, here / "data", here / "index") | env)
+        server = verify.Server(here, env=shim_env(log, here / "data", here / "index"))
         server.start()
         with server.client() as c:
             self.seen = {}

@@ -145,7 +145,7 @@ static void ask_times(const struct metastore *ms, const char *key, struct candid
     cluster_open(&cl, ms);
     for (unsigned i = 0; i < N; i++)
         command(&cl.ask[i], "KEYTIME", slice_str(key), slice_of(NULL, 0));
-    pool_ask(cl.ask, N, ZSTOR_META_WRITE_QUORUM, ms->grace_ms, NULL);
+    pool_ask(cl.ask, N, ZSTOR_META_DATA, ms->grace_ms, NULL);
     for (unsigned i = 0; i < N; i++)
         for (unsigned k = 0; k < cs->n; k++)
             if (cs->c[k].member[i] && cl.ask[i].rc == 0 && cl.ask[i].reply->type == REDIS_REPLY_INTEGER &&
@@ -230,7 +230,7 @@ int metastore_load(const struct metastore *ms, const char *key, struct meta_reco
     cluster_open(&cl, ms);
     for (unsigned i = 0; i < N; i++)
         command(&cl.ask[i], "GET", slice_str(key), slice_of(NULL, 0));
-    pool_ask(cl.ask, N, ZSTOR_META_WRITE_QUORUM, ms->grace_ms, NULL);
+    pool_ask(cl.ask, N, ZSTOR_META_DATA, ms->grace_ms, NULL);
     r = choose(ms, key, &cl, out, st, e);
     cluster_close(&cl);
     return r;

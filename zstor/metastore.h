@@ -20,7 +20,7 @@
 struct metastore {              /* embedded, all borrowed */
     struct pool *pool;
     const struct zstor_conf *conf;
-    uint64_t grace_ms;          /* how long the last backend is waited for when a quorum has answered */
+    uint64_t grace_ms;          /* how long the others are waited for when two have answered */
     int (*random)(void *p, size_t n);
 };
 

@@ -95,18 +95,25 @@ static int hash_source(struct store *s, uint8_t sum[DIGEST_LEN])
     return lseek(s->fd, 0, SEEK_SET) < 0 ? -errno : 0;
 }
 
-/* Is the object there already, whole, as the configuration wants it, with this content?  1, 0, -errno. */
+/* Is the object there already, as the configuration wants it, with this content?  1, 0, -errno.  Shards that a degraded store
+ * left out are no reason to send the others again: the result tells of them, and a rebuild adds them. */
 static int unchanged(struct store *s)
 {
     const struct meta_record *m = &s->old;
     uint8_t sum[DIGEST_LEN];
+    unsigned stored = 0;
     int r;
 
     if (!s->have_old || m->geo.data != s->geo.data || m->geo.parity != s->geo.parity)
         return 0;
-    for (unsigned i = 0; i < geometry_total(m->geo); i++)
-        if (!m->shards[i].present || m->shards[i].nkeys == 0 || !zstor_conf_find(s->o->conf, &m->shards[i].addr))
+    for (unsigned i = 0; i < geometry_total(m->geo); i++) {
+        bool here = m->shards[i].present && m->shards[i].nkeys > 0;
+        if (here && !zstor_conf_find(s->o->conf, &m->shards[i].addr))
             return 0;
+        stored += here;
+    }
+    if (stored < s->geo.data)
+        return 0;
     if (m->has_tail && m->size != META_SIZE_UNKNOWN && m->size != (uint64_t)s->st.st_size)
         return 0;
     r = hash_source(s, sum);

@@ -7,6 +7,8 @@
 
 #include "zstor/pool_impl.h"
 
+#define INFO_GRACE_MS 5000 /* who has not said by then how much room it has is not worth writing to */
+
 static void note_latency(struct pool_conn *c, uint64_t us)
 {
     struct remote *r = c->remote;
@@ -127,7 +129,7 @@ void pool_info_many(struct pool *p, const struct backend_addr *const *a, size_t 
     for (size_t i = 0; i < n; i++)
         ask[i] = (struct pool_ask){
             .conn = conn[i], .argc = 2, .argv = {slice_str("NSINFO"), slice_str(a[i] && a[i]->ns ? a[i]->ns : "default")}};
-    pool_ask(ask, n, 0, 0, NULL);
+    pool_ask(ask, n, 1, INFO_GRACE_MS, NULL);
     for (size_t i = 0; i < n; i++) {
         if (rc[i] < 0)
             continue;

@@ -313,7 +313,7 @@ static int run(struct upload *u, uint64_t base, uint64_t total)
             return r;
         push_all(u, &u->win[w], n);
         u->sent += n;
-        ctl_progress(u->ctl, base + u->sent * u->src->geo.data, total);
+        ctl_progress(u->ctl, MIN(base + u->sent * u->src->geo.data, total), total);
     }
     r = collect(u, false);
     if (r < 0)

@@ -251,6 +251,10 @@ START_TEST(too_few_backends_store_degraded_and_rebuild_completes)
     ck_assert_uint_eq(res.shards_lost, 2);
     ck_assert_uint_eq(atomic_load(&t.stats.degraded), 1);
     must_round_trip(path);
+    ck_assert_int_eq(store(path, &res), 0); /* what is there is not sent again */
+    ck_assert(res.skipped);
+    ck_assert_uint_eq(res.shards_lost, 2);
+    ck_assert_uint_eq(cluster_live(&t), 2);
     ck_assert_int_eq(object_check(t.o, path, NULL, &res, NULL), 1);
     ck_assert_uint_eq(res.shards_lost, 2);
     atomic_store(&t.data[1]->refuse, false);

@@ -58,8 +58,8 @@ add()
 
 log=$(mktemp) || exit 1
 trap 'rm -f "$log"' EXIT
-QSFS_FLAVOUR=$flavour tests/run-unit.sh 2>&1 | tee "$log" | sed '$d'
+QSFS_FLAVOUR=$flavour tests/run-unit.sh 2>&1 | tee "$log" | sed -u '$d'
 add "$log" unit
-QSFS_BIN=$top/$bin tests/run-e2e.sh 2>&1 | tee "$log" | sed '$d'
+QSFS_BIN=$top/$bin tests/run-e2e.sh 2>&1 | tee "$log" | sed -u '$d'
 add "$log" e2e
 finish

@@ -14,6 +14,8 @@
 #include "zstor/status.h"
 #include "zstor/task.h"
 
+#define CHANGED_TRIES 5 /* of a file that changes while it is read */
+
 static int open_engine(struct cli *c, struct engine **out)
 {
     struct zstor_conf *conf = c->conf;
@@ -37,7 +39,8 @@ static int store_files(struct cli *c, struct engine *g, char **files, size_t n, 
             t = task_new(TASK_STORE, object);
             t->source = xstrdup(files[i]);
             t->flags = c->req.remove ? OBJECT_DELETE : 0;
-            task_run(t, g->objects, NULL);
+            for (int tries = 0; tries == 0 || (t->rc == -EAGAIN && tries < CHANGED_TRIES); tries++)
+                task_run(t, g->objects, NULL);
             if (t->rc < 0)
                 e = t->err;
             task_free(t);

@@ -13,6 +13,7 @@
 #include "common/path.h"
 #include "common/resp.h"
 
+#define CHANGED_TRIES 5 /* of a file that changes while it is read and that somebody waits for */
 #define WINDOW 4 /* files of one directory, objects of one REBUILD ALL, that are handed out at a time */
 
 struct work;
@@ -20,6 +21,7 @@ struct work;
 struct part { /* one file of a store */
     struct work *w;
     size_t i;
+    unsigned tries; /* in which it changed while it was read */
 };
 
 struct work {
@@ -127,12 +129,26 @@ static void on_kept(void *arg, int rc, const struct err *e)
     store_more(w);
 }
 
+static void on_stored(void *arg, const struct task *t);
+
+static int submit_part(struct part *p)
+{
+    struct work *w = p->w;
+    struct task *t = task_new(TASK_STORE, w->objects[p->i]);
+
+    t->source = xstrdup(w->names[p->i]);
+    t->flags = w->req.remove ? OBJECT_DELETE : 0;
+    return submit(w->c, SCHED_STORE, t, on_stored, p);
+}
+
 static void on_stored(void *arg, const struct task *t)
 {
     struct part *p = arg;
     struct work *w = p->w;
     struct commands *c = w->c;
 
+    if (t->rc == -EAGAIN && ++p->tries < CHANGED_TRIES && submit_part(p) == 0)
+        return;
     if (t->rc == 0) {
         w->good++;
     } else {
@@ -172,14 +188,11 @@ static void store_more(struct work *w)
         w->next = w->n;
     w->running++; /* a submit that ends at once must not answer from inside this loop */
     while (w->next < w->n && w->running - 1 < window) {
-        struct task *t = task_new(TASK_STORE, w->objects[w->next]);
         struct part *p = &w->parts[w->next];
         int r;
 
         *p = (struct part){.w = w, .i = w->next++};
-        t->source = xstrdup(w->names[p->i]);
-        t->flags = w->req.remove ? OBJECT_DELETE : 0;
-        r = submit(w->c, SCHED_STORE, t, on_stored, p);
+        r = submit_part(p);
         if (r < 0) {
             struct err e;
 
@@ -509,10 +522,14 @@ static void handle_queue(struct commands *c, struct control_call *call, const st
     control_reply(call, buf_slice(&reply));
 }
 
-static void on_all_done(void *arg)
+static void on_all_done(void *arg, bool done)
 {
     struct work *w = arg;
 
+    if (!done) {
+        fail(w, refusal(-ESHUTDOWN));
+        return;
+    }
     control_reply_ok(w->call);
     work_free(w);
 }

@@ -26,7 +26,7 @@ static uint64_t oldest_order(const struct sched *s)
     return oldest;
 }
 
-static void wake_barriers(struct sched *s)
+static void wake_barriers(struct sched *s, bool all)
 {
     uint64_t oldest;
     struct sched_barrier *b;
@@ -34,20 +34,20 @@ static void wake_barriers(struct sched *s)
     if (STAILQ_EMPTY(&s->barriers))
         return;
     oldest = oldest_order(s);
-    while ((b = STAILQ_FIRST(&s->barriers)) && b->added < oldest) { /* the first has the lowest number */
+    while ((b = STAILQ_FIRST(&s->barriers)) && (all || b->added < oldest)) { /* the first has the lowest number */
         STAILQ_REMOVE_HEAD(&s->barriers, link);
-        b->fn(b->arg);
+        b->fn(b->arg, b->added < oldest);
         free(b);
     }
 }
 
-void sched_wait(struct sched *s, void (*fn)(void *arg), void *arg)
+void sched_wait(struct sched *s, sched_wait_fn *fn, void *arg)
 {
     struct sched_barrier *b = xcalloc(1, sizeof *b);
 
     *b = (struct sched_barrier){.added = s->added, .fn = fn, .arg = arg};
     STAILQ_INSERT_TAIL(&s->barriers, b, link);
-    wake_barriers(s);
+    wake_barriers(s, false);
 }
 
 /* --- running ------------------------------------------------------------------------------------- */
@@ -136,6 +136,7 @@ static void dispatch(struct sched *s)
         void (*idle)(void *) = s->idle;
 
         s->idle = NULL;
+        wake_barriers(s, true);
         idle(s->idle_arg);
     }
 }
@@ -162,7 +163,7 @@ static void on_done(void *arg)
         sched_outcome_durable(s, j);
     else
         sched_outcome_command(s, j);
-    wake_barriers(s);
+    wake_barriers(s, false);
     dispatch(s);
 }
 

@@ -52,9 +52,10 @@ void sched_kick(struct sched *s);
 typedef void sched_done_fn(void *arg, const struct task *t);
 int sched_submit(struct sched *s, enum sched_class class, struct task *t, const char *lock, sched_done_fn *done, void *arg);
 
-/* fn(arg) on the loop when every durable store that is queued now is done (stored, replaced by one that is, or dropped);
- * inside the call when there is none. */
-void sched_wait(struct sched *s, void (*fn)(void *arg), void *arg);
+/* fn(arg, true) on the loop when every durable store that is queued now is done (stored, replaced by one that is, or
+ * dropped), inside the call when there is none; fn(arg, false) when draining ended before. */
+typedef void sched_wait_fn(void *arg, bool done);
+void sched_wait(struct sched *s, sched_wait_fn *fn, void *arg);
 
 /* Run what can run now, start nothing else, then idle(arg) once on the loop (perhaps inside the call).  New commands are
  * refused, new durable jobs are kept for the next start. */

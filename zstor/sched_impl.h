@@ -48,7 +48,7 @@ struct sched_lock {
 
 struct sched_barrier { /* one sched_wait */
     uint64_t added;              /* jobs up to this order */
-    void (*fn)(void *arg);
+    sched_wait_fn *fn;
     void *arg;
     STAILQ_ENTRY(sched_barrier) link;
 };

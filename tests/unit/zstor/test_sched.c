@@ -213,6 +213,11 @@ static void set_flag(void *arg)
     *(bool *)arg = true;
 }
 
+static void set_done(void *arg, bool done)
+{
+    *(int *)arg = done;
+}
+
 static void keep_rc(void *arg, const struct task *t)
 {
     *(int *)arg = t->rc;
@@ -284,7 +289,7 @@ END_TEST
 
 START_TEST(a_pending_store_of_the_same_object_is_replaced)
 {
-    bool done = false;
+    int done = -1;
 
     act("/a", 0)->gated = true;
     act("/b", 0)->gated = true;
@@ -292,13 +297,13 @@ START_TEST(a_pending_store_of_the_same_object_is_replaced)
     add(JOURNAL_STORE, "/a", NULL, false);
     add(JOURNAL_STORE, "/b", NULL, false); /* both threads are taken */
     add(JOURNAL_STORE, "/c", NULL, false);
-    sched_wait(sched, set_flag, &done);
+    sched_wait(sched, set_done, &done);
     add(JOURNAL_STORE, "/c", NULL, false);
     add(JOURNAL_STORE, "/c", NULL, false);
     ck_assert_uint_eq(jobs(), 3);
     ck_assert_uint_eq(in_journal(), 3);
     open_gate();
-    UNTIL(done); /* the wait counts the newer one for the one that it replaced */
+    UNTIL(done == 1); /* the wait counts the newer one for the one that it replaced */
     ck_assert_uint_eq(acts[2].runs, 1);
     UNTIL(jobs() == 0);
     ck_assert_uint_eq(in_journal(), 0);
@@ -452,22 +457,22 @@ END_TEST
 
 START_TEST(waiting_ends_with_what_was_queued_before)
 {
-    bool none = false, first = false, second = false;
+    int none = -1, first = -1, second = -1;
 
     act("/a", 0)->gated = true;
     act("/b", 0);
     always("/c", -EIO);
-    sched_wait(sched, set_flag, &none);
-    ck_assert(none);
+    sched_wait(sched, set_done, &none);
+    ck_assert_int_eq(none, 1);
     add(JOURNAL_REBUILD, "/c", NULL, false); /* does not count */
     add(JOURNAL_STORE, "/b", NULL, false);
-    sched_wait(sched, set_flag, &first);
+    sched_wait(sched, set_done, &first);
     add(JOURNAL_STORE, "/a", NULL, false);
-    sched_wait(sched, set_flag, &second);
-    UNTIL(first);
-    ck_assert(!second);
+    sched_wait(sched, set_done, &second);
+    UNTIL(first == 1);
+    ck_assert_int_eq(second, -1);
     open_gate();
-    UNTIL(second);
+    UNTIL(second == 1);
 }
 END_TEST
 
@@ -475,12 +480,13 @@ START_TEST(draining_runs_what_can_run_and_keeps_the_rest)
 {
     struct act *a = always("/a", -ENOLINK);
     bool idle = false;
-    int rc = 1;
+    int rc = 1, waited = -1;
 
     act("/b", 0)->gated = true;
     add(JOURNAL_STORE, "/a", NULL, false);
     UNTIL(a->runs == 1 && jobs() == 1);
     add(JOURNAL_STORE, "/b", NULL, false);
+    sched_wait(sched, set_done, &waited);
     sched_drain(sched, set_flag, &idle);
     ck_assert_int_eq(submit(SCHED_QUICK, TASK_CHECK, "/b", NULL, &rc), -ESHUTDOWN);
     add(JOURNAL_STORE, "/a", NULL, false); /* kept for the next start */
@@ -489,6 +495,7 @@ START_TEST(draining_runs_what_can_run_and_keeps_the_rest)
     UNTIL(idle);
     ck_assert_uint_eq(acts[1].runs, 1);
     ck_assert_uint_eq(in_journal(), 1);
+    ck_assert_int_eq(waited, 0); /* told that it is not all done */
 }
 END_TEST
 

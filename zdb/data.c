@@ -1,5 +1,6 @@
 /* data - see the header. */
 #include "zdb/data.h"
+#include "zdb/vcache.h"
 #include "common/crc.h"
 #include "common/io.h"
 #include "common/log.h"
@@ -14,11 +15,13 @@
 #define MARK_NAME      "user.zdb.durable"
 #define MARK_SIZE      12   /* u64 size, u32 offset of the last record */
 #define ATIME_EVERY_MS 5000
+#define CACHE_WRITES   KIB  /* payloads up to this size are cached when written, larger ones when read */
 
 void data_init(struct data *d, struct files *fs, const char *dir, uint32_t id)
 {
     *d = (struct data){.fs = fs, .id = id};
     d->path = xasprintf("%s/d%u", dir, id);
+    d->owner = vcache_owner(fs->cache);
 }
 
 void data_fini(struct data *d)
@@ -128,6 +131,7 @@ static void cut_back(struct data *d)
 void data_undo(struct data *d, uint32_t off)
 {
     d->size = off;
+    d->owner = vcache_owner(d->fs->cache); /* other bytes may come there */
     if (data_open(d) == 0)
         cut_back(d);
 }
@@ -168,6 +172,8 @@ int data_append(struct data *d, struct data_rec *rec, struct slice key, struct s
     d->size = end;
     d->unsynced = true;
     d->fs->data.write_bytes += data_rec_size(rec);
+    if (val.len <= CACHE_WRITES)
+        vcache_put(d->fs->cache, d->owner, d->id, *off, val);
     return 0;
 failed:
     d->fs->data.write_failed++;
@@ -232,10 +238,16 @@ int data_read(struct data *d, uint32_t off, struct slice key, uint32_t length, u
 {
     uint8_t head[DATA_REC_SIZE + DATA_KEY_MAX], *p;
     struct iovec iov[2];
+    struct slice cached;
     int r;
 
     if (length > DATA_VALUE_MAX || key.len > DATA_KEY_MAX)
         return read_failed(d, -EBADMSG);
+    if (vcache_get(d->fs->cache, d->owner, d->id, off, &cached) && cached.len == length &&
+        crc_raw(0, cached.p, cached.len) == crc) {
+        buf_put_slice(out, cached);
+        return 0;
+    }
     r = data_open(d);
     if (r < 0)
         return read_failed(d, r);
@@ -252,6 +264,7 @@ int data_read(struct data *d, uint32_t off, struct slice key, uint32_t length, u
         log_error("data %s: record at %u does not match its index", d->path, off);
         return read_failed(d, -EBADMSG);
     }
+    vcache_put(d->fs->cache, d->owner, d->id, off, slice_of(p, length));
     buf_commit(out, length);
     d->fs->data.read_bytes += DATA_REC_SIZE + key.len + length;
     return 0;

@@ -15,6 +15,7 @@ struct data {
     struct file *file;     /* cache slot */
     char *path;
     uint32_t id;
+    uint32_t owner;        /* of its payloads in the value cache */
     bool active;
     bool unsynced;         /* has bytes that no sync has covered */
     bool no_reserve;       /* the filesystem cannot reserve */

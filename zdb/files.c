@@ -1,5 +1,6 @@
 /* files - see the header. */
 #include "zdb/files.h"
+#include "zdb/vcache.h"
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -8,9 +9,12 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#define VALUE_CACHE (16 * MIB)
+
 void files_init(struct files *fs, unsigned max)
 {
     TAILQ_INIT(&fs->lru);
+    fs->cache = vcache_new(VALUE_CACHE);
     fs->open = 0;
     fs->max = MAX(max, 4u);
 }
@@ -21,6 +25,8 @@ void files_fini(struct files *fs)
 
     while ((f = TAILQ_FIRST(&fs->lru)))
         files_drop(fs, f->slot);
+    vcache_free(fs->cache);
+    fs->cache = NULL;
 }
 
 void files_drop(struct files *fs, struct file **slot)

@@ -22,7 +22,10 @@ struct files_count { /* since start, over all files of one kind */
     uint64_t read_bytes, write_bytes, read_failed, write_failed;
 };
 
+struct vcache;
+
 struct files {
+    struct vcache *cache; /* small payloads of data segments */
     TAILQ_HEAD(, file) lru;
     unsigned open, max;
     struct files_count data, index;

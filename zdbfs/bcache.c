@@ -227,6 +227,7 @@ void bcache_mark_dirty(struct bcache *bc, struct block *b, bool whole)
         TAILQ_REMOVE(&bc->lru, b, link);
         TAILQ_INSERT_TAIL(&bc->dirty, b, link);
         b->dirty = true;
+        b->dirty_ms = base_now_ms();
         bc->dirty_bytes += weight(b);
         b->file->ndirty++;
     }
@@ -265,6 +266,7 @@ void bcache_end_write(struct bcache *bc, struct block *b, bool stored)
         }
         return;
     }
+    b->dirty_ms = base_now_ms();
     TAILQ_INSERT_TAIL(&bc->dirty, b, link);
 }
 

@@ -43,6 +43,8 @@ struct block {
     unsigned pins;
     uint64_t dirty_seq;       /* when it became dirty (again) */
     uint64_t writing_seq;
+    uint64_t dirty_ms;        /* since when it waits to be stored (or to be tried again) */
+    uint64_t tried;           /* pass of writeback that has tried it */
     struct block *hash_next;
     TAILQ_ENTRY(block) in_file, link, ready; /* link: LRU or dirty list */
 };

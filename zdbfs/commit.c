@@ -173,7 +173,7 @@ static void encode(struct commit *c)
         abort();
     }
     fs->dirty_meta_bytes = 0;
-    fs->dirty_since_ms = fs->bc.dirty_bytes ? base_now_ms() : 0;
+    fs->dirty_since_ms = 0;
 }
 
 /* ---- one commit ------------------------------------------------------------------------------------------------ */
@@ -315,6 +315,17 @@ static void tidy(struct commit *c)
 
 enum reason { NOTHING, WANTED, DUE };
 
+/* L: since when something waits to be stored, 0: nothing does.  Commits that somebody waits for do not take all data along,
+ * so that of blocks counts apart. */
+static uint64_t oldest_change(const struct fs *fs)
+{
+    const struct block *b = TAILQ_FIRST(&fs->bc.dirty);
+
+    if (!b || (fs->dirty_since_ms && fs->dirty_since_ms < b->dirty_ms))
+        return fs->dirty_since_ms;
+    return b->dirty_ms;
+}
+
 /* L: is it time for a commit?  *wait_ms: look again then. */
 static enum reason reason(const struct commit *c, uint64_t *wait_ms)
 {
@@ -330,10 +341,11 @@ static enum reason reason(const struct commit *c, uint64_t *wait_ms)
         return WANTED;
     if (fs->data_full && (fs->del_data.n || fs->del_meta.n))
         return WANTED;
-    if (fs->dirty_since_ms && now >= fs->dirty_since_ms + fs->opt->flush_ms)
+    uint64_t since = oldest_change(fs);
+    if (since && now >= since + fs->opt->flush_ms)
         return DUE;
-    if (fs->dirty_since_ms)
-        *wait_ms = fs->dirty_since_ms + fs->opt->flush_ms;
+    if (since)
+        *wait_ms = since + fs->opt->flush_ms;
     if (c->retire_ms)
         *wait_ms = MIN(*wait_ms, c->retire_ms);
     return NOTHING;
@@ -353,7 +365,7 @@ static int work_once(struct commit *c, enum reason why)
     if (anything_dirty(fs)) {
         r = commit_once(c);
     } else {
-        fs->dirty_since_ms = fs->bc.dirty_bytes ? base_now_ms() : 0;
+        fs->dirty_since_ms = 0;
         if (fs->want_seq > fs->snap_seq)
             fs->durable_seq = fs->applied_seq = ++fs->snap_seq;
         fs_changed(fs);

@@ -106,6 +106,7 @@ struct fs {
     struct key_list del_meta, del_data;
     uint64_t dirty_meta_bytes, dirty_meta_limit;
     uint64_t dirty_since_ms;          /* 0: nothing is dirty */
+    uint64_t pass;                    /* of writeback_all */
     uint64_t snap_seq;                /* commits encoded so far; the next one is snap_seq + 1 */
     uint64_t durable_seq;             /* of them on stable storage */
     uint64_t applied_seq;             /* of them in the meta namespace */

@@ -175,15 +175,17 @@ int writeback_file(struct fs *fs, struct inode *in, uint64_t deadline_ms)
     return r;
 }
 
-/* L: oldest first. */
-static size_t take_oldest(struct fs *fs, uint64_t seq, struct batch *t)
+/* L: oldest first; pass: those that it has tried already are left out. */
+static size_t take_oldest(struct fs *fs, uint64_t seq, uint64_t pass, struct batch *t)
 {
     struct block *b, *next;
 
     for (b = TAILQ_FIRST(&fs->bc.dirty); b && t->n < BATCH; b = next) {
         next = TAILQ_NEXT(b, link);
-        if (b->dirty_seq <= seq && can_take(b))
-            take(fs, t, b);
+        if (b->dirty_seq > seq || !can_take(b) || (pass && b->tried == pass))
+            continue;
+        b->tried = pass;
+        take(fs, t, b);
     }
     return t->n;
 }
@@ -199,23 +201,28 @@ static bool dirty_before(const struct fs *fs, uint64_t seq)
     return false;
 }
 
+/* Without room for new blocks, others may still be stored: every block is tried once. */
 int writeback_all(struct fs *fs, uint64_t deadline_ms)
 {
     int r = 0;
+    bool full = false;
 
     fs_lock(fs);
-    uint64_t seq = fs->bc.seq;
+    uint64_t seq = fs->bc.seq, pass = ++fs->pass;
     while (r == 0) {
         struct batch t = {0};
-        if (take_oldest(fs, seq, &t))
+        if (take_oldest(fs, seq, pass, &t))
             r = write_batch(fs, &t, deadline_ms);
-        else if (fs->bc.dirty_bytes && dirty_before(fs, seq))
+        else if (!full && fs->bc.dirty_bytes && dirty_before(fs, seq))
             r = fs_wait(fs, deadline_ms);
         else
             break;
+        full = full || r == -ENOSPC;
+        if (r == -ENOSPC)
+            r = 0;
     }
     fs_unlock(fs);
-    return r;
+    return full ? -ENOSPC : r;
 }
 
 int writeback_throttle(struct fs *fs, uint64_t deadline_ms)
@@ -244,7 +251,7 @@ static void take_work(struct fs *fs, struct batch *t)
             take(fs, t, b);
     }
     if (t->n == 0 && fs->bc.dirty_bytes > fs->bc.dirty_limit / 2)
-        take_oldest(fs, UINT64_MAX, t);
+        take_oldest(fs, UINT64_MAX, 0, t);
 }
 
 static void *work(void *arg)

@@ -337,6 +337,50 @@ def test_crash_keeps_what_is_older_than_the_flush_interval():
     q.same(path.read_bytes(), b"nobody called fsync")
 
 
+def test_crash_keeps_old_changes_also_while_others_fsync():
+    setup()
+    d = mount.path / "busy"
+    d.mkdir()
+    (d / "quiet").write_bytes(b"q" * 50000)
+    deadline = time.monotonic() + 4        # flush=1: by then it has been stored several times over
+    with open(d / "noisy", "wb") as f:
+        while time.monotonic() < deadline:
+            f.write(b"n" * 100)
+            f.flush()
+            os.fsync(f.fileno())
+    mount.kill9()
+    mount.start()
+    q.same((d / "quiet").read_bytes(), b"q" * 50000)
+
+
+def test_crash_read_only_mount_shows_what_the_journal_holds():
+    setup()
+    d = mount.path / "journal"
+    d.mkdir()
+    for i in range(30):
+        (d / f"f{i}").write_bytes(bytes([i]) * 1000)
+        fsync(d / f"f{i}")
+        if i % 3 == 0:
+            os.rename(d / f"f{i}", d / f"r{i}")
+        if i % 3 == 1:
+            os.unlink(d / f"f{i}")
+    fsync(d)
+    mount.kill9()
+    q.unmount(mount.path)
+
+    def state():
+        with zdb.client() as c:
+            return [c.info(ns)["next_internal_id"] + " " + c.info(ns)["data_current_offset"] for ns in ("zdbfs-meta", "zdbfs-data", "zdbfs-temp")]
+    before = state()
+    ro = q.mount_zdbfs(zdb, opts="ro")
+    want = {f"r{i}" if i % 3 == 0 else f"f{i}": bytes([i]) * 1000 for i in range(30) if i % 3 != 1}
+    q.same({p.name: p.read_bytes() for p in (ro.path / "journal").iterdir()}, want)
+    q.same(ro.stop(), 0)
+    q.same(state(), before, "a read-only mount wrote something")
+    mount.start()
+    q.same({p.name: p.read_bytes() for p in d.iterdir()}, want)
+
+
 def test_crash_last_check():
     q.same(mount.stop(), 0)
     volume_check()

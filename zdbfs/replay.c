@@ -140,6 +140,22 @@ static void pick(struct replay *rp, struct chunks *cs)
     }
 }
 
+/* Whole and unharmed, but with operations that we do not know: of a newer program.  Nothing of it may be done then. */
+static int check_operations(const struct replay *rp, struct err *e)
+{
+    for (size_t i = 0; i < rp->n; i++) {
+        struct rd rd = rd_of(buf_slice(&rp->rec[i].stream));
+        struct redo_item it;
+        int r;
+        while ((r = redo_format_next(&rd, &it)) == 1)
+            ;
+        if (r < 0)
+            return err_set(e, EUCLEAN, "journal: record %" PRIu64 " has operations that this program does not know; mount with a newer one",
+                           rp->rec[i].seq);
+    }
+    return 0;
+}
+
 int replay_read(struct replay *out, struct kv *kv, uint64_t generation, struct err *e)
 {
     struct key_set keys = {0};
@@ -156,11 +172,13 @@ int replay_read(struct replay *out, struct kv *kv, uint64_t generation, struct e
         buf_fini(&cs.c[i].payload);
     free(cs.c);
     free(keys.key);
-    if (r < 0) {
+    if (r < 0)
+        err_sys(e, -r, "journal: reading the temp namespace");
+    else
+        r = check_operations(out, e);
+    if (r < 0)
         replay_fini(out);
-        return err_sys(e, -r, "journal: reading the temp namespace");
-    }
-    return 0;
+    return r;
 }
 
 void replay_fini(struct replay *rp)

@@ -15,7 +15,6 @@
 #define MARK_NAME      "user.zdb.durable"
 #define MARK_SIZE      12   /* u64 size, u32 offset of the last record */
 #define ATIME_EVERY_MS 5000
-#define CACHE_WRITES   KIB  /* payloads up to this size are cached when written, larger ones when read */
 
 void data_init(struct data *d, struct files *fs, const char *dir, uint32_t id)
 {
@@ -172,8 +171,7 @@ int data_append(struct data *d, struct data_rec *rec, struct slice key, struct s
     d->size = end;
     d->unsynced = true;
     d->fs->data.write_bytes += data_rec_size(rec);
-    if (val.len <= CACHE_WRITES)
-        vcache_put(d->fs->cache, d->owner, d->id, *off, val);
+    vcache_put(d->fs->cache, d->owner, d->id, *off, val);
     return 0;
 failed:
     d->fs->data.write_failed++;

@@ -6,7 +6,7 @@
 
 #include "common/bytes.h"
 
-#define VCACHE_MAX_VALUE ((size_t)8 * KIB) /* larger ones are left to the page cache */
+#define VCACHE_MAX_VALUE ((size_t)KIB) /* larger ones are left to the page cache: a copy costs as much as the call */
 
 struct vcache;
 

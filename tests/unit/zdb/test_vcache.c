@@ -4,7 +4,7 @@
 
 static struct slice value_of(uint32_t n, uint8_t *room)
 {
-    size_t len = n * 37 % 3000;
+    size_t len = n * 37 % 1000;
 
     for (size_t i = 0; i < len; i++)
         room[i] = (uint8_t)(n * 7 + i);
@@ -14,7 +14,7 @@ static struct slice value_of(uint32_t n, uint8_t *room)
 START_TEST(gives_the_same_bytes_while_they_are_there)
 {
     static uint8_t room[VCACHE_MAX_VALUE];
-    struct vcache *c = vcache_new(256 * KIB);
+    struct vcache *c = vcache_new(96 * KIB);
     struct slice got;
     size_t found_young = 0, found_old = 0;
 
@@ -43,7 +43,7 @@ END_TEST
 
 START_TEST(owners_are_never_given_twice)
 {
-    struct vcache *c = vcache_new(256 * KIB);
+    struct vcache *c = vcache_new(96 * KIB);
     uint32_t a = vcache_owner(c), b = vcache_owner(c);
     struct slice got;
 
@@ -57,7 +57,7 @@ END_TEST
 START_TEST(keeps_empty_and_largest_values_and_no_larger_ones)
 {
     static uint8_t big[VCACHE_MAX_VALUE + 1];
-    struct vcache *c = vcache_new(256 * KIB);
+    struct vcache *c = vcache_new(96 * KIB);
     struct slice got;
 
     vcache_put(c, 1, 0, 1, slice_of(NULL, 0));

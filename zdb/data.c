@@ -171,7 +171,6 @@ int data_append(struct data *d, struct data_rec *rec, struct slice key, struct s
     d->size = end;
     d->unsynced = true;
     d->fs->data.write_bytes += data_rec_size(rec);
-    vcache_put(d->fs->cache, d->owner, d->id, *off, val);
     return 0;
 failed:
     d->fs->data.write_failed++;

@@ -1,4 +1,4 @@
-/* vcache - small payloads that were written or read lately, in a ring of fixed size, so that hot keys cost no system call.
+/* vcache - small payloads that were read lately, in a ring of fixed size, so that hot keys cost no system call.
  * An entry is named by (owner, segment, offset of its data record); such bytes never change, so nothing is ever invalidated:
  * an owner that starts anew (FLUSH, RELOAD, a new namespace) takes a new number.  Thread: the zdb loop. */
 #ifndef ZDB_VCACHE_H

@@ -226,6 +226,23 @@ def test_qsfs_wait_returns_when_all_is_remote():
     q.check(time.monotonic() - started < 120 * q.SLOWDOWN, "too slow")
 
 
+def test_qsfs_wait_makes_up_for_hooks_that_failed():
+    i = installed()
+    i.qsfs("wait")
+    i.kill9("zstor")
+    write("unseen", os.urandom(200_000))
+    with i.local() as c:
+        c.ok("SELECT", "zdbfs-data")
+        sealed = re.search(r"^index_active: (.*)$", c.ok("NSINFO", "zdbfs-data").decode(), re.M)[1]
+        c.ok("NSJUMP")
+        q.wait_for(lambda: c.ok("HOOKS", "PENDING") == 0, 60, "end of the hooks")
+    i.qsfs("start")
+    i.qsfs("wait")
+    got = i.zstor("check", "--file", sealed).stdout.decode().strip()
+    want = q.hashlib.blake2b(open(sealed, "rb").read(), digest_size=16).hexdigest()
+    q.same(got, want, f"stored checksum of {sealed}")
+
+
 def test_qsfs_commands_explain_themselves():
     i = installed()
     q.check(b"start" in i.qsfs("help").stdout, "help")

@@ -210,7 +210,7 @@ void bcache_own_buffer(struct bcache *bc, struct block *b, uint32_t room)
         return;
     /* a block that grows will go on growing; one that is only replaced keeps its size */
     struct bbuf *fresh = bcache_buf_new(bc, MIN(old && old->cap < room ? MAX(room, 2 * old->cap) : room, INODE_BLOCK));
-    if (b->len)
+    if (old && b->len)
         memcpy(fresh->data, old->data, b->len);
     if (b->dirty)
         bc->dirty_bytes += fresh->cap - (old ? (uint64_t)old->cap : 0);

@@ -423,7 +423,9 @@ static uint64_t cookie_of(unsigned bucket, uint64_t in_list)
 /* L */
 static void read_list(struct dirlist *dl, uint64_t after, size_t max, struct dir_page *out)
 {
-    for (size_t i = dlist_after(&dl->l, after); i < dl->l.n && out->n < max; i++) {
+    size_t i = dlist_after(&dl->l, after); /* by_cookie is there from now on */
+
+    for (; dl->l.by_cookie && i < dl->l.n && out->n < max; i++) {
         const struct dent *d = dl->l.by_cookie[i];
         if (!is_dot(dent_name(d)))
             page_add(out, d->ino, cookie_of(dl->bucket, d->cookie), d->type, dent_name(d));
@@ -476,7 +478,7 @@ int dir_read(struct fs *fs, struct inode *dir, uint64_t cookie, size_t max, uint
         int r = loaded ? 0 : load_lists(fs, dir, bucket, (unsigned)MIN(INODE_LISTS, bucket + before), deadline_ms);
         if (r == 0)
             r = open_list(fs, dir, bucket, deadline_ms, &dl);
-        if (r < 0)
+        if (r < 0 || !dl)
             return r;
         fs_lock(fs);
         read_list(dl, after, max, out);

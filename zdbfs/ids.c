@@ -118,7 +118,7 @@ void ids_give(struct ids *s, const uint64_t *ids, unsigned n)
 static int note(struct ids *s, const uint64_t *id, size_t n, uint64_t deadline_ms)
 {
     struct buf stream = BUF_INIT, chunk = BUF_INIT;
-    uint64_t key;
+    uint64_t key = 0;
 
     for (size_t i = 0; i < n; i++)
         buf_put_le64(&stream, id[i]);

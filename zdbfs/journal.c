@@ -142,11 +142,11 @@ int journal_apply(struct kv *kv, struct slice stream, const struct key_set *dele
     struct window *w = xcalloc(1, sizeof *w);
     struct rd rd = rd_of(stream);
     struct redo_item it;
-    int r = 0, n;
+    int r = 0;
 
     w->kv = kv;
     w->deadline_ms = deadline_ms;
-    while (r == 0 && (n = redo_format_next(&rd, &it)) == 1) {
+    while (r == 0 && redo_format_next(&rd, &it) == 1) {
         if (it.op == REDO_SET && !contains(deleted, it.key))
             r = put(w, ROLE_META, (struct kv_req){.op = KV_SET, .key = it.key, .value = it.value});
         else if (it.op != REDO_ORPHANS && it.op != REDO_SET)

@@ -298,7 +298,7 @@ static void stop_threads(struct app *a)
 {
     a->loop_done = 1;
     if (a->signals_running) {
-        pthread_kill(a->signal_thread, SIGTERM);
+        pthread_kill(a->signal_thread, SIGHUP);
         pthread_join(a->signal_thread, NULL);
     }
     if (a->mounted)
@@ -366,7 +366,7 @@ static void close_app(struct app *a)
 
 static int check_volume(struct app *a, struct err *e)
 {
-    struct check_result c;
+    struct check_result c = {0};
 
     int r = kv_open(&a->kv, &a->o.kv, e);
     if (r == 0)

@@ -55,14 +55,19 @@ void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     }
     fi->keep_cache = 1;
     fi->fh = (fi->flags & O_ACCMODE) != O_RDONLY; /* all that close needs to know */
-    fuse_reply_open(req, fi);
+    if (fuse_reply_open(req, fi) < 0 && fi->fh) { /* the kernel did not take it and will not close it */
+        fs_lock(q.fs);
+        if ((in = inode_peek(q.fs, ino)))
+            ops_writer(in, fi->flags, -1);
+        fs_unlock(q.fs);
+    }
 }
 
 void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
     struct ops_req q = ops_begin(req, CALL_READ);
     struct inode *in = NULL;
-    struct file_read rd;
+    struct file_read rd = {.niov = 0};
 
     (void)fi;
     int r = get_file(&q, ino, &in);

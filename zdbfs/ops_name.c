@@ -39,7 +39,7 @@ static int make(const struct ops_req *q, fuse_ino_t parent, const char *name, mo
     struct fs *fs = q->fs;
     struct name_ref ref = {0};
     struct name_ref *refs[] = {&ref};
-    uint64_t id[3];
+    uint64_t id[3] = {0};
     unsigned nid = S_ISDIR(mode) ? 3 : 1; /* the inode; the lists of "." and ".." */
 
     if (strlen(name) > LIST_NAME_MAX)
@@ -116,7 +116,10 @@ void ops_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode
     fi->keep_cache = 1;
     fi->fh = (fi->flags & O_ACCMODE) != O_RDONLY;
     if (fuse_reply_create(req, &e, fi) < 0) {
+        struct inode *in;
         fs_lock(q.fs);
+        if ((in = inode_peek(q.fs, e.ino)))
+            ops_writer(in, fi->flags, -1);
         inode_forget(q.fs, e.ino, 1);
         fs_unlock(q.fs);
     }

@@ -82,15 +82,28 @@ void file_read_done(struct fs *fs, struct file_read *r)
 
 /* ---- write ----------------------------------------------------------------------------------------------------- */
 
-static int write_lock(struct inode *in, uint64_t deadline_ms)
+static int write_lock(struct fs *fs, struct inode *in, uint64_t deadline_ms)
 {
-    struct timespec ts = {(time_t)(deadline_ms / 1000), (long)(deadline_ms % 1000) * 1000000};
-    return pthread_mutex_clocklock(&in->write_lock, CLOCK_MONOTONIC, &ts) ? -EIO : 0;
+    int r = 0;
+
+    fs_lock(fs);
+    in->write_waiting++;
+    while (in->write_busy && r == 0)
+        r = fs_wait(fs, deadline_ms);
+    in->write_waiting--;
+    if (r == 0)
+        in->write_busy = true;
+    fs_unlock(fs);
+    return r;
 }
 
-static void write_unlock(struct inode *in)
+static void write_unlock(struct fs *fs, struct inode *in)
 {
-    pthread_mutex_unlock(&in->write_lock);
+    fs_lock(fs);
+    in->write_busy = false;
+    if (in->write_waiting)
+        fs_changed(fs);
+    fs_unlock(fs);
 }
 
 /* L: the stored payload may not be seen again, also not after a crash with a larger size. */
@@ -233,7 +246,7 @@ int file_write(struct fs *fs, struct inode *in, uint64_t off, const void *data, 
         return -EFBIG;
     int r = check_space(fs, in, off, n, deadline_ms);
     if (r == 0)
-        r = write_lock(in, deadline_ms);
+        r = write_lock(fs, in, deadline_ms);
     if (r < 0)
         return r;
     fs_lock(fs);
@@ -255,7 +268,7 @@ int file_write(struct fs *fs, struct inode *in, uint64_t off, const void *data, 
         inode_dirty(fs, in);
         fs_unlock(fs);
     }
-    write_unlock(in);
+    write_unlock(fs, in);
     return r;
 }
 
@@ -307,7 +320,7 @@ int file_truncate(struct fs *fs, struct inode *in, uint64_t size, uint64_t deadl
 {
     if (size > INODE_MAX_SIZE)
         return -EFBIG;
-    int r = write_lock(in, deadline_ms);
+    int r = write_lock(fs, in, deadline_ms);
     if (r < 0)
         return r;
     fs_lock(fs);
@@ -321,7 +334,7 @@ int file_truncate(struct fs *fs, struct inode *in, uint64_t size, uint64_t deadl
         inode_dirty(fs, in);
     }
     fs_unlock(fs);
-    write_unlock(in);
+    write_unlock(fs, in);
     return r;
 }
 
@@ -349,7 +362,7 @@ int file_zero(struct fs *fs, struct inode *in, uint64_t off, uint64_t len, bool 
     if (off > INODE_MAX_SIZE || len > INODE_MAX_SIZE - off)
         return -EFBIG;
     uint64_t end = off + len;
-    int r = write_lock(in, deadline_ms);
+    int r = write_lock(fs, in, deadline_ms);
     if (r < 0)
         return r;
     fs_lock(fs);
@@ -378,7 +391,7 @@ int file_zero(struct fs *fs, struct inode *in, uint64_t off, uint64_t len, bool 
         inode_dirty(fs, in);
     }
     fs_unlock(fs);
-    write_unlock(in);
+    write_unlock(fs, in);
     return r;
 }
 

@@ -3,7 +3,7 @@
  * checked again, and the change is made as a whole.  So every change is atomic for the commit, which encodes what is dirty
  * under the same lock, and nothing can deadlock.
  *
- * Order of locks: inode.write_lock (one write or truncate per file; may wait for zdb) > fs.lock.
+ * One write or truncate per file at a time: inode.write_busy, which may be held while waiting for zdb.
  *
  *   state of an inode   in the table with a key; leaves by
  *   loading             value is being fetched; its loader makes it ready or removes it
@@ -57,7 +57,8 @@ struct inode {
     uint8_t *extra;                   /* fields of the tail that are not ours */
     size_t extra_len;
     /* files */
-    pthread_mutex_t write_lock;
+    bool write_busy;
+    unsigned write_waiting;
     struct bfile blocks;
     uint32_t *slot;                   /* data key of each block, 0: hole */
     uint32_t nslots, slot_cap, nused; /* nused: slots that are not 0 */

@@ -63,7 +63,6 @@ static struct inode *insert(struct fs *fs, uint64_t ino)
     in->hash_next = fs->table[s];
     fs->table[s] = in;
     fs->ninodes++;
-    pthread_mutex_init(&in->write_lock, NULL);
     bcache_file_init(&in->blocks);
     TAILQ_INSERT_HEAD(&fs->lru, in, lru);
     return in;
@@ -71,7 +70,6 @@ static struct inode *insert(struct fs *fs, uint64_t ino)
 
 static void destroy_memory(struct inode *in)
 {
-    pthread_mutex_destroy(&in->write_lock);
     free(in->extra);
     free(in->slot);
     free(in->target);

@@ -4,7 +4,8 @@
 
 PACKAGES_BUILD="gcc make pkg-config libc6-dev libfuse3-dev fuse3 libhiredis-dev libyaml-dev libevent-dev libsodium-dev \
 libssl-dev libisal-dev libsnappy-dev uthash-dev"
-PACKAGES_TEST="$PACKAGES_BUILD check python3"
+# openssl: the documents use it for keys; cryptography, snappy: the reference implementation is slow without them
+PACKAGES_TEST="$PACKAGES_BUILD check python3 python3-cryptography python3-snappy openssl"
 # shellcheck disable=SC2034 # used by the readers of this file
 PACKAGES_CI="$PACKAGES_TEST clang clang-tidy shellcheck"
 

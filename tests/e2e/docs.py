@@ -75,7 +75,7 @@ def test_docs_setup_by_hand():
     ended = 'for p in "$top"/run/*.pid; do kill "$(cat "$p")" 2>/dev/null || true; done; fusermount3 -u -z "$top/mnt" 2>/dev/null || true'
     backends = 'for f in "$top"/backend?/data; do for p in /proc/[0-9]*; do if tr "\\0" "\\n" <"$p/cmdline" 2>/dev/null | ' \
                'grep -qxF -- "$f"; then kill "${p#/proc/}"; fi; done; done'
-    trap = f"trap 'set +e; top={shlex.quote(str(top))}; {ended}; {backends}' EXIT"
+    trap = f"trap '{{ set +ex; }} 2>/dev/null; top={shlex.quote(str(top))}; {ended}; {backends}' EXIT"
     checks = ['test "$(cat "$top/mnt/first")" = hello']
     all_blocks = blocks("docs/SETUP.md")
     stopping = all_blocks.pop()

@@ -121,12 +121,22 @@ void index_file_undo(struct index_file *f, uint32_t off, uint32_t last)
     cut_back(f);
 }
 
+void index_file_dirty(struct index_file *f)
+{
+    f->dirty_at = ++f->fs->rewrites;
+}
+
+int index_file_write(struct index_file *f, uint64_t off, const void *p, size_t n)
+{
+    return write_at(f, p, n, off);
+}
+
 int index_file_patch(struct index_file *f, uint64_t off, const void *p, size_t n)
 {
     int r = write_at(f, p, n, off);
 
     if (r == 0)
-        f->dirty_at = ++f->fs->rewrites;
+        index_file_dirty(f);
     return r;
 }
 
@@ -142,7 +152,7 @@ int index_file_cut(struct index_file *f, uint64_t size, uint32_t last)
         return r;
     forget_from(f, size, last);
     f->unsynced = true;
-    f->dirty_at = ++f->fs->rewrites;
+    index_file_dirty(f);
     return 0;
 }
 

@@ -37,6 +37,10 @@ void index_file_undo(struct index_file *f, uint32_t off, uint32_t last);
 int index_file_rewrite(struct index_file *f, uint32_t off, const struct index_rec *rec);
 int index_file_flag(struct index_file *f, uint32_t off);
 
+/* The two halves of the above, when the write comes later than the decision. */
+void index_file_dirty(struct index_file *f);
+int index_file_write(struct index_file *f, uint64_t off, const void *p, size_t n);
+
 /* Any bytes inside the file, for repairs; makes the file dirty.  index_file_cut: the file ends at size. */
 int index_file_patch(struct index_file *f, uint64_t off, const void *p, size_t n);
 int index_file_cut(struct index_file *f, uint64_t size, uint32_t last);

@@ -1,5 +1,6 @@
 /* index_known - see the header. */
 #include "zdb/index_known.h"
+#include "common/crc.h"
 #include <stdlib.h>
 
 /* Room for one more element of size bytes. */
@@ -25,8 +26,9 @@ void index_known_reset(struct index_known *k, uint64_t from)
 
 void index_known_add(struct index_known *k, uint32_t file, uint32_t off, const struct index_rec *rec)
 {
-    struct index_known_rec one = {rec->off, rec->length, rec->crc, rec->timestamp, file, off, (uint8_t)rec->key.len,
-                                  rec->flags & INDEX_DELETED, false};
+    struct index_known_rec one = {rec->off, rec->length, rec->crc, rec->timestamp, file, off,
+                                  crc_raw(0, rec->key.p, rec->key.len), (uint8_t)rec->key.len,
+                                  rec->flags & INDEX_DELETED, false, false};
 
     if (rec->off < k->from) {
         if (!k->has_below || k->below.data_off <= rec->off)

@@ -9,9 +9,10 @@
 struct index_known_rec {
     uint32_t data_off, length, crc, timestamp;
     uint32_t file, off; /* the index record */
+    uint32_t key_crc;
     uint8_t keylen;
     bool deleted;
-    bool judged;            /* found damaged once */
+    bool judged, kept;      /* found damaged once; and yet durable */
 };
 
 /* The data records of one segment that the index knows: all from `from` on, and the last one before it. */

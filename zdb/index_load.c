@@ -364,6 +364,10 @@ static int redo(struct index_load *l, size_t i, struct seg *s)
 
     if (!f->audit)
         return 0;
+    r = data_check_header(&s->data);
+    if (r < 0 && !s->data.active)
+        index_load_head(l, s->id, 0, &(struct data_rec){0});
+    r = 0;
     if (l->ns->mode == NS_USER && f->collect)
         r = collect_known(l, f);
     if (r == 0)
@@ -492,6 +496,7 @@ static int redo_seq(struct index_load *l)
         r = collect_known(l, NULL);
     for (size_t i = 0; r == 0 && i < l->n; i++)
         r = redo(l, i, ns->segs[i]);
+    index_redo_seq_copies(l);
     if (r == 0)
         r = index_load_seq_finish(l);
     for (size_t i = 0; r == 0 && i < l->n; i++)
@@ -519,75 +524,6 @@ static int open_newest(struct index_load *l)
     return r < 0 ? err_sys(l->e, -r, "data %s", s->data.path) : 0;
 }
 
-/* --- finish ---- */
-
-/* An index record without data: deleted, pointing nowhere, and in user mode under a key that nobody has, as readers of the
- * original kind forget the key of each deleted record they meet. */
-static int blank(struct index_load *l, const struct index_place *p)
-{
-    uint8_t bytes[INDEX_REC_MAX];
-    struct seg *s = ns_seg_find(l->ns, p->file);
-    struct index_rec r;
-    int ret = ns_seg_record(l->ns, p->file, p->off, &r, bytes, NULL);
-    size_t n = INDEX_REC_SIZE;
-
-    if (ret < 0)
-        return ret == -EBADMSG ? 0 : ret;
-    ns_patch_forget(l->ns, p->file, p->off);
-    if (l->ns->mode == NS_USER) {
-        n += r.key.len;
-        for (unsigned c = 0; c < 256; c++) {
-            memset(bytes + INDEX_REC_SIZE, (int)c, r.key.len);
-            if (!index_find(l->ns->keys, r.key))
-                break;
-        }
-    }
-    r.flags = INDEX_DELETED;
-    r.off = r.length = r.crc = r.dataid = r.timestamp = r.parent_file = r.parent_off = 0;
-    index_rec_encode(bytes, &r);
-    ns_sync_note(l->ns, s);
-    return index_file_patch(&s->index, p->off, bytes, n);
-}
-
-static int cut(struct index_load *l, const struct index_cut *c)
-{
-    struct seg *s = ns_seg_find(l->ns, c->seg);
-    CLEANUP(base_close) int fd = open(s->data.path, O_RDWR | O_CLOEXEC);
-
-    if (fd < 0)
-        return -errno;
-    log_warn("data %s: torn tail cut at %llu", s->data.path, (unsigned long long)c->end);
-    if (ftruncate(fd, (off_t)c->end) < 0)
-        return -errno;
-    s->data.unsynced = true;
-    ns_sync_note(l->ns, s);
-    return 0;
-}
-
-/* First what was added or came back has to be on the disk, then what it replaces may go. */
-static int finish(struct index_load *l)
-{
-    struct ns *ns = l->ns;
-    int r;
-
-    if (ns->sync.n == 0 && !ns->patches.first && l->ndrops == 0 && l->ncuts == 0)
-        return 0;
-    r = ns_sync_block(ns);
-    if (r == 0)
-        ns_patch_write(ns, ns->patches.clock, SIZE_MAX);
-    for (size_t i = 0; r == 0 && i < l->ndrops; i++)
-        r = blank(l, &l->drops[i]);
-    for (size_t i = 0; r == 0 && i < l->ncuts; i++)
-        r = cut(l, &l->cuts[i]);
-    if (r == 0)
-        r = ns_sync_block(ns);
-    if (r == -EROFS) {
-        log_warn("namespace %s: on a read-only filesystem, not repaired", ns->name);
-        return 0;
-    }
-    return r < 0 ? err_sys(l->e, -r, "repair of namespace %s", ns->name) : 0;
-}
-
 static void expect_keys(struct index_load *l)
 {
     uint64_t bytes = 0;
@@ -599,6 +535,17 @@ static void expect_keys(struct index_load *l)
             bytes += (uint64_t)st.st_size;
     }
     index_expect(l->ns->keys, (size_t)(bytes / BYTES_A_KEY));
+}
+
+static int finish(struct index_load *l)
+{
+    int r = index_load_finish(l);
+
+    if (r == -EROFS) {
+        log_warn("namespace %s: on a read-only filesystem, not repaired", l->ns->name);
+        return 0;
+    }
+    return r < 0 ? err_sys(l->e, -r, "repair of namespace %s", l->ns->name) : 0;
 }
 
 static int load_all(struct index_load *l)
@@ -647,7 +594,6 @@ int index_load(struct ns *ns, struct err *e)
     index_ids_fini(&l.touched);
     index_ids_fini(&l.hollow);
     free(l.found);
-    free(l.drops);
-    free(l.cuts);
+    index_load_finish_free(&l);
     return r;
 }

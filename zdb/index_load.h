@@ -25,8 +25,10 @@ struct index_found {           /* a segment as the directories have it */
     struct index_known known;  /* of its data; only when audited */
 };
 
-struct index_place {
+struct index_drop {            /* an index record whose data is lost */
     uint32_t file, off;
+    uint32_t parent_file, parent_off;
+    bool blank;                /* seq mode: a slot that has an older version again, or a copy, stays */
 };
 
 struct index_load {
@@ -38,13 +40,18 @@ struct index_load {
     struct index_copies copies; /* seq mode: of the segments that are compared */
     struct index_ids touched;  /* seq mode: ids whose slots were recovered from the data */
     struct index_ids hollow;   /* seq mode: ids whose slots were unreadable and have no data yet */
-    struct index_place *drops; /* index records whose data is lost */
+    struct index_drop *drops;
     size_t ndrops, cap_drops;
-    struct index_cut {         /* data files that end in garbage */
+    struct index_hole {        /* garbage in a data file, up to `to`; UINT64_MAX: to its end */
         uint32_t seg;
-        uint64_t end;
-    } *cuts;
-    size_t ncuts, cap_cuts;
+        uint64_t from, to;
+    } *holes;
+    size_t nholes, cap_holes;
+    struct index_head {        /* data records, or whole files (off 0), whose header is garbled */
+        uint32_t seg, off;
+        struct data_rec head;
+    } *heads;
+    size_t nheads, cap_heads;
 };
 
 struct index_found *index_load_found(struct index_load *l, uint32_t seg); /* NULL: no such segment */
@@ -61,6 +68,16 @@ int index_load_seq_finish(struct index_load *l); /* hollow slots that stayed so,
 /* Counters of a record that becomes live or stops to be. */
 void index_load_count(struct ns *ns, uint64_t length, size_t keylen, bool live);
 
+/* What finish has to do. */
+void index_load_drop(struct index_load *l, const struct index_drop *d);
+void index_load_hole(struct index_load *l, uint32_t seg, uint64_t from, uint64_t to);
+void index_load_head(struct index_load *l, uint32_t seg, uint32_t off, const struct data_rec *head);
+/* index_load_finish.c: write what was decided, in an order that a power cut in between does no harm to.  0 or -errno. */
+int index_load_finish(struct index_load *l);
+void index_load_finish_free(struct index_load *l);
+
+/* index_redo_seq.c: copies whose version is lost, when all is compared. */
+void index_redo_seq_copies(struct index_load *l);
 /* index_redo.c: compare the data file of s, just loaded, with l->found[i].known.  0 or -errno. */
 int index_redo(struct index_load *l, size_t i, struct seg *s);
 

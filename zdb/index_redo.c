@@ -14,6 +14,60 @@ static int index_record(struct index_redo *d, const struct index_known_rec *m, s
     return ns_seg_record(d->ns, m->file, m->off, r, bytes, NULL);
 }
 
+/* The index record goes in memory now, on disk when the load is over. */
+static int drop(struct index_redo *d, const struct index_known_rec *m)
+{
+    uint8_t bytes[INDEX_REC_MAX];
+    struct index_rec r;
+    bool restored = false;
+    int ret = index_record(d, m, &r, bytes);
+
+    if (ret < 0)
+        return ret == -EBADMSG ? 0 : ret;
+    if (r.off != m->data_off) /* rewritten since: an older version came back, or a later one was recovered */
+        return 0;
+    ret = d->ns->mode == NS_SEQ ? index_redo_seq_drop(d, m, &r, &restored) : index_redo_user_drop(d, m, &r);
+    if (ret < 0)
+        return ret;
+    d->dropped++;
+    index_load_drop(d->l, &(struct index_drop){m->file, m->off, r.parent_file, r.parent_off, !restored});
+    return 0;
+}
+
+static bool is_durable(const struct index_redo *d, uint64_t end)
+{
+    return d->f->durable && end <= d->f->durable;
+}
+
+/* From somewhere in the bytes [from, end) of a file to the end of a sector there are only zeros, or the file ends before: a
+ * page of it never reached the disk. */
+static bool has_lost_sector(struct file *f, uint64_t from, uint64_t end)
+{
+    uint8_t sector[512];
+
+    for (uint64_t at = from & ~(uint64_t)511; at < end; at += sizeof sector) {
+        ssize_t n = files_pread(f, sector, sizeof sector, at, false);
+        ssize_t i = at < from ? (ssize_t)(from - at) : 0;
+
+        if (n <= i)
+            return true;
+        while (i < n && sector[i] == 0)
+            i++;
+        if (i == n)
+            return true;
+    }
+    return false;
+}
+
+/* The index record was being written when the power went: its data record is all there is of it. */
+static bool index_is_torn(struct index_redo *d, const struct index_known_rec *m)
+{
+    struct seg *home = ns_seg_find(d->ns, m->file);
+
+    return index_file_open(&home->index) == 0 &&
+           has_lost_sector(home->index.file, m->off, (uint64_t)m->off + INDEX_REC_SIZE + m->keylen);
+}
+
 /* The data record is whole and the index knows the place, but with other numbers: the data speaks for itself. */
 static int heal_index(struct index_redo *d, const struct index_known_rec *m, const struct data_walk_rec *rec)
 {
@@ -25,14 +79,22 @@ static int heal_index(struct index_redo *d, const struct index_known_rec *m, con
 
     if (ret < 0)
         return ret == -EBADMSG ? 0 : ret;
-    if (!slice_eq(r.key, rec->key)) { /* whose key is right cannot be told: reading it is an error */
-        d->damaged++;
-        return 0;
+    if (r.off != m->data_off) /* rewritten since: perhaps to an older version, as this one did not look whole */
+        return d->ns->mode == NS_SEQ && slice_eq(r.key, rec->key) ? index_redo_seq_set(d, rec) : 0;
+    if (!slice_eq(r.key, rec->key)) {
+        if (d->ns->mode == NS_SEQ || is_durable(d, rec->end) || !index_is_torn(d, m)) {
+            d->damaged++; /* whose key is right cannot be told: reading it is an error */
+            return 0;
+        }
+        ret = drop(d, m);
+        return ret < 0 ? ret : index_redo_user_set(d, rec);
     }
     if (!(r.flags & INDEX_DELETED))
         d->ns->data_size = d->ns->data_size - r.length + rec->head.length;
     r.length = rec->head.length;
     r.crc = rec->head.crc;
+    if (d->ns->mode == NS_SEQ)
+        r.timestamp = rec->head.timestamp; /* a torn rewrite of the slot */
     e = d->ns->mode == NS_USER ? index_find(d->ns->keys, rec->key) : NULL;
     if (e && e->file == m->file && e->off == m->off) {
         e->length = r.length;
@@ -54,78 +116,21 @@ static bool payload_is_right(struct index_redo *d, const struct index_known_rec 
            data_read(&d->s->data, m->data_off, r.key, r.length, r.crc, &payload, false) == 0;
 }
 
-static int heal_data(struct index_redo *d, const struct index_known_rec *m)
+/* The header gets what the index says. */
+static void rehead(struct index_redo *d, const struct index_known_rec *m)
 {
     struct data_rec head = {.keylen = m->keylen, .length = m->length, .crc = m->crc, .timestamp = m->timestamp,
                             .previous = (uint32_t)d->last_off};
-    uint8_t bytes[DATA_REC_SIZE];
 
+    index_load_head(d->l, d->s->id, m->data_off, &head);
     d->last_off = m->data_off;
-    d->walk.off = index_known_end(m);
-    if (!d->s->data.active)
-        return 0; /* what is sealed may be in use elsewhere; its payload can be read as it is */
-    data_rec_encode(bytes, &head);
     d->healed++;
-    d->s->data.unsynced = true;
-    ns_sync_note(d->ns, d->s);
-    return io_pwrite_full(d->s->data.file->fd, bytes, sizeof bytes, m->data_off);
 }
 
-/* A page that never reached the disk reads as zeros, or is behind the end: from somewhere in the record to the end of a
- * sector there are only zeros. */
-static bool has_lost_sector(struct index_redo *d, const struct index_known_rec *m)
+static int heal_data(struct index_redo *d, const struct index_known_rec *m)
 {
-    uint8_t sector[512];
-    uint64_t end = index_known_end(m);
-
-    if (end > d->walk.size)
-        return true;
-    for (uint64_t at = m->data_off & ~(uint64_t)511; at < end; at += sizeof sector) {
-        ssize_t n = files_pread(d->s->data.file, sector, sizeof sector, at, false);
-        ssize_t i = at < m->data_off ? (ssize_t)(m->data_off - at) : 0;
-
-        if (n <= i)
-            return true;
-        while (i < n && sector[i] == 0)
-            i++;
-        if (i == n)
-            return true;
-    }
-    return false;
-}
-
-static void drop_later(struct index_load *l, uint32_t file, uint32_t off)
-{
-    if (l->ndrops == l->cap_drops) {
-        size_t cap = l->cap_drops ? l->cap_drops * 2 : 64;
-        struct index_place *p = xcalloc(cap, sizeof *p);
-        if (l->ndrops)
-            memcpy(p, l->drops, l->ndrops * sizeof *p);
-        free(l->drops);
-        l->drops = p;
-        l->cap_drops = cap;
-    }
-    l->drops[l->ndrops++] = (struct index_place){file, off};
-}
-
-/* The index record goes in memory now, on disk when the load is over. */
-static int drop(struct index_redo *d, const struct index_known_rec *m)
-{
-    uint8_t bytes[INDEX_REC_MAX];
-    struct index_rec r;
-    bool restored = false;
-    int ret = index_record(d, m, &r, bytes);
-
-    if (ret < 0)
-        return ret == -EBADMSG ? 0 : ret;
-    if (r.off != m->data_off) /* rewritten since: an older version came back, or a later one was recovered */
-        return 0;
-    ret = d->ns->mode == NS_SEQ ? index_redo_seq_drop(d, m, &r, &restored) : index_redo_user_drop(d, m, &r);
-    if (ret < 0)
-        return ret;
-    d->dropped++;
-    if (!restored)
-        drop_later(d->l, m->file, m->off);
+    rehead(d, m);
+    d->walk.off = index_known_end(m);
     return 0;
 }
 
@@ -137,31 +142,13 @@ static int damaged(struct index_redo *d, struct index_known_rec *m)
     if (m->judged)
         return 0;
     m->judged = true;
-    if ((d->f->durable == 0 || end > d->f->durable) && has_lost_sector(d, m))
+    if (!is_durable(d, end) && (end > d->walk.size || has_lost_sector(d->s->data.file, m->data_off, end) ||
+                                index_is_torn(d, m)))
         return drop(d, m);
     d->damaged++;
-    d->keep = MAX(d->keep, MIN(end, d->walk.size));
+    m->kept = end <= d->walk.size;
     return 0;
 }
-
-static int known(struct index_redo *d, struct index_known_rec *m, const struct data_walk_rec *rec)
-{
-    if (!rec->crc_ok || (rec->head.flags & DATA_DELETED)) {
-        if (payload_is_right(d, m))
-            return heal_data(d, m);
-        d->walk.off = MIN(index_known_end(m), d->walk.size);
-        return damaged(d, m);
-    }
-    d->last_off = rec->off;
-    if (rec->head.length != m->length || rec->head.crc != m->crc || rec->head.keylen != m->keylen) {
-        if (payload_is_right(d, m)) /* both make sense: the index says which key it is */
-            return heal_data(d, m);
-        return heal_index(d, m, rec);
-    }
-    return d->ns->mode == NS_USER ? index_redo_user_after(d, rec) : 0;
-}
-
-/* --- the walk ---- */
 
 /* Is there a whole record at the place that the index knows? */
 static bool is_readable(struct index_redo *d, const struct index_known_rec *m)
@@ -176,6 +163,74 @@ static bool is_readable(struct index_redo *d, const struct index_known_rec *m)
     return yes;
 }
 
+/* From `from` on nothing can be read, up to the next place that the index knows and that can.  1, or 0 when there is none. */
+static int resync(struct index_redo *d, uint64_t from)
+{
+    struct index_known_rec *m = index_known_behind(&d->f->known, from);
+    int r;
+
+    d->walk.off = from;
+    for (; m; m = index_known_behind(&d->f->known, m->data_off)) {
+        if (is_readable(d, m)) {
+            d->skipped++;
+            index_load_hole(d->l, d->s->id, from, m->data_off);
+            d->walk.off = m->data_off;
+            return 1;
+        }
+        r = damaged(d, m);
+        if (r < 0)
+            return r;
+        if (m->kept) { /* nothing of it is right but its place: a walk over the file has to get through */
+            index_load_hole(d->l, d->s->id, from, m->data_off);
+            rehead(d, m);
+            d->walk.off = index_known_end(m);
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* What the index has at m is not there.  1 go on, 0 nothing more can be read. */
+static int lost(struct index_redo *d, struct index_known_rec *m, bool head_is_right)
+{
+    uint64_t end = index_known_end(m);
+    int r = damaged(d, m);
+
+    if (r < 0)
+        return r;
+    if (end > d->walk.size)
+        return resync(d, m->data_off);
+    if (!m->kept)
+        index_load_hole(d->l, d->s->id, m->data_off, end);
+    else if (!head_is_right)
+        rehead(d, m);
+    d->walk.off = end;
+    return 1;
+}
+
+/* 1, 0, -errno as step. */
+static int known(struct index_redo *d, struct index_known_rec *m, const struct data_walk_rec *rec)
+{
+    bool same = rec->head.length == m->length && rec->head.keylen == m->keylen;
+    int r;
+
+    if (!rec->crc_ok || (rec->head.flags & DATA_DELETED)) {
+        if (!payload_is_right(d, m))
+            return lost(d, m, same && rec->head.flags == 0);
+        r = heal_data(d, m);
+    } else if (!same || rec->head.crc != m->crc || m->key_crc != crc_raw(0, rec->key.p, rec->key.len)) {
+        d->last_off = rec->off;
+        /* both may make sense: then the index says which key it is */
+        r = payload_is_right(d, m) ? heal_data(d, m) : heal_index(d, m, rec);
+    } else {
+        d->last_off = rec->off;
+        r = d->ns->mode == NS_USER ? index_redo_user_after(d, rec) : 0;
+    }
+    return r < 0 ? r : 1;
+}
+
+/* --- the walk ---- */
+
 /* Nothing readable at walk.off.  1 go on, 0 no more can be read, -errno. */
 static int unreadable(struct index_redo *d, int why)
 {
@@ -184,23 +239,12 @@ static int unreadable(struct index_redo *d, int why)
 
     if (why != -ENODATA && why != -EBADMSG)
         return why;
-    if (m && payload_is_right(d, m)) {
-        r = heal_data(d, m);
-        return r < 0 ? r : 1;
-    }
     if (!m)
-        m = index_known_behind(&d->f->known, d->walk.off);
-    for (; m; m = index_known_behind(&d->f->known, m->data_off)) {
-        if (m->data_off > d->walk.off && is_readable(d, m)) {
-            d->skipped++;
-            d->walk.off = m->data_off;
-            return 1;
-        }
-        r = damaged(d, m);
-        if (r < 0)
-            return r;
-    }
-    return 0;
+        return resync(d, d->walk.off);
+    if (!payload_is_right(d, m))
+        return lost(d, m, false);
+    r = heal_data(d, m);
+    return r < 0 ? r : 1;
 }
 
 /* 1 go on, 0 the file ends at walk.off, -errno. */
@@ -216,10 +260,8 @@ static int step(struct index_redo *d)
     if (r == 0)
         return 0;
     m = index_known_at(&d->f->known, rec.off);
-    if (m) {
-        r = known(d, m, &rec);
-        return r < 0 ? r : 1;
-    }
+    if (m)
+        return known(d, m, &rec);
     if (!rec.crc_ok) {
         d->walk.off = rec.off;
         return unreadable(d, -EBADMSG);
@@ -235,20 +277,6 @@ static int step(struct index_redo *d)
     else
         r = seq ? index_redo_seq_set(d, &rec) : index_redo_user_set(d, &rec);
     return r < 0 ? r : 1;
-}
-
-static void cut_later(struct index_load *l, uint32_t seg, uint64_t end)
-{
-    if (l->ncuts == l->cap_cuts) {
-        size_t cap = l->cap_cuts ? l->cap_cuts * 2 : 8;
-        struct index_cut *p = xcalloc(cap, sizeof *p);
-        if (l->ncuts)
-            memcpy(p, l->cuts, l->ncuts * sizeof *p);
-        free(l->cuts);
-        l->cuts = p;
-        l->cap_cuts = cap;
-    }
-    l->cuts[l->ncuts++] = (struct index_cut){seg, end};
 }
 
 static void report(const struct index_redo *d)
@@ -291,7 +319,7 @@ int index_redo(struct index_load *l, size_t i, struct seg *s)
         r = 1;
     while (r == 1)
         r = step(&d);
-    end = MAX(MIN(d.walk.off, d.walk.size), d.keep);
+    end = MIN(d.walk.off, d.walk.size);
     for (size_t n = 0; r == 0 && n < k->n; n++) {
         if (k->recs[n].data_off >= d.walk.size)
             r = damaged(&d, &k->recs[n]);
@@ -301,7 +329,7 @@ int index_redo(struct index_load *l, size_t i, struct seg *s)
         return r;
     report(&d);
     if (end < d.walk.size)
-        cut_later(l, s->id, end);
+        index_load_hole(l, s->id, end, UINT64_MAX);
     if (s->data.active) {
         s->data.size = end;
         l->ns->last_data = (uint32_t)MIN(d.last_off, (uint64_t)UINT32_MAX);

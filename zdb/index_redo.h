@@ -21,7 +21,6 @@ struct index_redo {
     struct seg *s;
     struct data_walk walk;
     unsigned recovered, healed, damaged, skipped, dropped;
-    uint64_t keep;     /* the file is not cut below: damaged records of the index that are there in full */
     uint64_t last_off; /* of the last whole record, 0 = none */
 };
 

@@ -114,14 +114,18 @@ static int update(struct index_redo *d, const struct data_walk_rec *rec, uint32_
     return 0;
 }
 
-/* Does slot point to a whole record of its key?  A torn rewrite of the slot does not. */
+/* Does slot point to a whole record of its key?  A torn rewrite of the slot does not.  A segment that is not here was durable
+ * before it went. */
 static bool is_right(struct index_redo *d, const struct index_rec *slot)
 {
     CLEANUP(buf_fini) struct buf payload = BUF_INIT;
     struct seg *s = ns_seg_find(d->ns, slot->dataid);
+    int r;
 
-    return s && slot->off >= DATA_HEADER_SIZE &&
-           data_read(&s->data, slot->off, slot->key, slot->length, slot->crc, &payload, false) == 0;
+    if (!s || slot->off < DATA_HEADER_SIZE)
+        return false;
+    r = data_read(&s->data, slot->off, slot->key, slot->length, slot->crc, &payload, false);
+    return r == 0 || r == -ENOENT;
 }
 
 /* The slot of the record's id, if that is its own.  1, 0 none, -errno. */
@@ -165,8 +169,7 @@ int index_redo_seq_set(struct index_redo *d, const struct data_walk_rec *rec)
         d->skipped += r == 0;
         return r;
     }
-    if ((slot.flags & INDEX_DELETED) ||
-        (!index_redo_older(d, slot.dataid, slot.off, rec->off) && is_right(d, &slot)))
+    if ((slot.flags & INDEX_DELETED) || (!index_redo_older(d, slot.dataid, slot.off, rec->off) && is_right(d, &slot)))
         return 0;
     return update(d, rec, file, off, &slot);
 }
@@ -215,4 +218,25 @@ int index_redo_seq_drop(struct index_redo *d, const struct index_known_rec *m, c
     }
     index_load_count(d->ns, r->length, INDEX_SEQ_KEY, false);
     return 0;
+}
+
+void index_redo_seq_copies(struct index_load *l)
+{
+    for (size_t i = 0; i < l->copies.n; i++) {
+        CLEANUP(buf_fini) struct buf payload = BUF_INIT;
+        const struct index_copy *c = &l->copies.copies[i];
+        const struct index_found *f = index_load_found(l, c->dataid);
+        struct seg *s = ns_seg_find(l->ns, c->dataid);
+        uint8_t bytes[INDEX_REC_MAX];
+        struct index_rec r;
+        int ret;
+
+        if (!f || !s || !f->audit || c->data_off < f->durable || c->data_off < DATA_HEADER_SIZE ||
+            ns_seg_record(l->ns, c->file, c->off, &r, bytes, NULL) < 0)
+            continue;
+        ret = data_read(&s->data, r.off, r.key, r.length, r.crc, &payload, false);
+        if (ret == 0 || ret == -ENOENT)
+            continue;
+        index_load_drop(l, &(struct index_drop){c->file, c->off, r.parent_file, r.parent_off, false});
+    }
 }

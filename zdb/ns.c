@@ -40,6 +40,11 @@ void ns_unref(struct ns *ns)
     assert(ns->refs > 0);
     if (--ns->refs > 0)
         return;
+    while (ns->jumps) {
+        struct ns_jumped *next = ns->jumps->next;
+        ns_seg_jumped_free(ns->jumps);
+        ns->jumps = next;
+    }
     ns_seg_clear(ns);
     index_free(ns->keys);
     index_seq_fini(&ns->seq);

@@ -78,7 +78,8 @@ void ns_wait_end(struct ns_wait *w);
  * A token names a question: answer it with nslist_hook_done(), later, exactly once; stale tokens are ignored. */
 struct ns_events {
     void *arg;
-    /* iN was closed, i(N+1) and d(N+1) are open.  dirty: ids of index files with records rewritten in place since the last
+    /* iN was closed, i(N+1) and d(N+1) are open; iN, dN and what follows from them are durable (so this comes a little after
+     * the jump, unless a sync fails).  dirty: ids of index files with records rewritten in place since the last
      * success, ascending.  Success (status 0) clears these bits unless they were set again meanwhile.  No hook configured:
      * ignore the call, the bits stay.  Followed at once by jump_data; the hooks have to run in that order. */
     void (*jump_index)(void *arg, struct ns *ns, const char *closed, const char *opened, const uint32_t *dirty,

@@ -62,6 +62,16 @@ struct ns_hook {
     uint64_t rewrites;     /* files.rewrites when it was asked */
 };
 
+/* A jump that the front end has not been told of: its hooks take the closed files away, so those are made durable first. */
+struct ns_jumped {
+    struct ns_jumped *next;
+    uint32_t closed, opened;
+    uint64_t writes, clock; /* what has to be durable, which rewrites have to be written */
+    uint32_t *dirty;        /* as it was at the jump */
+    size_t ndirty;
+    uint64_t rewrites;
+};
+
 /* One per server: settings and what namespaces share. */
 struct ns_env {
     enum ns_mode mode;
@@ -90,7 +100,8 @@ struct ns_sync_state {
     size_t n, cap;
     uint64_t writes, job_writes, durable; /* changes noted, those that the running
                                * (or last) job covers, and the last good one */
-    bool once;                /* something is durable: rewrites in place wait (ns_patch.h) */
+    bool once;                /* somebody relies on what is durable: rewrites in place wait (ns_patch.h) */
+    bool promised;            /* somebody asked */
     uint64_t patch_due;       /* patches up to this number may be written */
     bool pumping;
     bool settling;
@@ -130,6 +141,7 @@ struct ns {
     int64_t index_io_error_last, data_io_error_last;
     struct ns_sync_state sync;
     struct ns_patches patches;
+    struct ns_jumped *jumps;  /* oldest first */
 };
 
 static inline struct seg *ns_active(const struct ns *ns)
@@ -157,6 +169,8 @@ void ns_seg_drop_last(struct ns *ns);               /* out of memory; files are 
 void ns_seg_clear(struct ns *ns);                   /* all of them */
 int ns_seg_create(struct ns *ns, uint32_t id);      /* -NS_EINDEX, -NS_EDATA; nothing is left behind on failure */
 int ns_seg_remove_files(struct ns *ns);             /* all segments, newest first, memory too */
+void ns_seg_jumped_free(struct ns_jumped *j);
+void ns_seg_tell(struct ns *ns, bool all);          /* jump events that are due; all: whether due or not */
 void ns_seg_sweep(struct ns *ns);                   /* timer: drops descriptors of files removed by others */
 void ns_seg_hook_done(struct ns_hook *h, int status);
 void ns_seg_dirty_list(const struct ns *ns, uint32_t **ids, size_t *n); /* given (free) */

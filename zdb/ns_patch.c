@@ -97,8 +97,11 @@ static struct ns_patch *put(struct ns *ns, uint32_t file, uint32_t off)
 {
     struct ns_patches *p = &ns->patches;
     struct ns_patch *old = find(p, file, off), *one = xcalloc(1, sizeof *one);
+    struct seg *s = ns_seg_find(ns, file);
     size_t i;
 
+    if (s)
+        index_file_dirty(&s->index); /* decided now: a jump from here on has to report it */
     if (old) {
         memcpy(one->bytes, old->bytes, sizeof one->bytes);
         one->n = old->n;
@@ -162,7 +165,8 @@ static int write_one(struct ns *ns, const struct ns_patch *one)
 
     if (!s)
         return 0;
-    r = one->n ? index_file_patch(&s->index, one->off, one->bytes, one->n) : index_file_flag(&s->index, one->off);
+    r = one->n ? index_file_write(&s->index, one->off, one->bytes, one->n)
+               : index_file_write(&s->index, (uint64_t)one->off + INDEX_FLAGS_AT, one->bytes + INDEX_FLAGS_AT, 1);
     if (r < 0) {
         log_error("index %s: record at %u cannot be rewritten: %s", s->index.path, one->off, strerror(-r));
         ns_index_failed(ns);

@@ -1,5 +1,6 @@
 /* ns_props - properties of a namespace: descriptor file, NSSET, what NSINFO shows.  Contract: ns.h.
  * Overrides (--protect, --maxsize) stand beside the stored values, so that they never reach the descriptor. */
+#include "common/io.h"
 #include "common/log.h"
 #include "common/path.h"
 #include "zdb/ns_format.h"
@@ -112,6 +113,8 @@ int ns_set_mode(struct ns *ns, enum ns_mode mode)
     if (ns_used(ns))
         return -NS_EUSED;
     r = index_file_write_header(&s->index, (uint8_t)mode);
+    if (r == 0)
+        r = io_fdatasync(s->index.file->fd); /* as durable as the descriptor: the mode is nowhere else */
     if (r == 0) {
         r = save(ns);
         if (r < 0)

@@ -221,20 +221,39 @@ int ns_scan(struct ns *ns, struct slice cursor, enum ns_dir dir, ns_scan_fn *fn,
     return r;
 }
 
+/* A parent is told only when there is a version of this key: a crash may have taken it. */
+static int check_parent(struct ns *ns, struct slice key, struct ns_entry *e, struct ns_wait *w)
+{
+    uint8_t bytes[INDEX_REC_MAX];
+    struct index_rec rec;
+    int r;
+
+    if (e->parent_off == 0)
+        return 0;
+    r = record_at(ns, e->parent_file, e->parent_off, &rec, bytes, w);
+    if (r == -EINPROGRESS)
+        return r;
+    if (r < 0 || !slice_eq(rec.key, key))
+        e->parent_file = e->parent_off = 0;
+    return 0;
+}
+
 int ns_current(struct ns *ns, struct slice key, struct ns_entry *e, struct ns_wait *w)
 {
     uint8_t bytes[INDEX_REC_MAX];
     struct index_rec rec;
     int r = ns_find(ns, key, e, w);
 
-    if (r <= 0 || ns->mode == NS_SEQ) /* seq mode reads the record anyway */
+    if (r <= 0)
         return r;
-    r = ns_seg_record(ns, e->file, e->off, &rec, bytes, w);
-    if (r < 0)
-        return r == -EBADMSG ? -EIO : r;
-    e->parent_file = rec.parent_file;
-    e->parent_off = rec.parent_off;
-    return 1;
+    if (ns->mode == NS_USER) { /* seq mode has read the record */
+        r = ns_seg_record(ns, e->file, e->off, &rec, bytes, w);
+        if (r < 0)
+            return r == -EBADMSG ? -EIO : r;
+        ns_entry_of_rec(ns, e->file, e->off, &rec, e);
+    }
+    r = check_parent(ns, key, e, w);
+    return r < 0 ? r : 1;
 }
 
 int ns_history(struct ns *ns, struct slice key, uint32_t file, uint32_t off, struct ns_entry *e, struct ns_wait *w)
@@ -248,7 +267,7 @@ int ns_history(struct ns *ns, struct slice key, uint32_t file, uint32_t off, str
     if (!slice_eq(rec.key, key))
         return -ENOKEY;
     ns_entry_of_rec(ns, file, off, &rec, e);
-    return 0;
+    return check_parent(ns, key, e, w);
 }
 
 int ns_data_raw(struct ns *ns, uint32_t seg, uint32_t off, struct ns_raw *raw, struct buf *out, struct ns_wait *w)

@@ -109,19 +109,55 @@ void ns_seg_dirty_list(const struct ns *ns, uint32_t **ids, size_t *n)
     }
 }
 
-static void tell_jump(struct ns *ns, struct seg *closed, struct seg *opened)
+static void tell_jump(struct ns *ns, struct ns_jumped *j, struct seg *closed, struct seg *opened)
 {
     struct ns_events *ev = &ns->env->events;
     struct ns_hook *h;
 
     if (ev->jump_index) {
         h = ns_wait_hook(ns);
-        h->rewrites = ns->env->files.rewrites;
-        ns_seg_dirty_list(ns, &h->dirty, &h->ndirty);
+        h->rewrites = j->rewrites;
+        h->dirty = j->dirty;
+        h->ndirty = j->ndirty;
+        j->dirty = NULL;
         ev->jump_index(ev->arg, ns, closed->index.path, opened->index.path, h->dirty, h->ndirty, h->token);
     }
     if (ev->jump_data)
         ev->jump_data(ev->arg, ns, closed->data.path, opened->data.path);
+}
+
+void ns_seg_jumped_free(struct ns_jumped *j)
+{
+    free(j->dirty);
+    free(j);
+}
+
+void ns_seg_tell(struct ns *ns, bool all)
+{
+    struct ns_jumped *j;
+
+    while ((j = ns->jumps)) {
+        struct seg *closed = ns_seg_find(ns, j->closed), *opened = ns_seg_find(ns, j->opened);
+
+        if (!all && (ns->sync.durable < j->writes || ns_patch_written(ns) < j->clock))
+            return;
+        ns->jumps = j->next;
+        if (closed && opened)
+            tell_jump(ns, j, closed, opened);
+        ns_seg_jumped_free(j);
+    }
+}
+
+static void tell_later(struct ns *ns, uint32_t closed, uint32_t opened)
+{
+    struct ns_jumped **at = &ns->jumps;
+
+    while (*at)
+        at = &(*at)->next;
+    *at = xcalloc(1, sizeof **at);
+    **at = (struct ns_jumped){.closed = closed, .opened = opened, .writes = ns->sync.writes, .clock = ns->patches.clock,
+                              .rewrites = ns->env->files.rewrites};
+    ns_seg_dirty_list(ns, &(*at)->dirty, &(*at)->ndirty);
 }
 
 /* What was rewritten since the list was made stays dirty. */
@@ -150,9 +186,8 @@ int ns_jump(struct ns *ns)
         return r;
     data_seal(&closed->data);
     log_info("namespace %s: jumped to segment %u", ns->name, closed->id + 1);
-    tell_jump(ns, closed, ns_active(ns));
-    if (ns->env->secure || ns->sync.once)
-        ns_sync_kick(ns); /* so that not more than a segment or two are ever in doubt after a power cut */
+    tell_later(ns, closed->id, closed->id + 1);
+    ns_sync_kick(ns); /* in the background: not more than a segment or two are ever in doubt after a power cut */
     return 0;
 }
 
@@ -308,7 +343,10 @@ int ns_reload(struct ns *ns, struct err *e)
 int ns_flush(struct ns *ns)
 {
     struct err e = {0};
-    int r = ns_seg_remove_files(ns);
+    int r;
+
+    ns_seg_tell(ns, true);
+    r = ns_seg_remove_files(ns);
 
     ns_sync_forget(ns);
     ns_patch_fini(&ns->patches);

@@ -1,7 +1,11 @@
 /* ns_sync - group commit: one job of a helper thread makes everything durable that was written before it started; whoever
- * asks meanwhile shares the next one.  Data files go before index files.  States: ns_impl.h.
- * When a job has ended well, the rewrites that waited for it are written (ns_patch.h), and the data files are marked as
- * durable as far as no rewrite is outstanding. */
+ * asks meanwhile shares the next one.  States: ns_impl.h.
+ * Index files go before data files: a data file that is durable and sealed may be evicted, and then its index has to say all
+ * about it; an index record whose data was lost is taken back by the load.  Rewrites that waited (ns_patch.h):
+ *   user mode  are written after the job: until then two versions are in the index, and the later one counts
+ *   seq mode   are written between index and data: the version before is in a copy then, and the slot is the only place in
+ *              the index that knows the new one
+ * Data files are marked as durable as far as no rewrite is outstanding. */
 #include "common/io.h"
 #include "common/log.h"
 #include "common/loop.h"
@@ -16,13 +20,14 @@
 
 #define PATCHES_A_TURN 256
 #define PATCHES_MAX    65536 /* then they are worth a sync */
-#define PATCH_AGE_MS   5000
+#define PATCH_AGE_MS   1000
 #define MARK_STEP      (4 * MIB) /* a mark of the active file costs a little: it may lag so much */
 
 struct part {
     struct file *file; /* referenced */
     uint32_t seg, last;
     bool is_data;
+    bool second;       /* only in the second phase */
     uint64_t size;     /* of the file when the job was made */
 };
 
@@ -33,6 +38,7 @@ struct job {
     uint64_t writes;        /* changes that it covers */
     uint64_t clock, written; /* newest patch, newest written patch when it was made */
     bool everything, directories;
+    bool two_phases, second;
     int result;
 };
 
@@ -88,7 +94,7 @@ void ns_sync_everything(struct ns *ns)
 
 static void add_part(struct job *j, struct file *f, uint32_t seg, bool is_data, uint64_t size)
 {
-    j->parts[j->n++] = (struct part){files_ref(f), seg, j->ns->last_data, is_data, size};
+    j->parts[j->n++] = (struct part){files_ref(f), seg, j->ns->last_data, is_data, false, size};
 }
 
 static void take_segment(struct job *j, struct seg *s, bool data)
@@ -125,8 +131,9 @@ static struct job *job_new(struct ns *ns)
     j->writes = st->job_writes = st->writes;
     j->clock = ns->patches.clock;
     j->written = ns_patch_written(ns);
+    j->two_phases = ns->mode == NS_SEQ && j->written < j->clock;
     j->parts = xcalloc(st->n * 2 + 1, sizeof *j->parts);
-    for (int data = 1; data >= 0; data--) { /* data files first */
+    for (int data = 0; data <= 1; data++) { /* index files first */
         for (size_t i = 0; i < st->n; i++) {
             struct seg *s = ns_seg_find(ns, st->unsynced[i]);
             if (s)
@@ -149,19 +156,50 @@ static void job_run(struct job *j) /* helper thread, or the loop when it has to 
 {
     int r = j->result;
 
-    if (r == 0 && j->everything) {
-        r = sync_fs(j->ns->data_dir);
+    if (r == 0 && j->everything && !j->second) {
+        r = sync_fs(j->ns->index_dir);
         if (r == 0)
-            r = sync_fs(j->ns->index_dir);
+            r = sync_fs(j->ns->data_dir);
     }
-    for (size_t i = 0; r == 0 && i < j->n; i++)
-        r = io_fdatasync(j->parts[i].file->fd);
-    if (r == 0 && j->directories) {
-        r = path_sync_dir(j->ns->data_dir);
+    if (r == 0 && j->directories && !j->second) {
+        r = path_sync_dir(j->ns->index_dir);
         if (r == 0)
-            r = path_sync_dir(j->ns->index_dir);
+            r = path_sync_dir(j->ns->data_dir);
+    }
+    for (size_t i = 0; r == 0 && i < j->n; i++) {
+        struct part *p = &j->parts[i];
+        if (p->is_data ? !j->two_phases || j->second : p->second == j->second)
+            r = io_fdatasync(p->file->fd);
     }
     j->result = r;
+}
+
+/* Between the phases: true when all rewrites are written, and their files are in the job. */
+static bool job_next_phase(struct job *j, size_t max)
+{
+    struct ns *ns = j->ns;
+    struct part *parts;
+    size_t n = 0;
+
+    if (ns_patch_write(ns, j->clock, max))
+        return false;
+    j->written = MIN(j->clock, ns_patch_written(ns));
+    j->second = true;
+    parts = xcalloc(j->n + ns->sync.n, sizeof *parts);
+    memcpy(parts, j->parts, j->n * sizeof *parts);
+    for (size_t i = 0; i < ns->sync.n; i++) { /* index files that the rewrites went to, before the data files */
+        struct seg *s = ns_seg_find(ns, ns->sync.unsynced[i]);
+        if (!s || !s->index.unsynced || index_file_open(&s->index) < 0)
+            continue;
+        memmove(parts + n + 1, parts + n, (j->n - n) * sizeof *parts);
+        parts[n] = (struct part){.file = files_ref(s->index.file), .seg = s->id, .size = s->index.size, .second = true};
+        s->index.unsynced = false;
+        j->n++;
+        n++;
+    }
+    free(j->parts);
+    j->parts = parts;
+    return true;
 }
 
 static void pump(void *arg)
@@ -170,10 +208,14 @@ static void pump(void *arg)
 
     ns->env->jobs--;
     ns->sync.pumping = !ns->dead && ns_patch_write(ns, ns->sync.patch_due, PATCHES_A_TURN);
+    if (!ns->dead)
+        ns_seg_tell(ns, false);
     if (ns->sync.pumping) {
         ns->env->jobs++;
         loop_post(ns->env->loop, pump, ns);
     } else {
+        if (!ns->dead && ns->jumps)
+            ns_sync_kick(ns);
         ns_unref(ns);
     }
 }
@@ -222,7 +264,7 @@ static void job_succeeded(struct job *j)
     struct ns *ns = j->ns;
 
     ns->sync.durable = MAX(ns->sync.durable, j->writes);
-    ns->sync.once = true;
+    ns->sync.once |= ns->sync.promised || ns->env->synctime_s || ns->env->sync;
     ns->sync.patch_due = MAX(ns->sync.patch_due, j->clock);
     set_marks(ns, j);
     if (j->everything && ns->patches.n == 0)
@@ -266,6 +308,7 @@ static int job_end(struct job *j)
             job_failed(j);
         else
             job_succeeded(j);
+        ns_seg_tell(ns, r < 0);
     }
     free(j->parts);
     free(j);
@@ -274,6 +317,17 @@ static int job_end(struct job *j)
 }
 
 static void start(struct ns *ns);
+static void job_push(struct job *j);
+
+static void second_phase(void *arg)
+{
+    struct job *j = arg;
+
+    if (!j->ns->dead && !job_next_phase(j, PATCHES_A_TURN))
+        loop_post(j->ns->env->loop, second_phase, j);
+    else
+        job_push(j);
+}
 
 static void job_back(void *arg)
 {
@@ -282,13 +336,17 @@ static void job_back(void *arg)
     struct ns_miss *now = ns->sync.now;
     int r;
 
+    if (j->result == 0 && j->two_phases && !j->second && !ns->dead) {
+        second_phase(j);
+        return;
+    }
     ns_ref(ns);
     ns->sync.running = false;
     ns->sync.now = NULL;
     r = job_end(j);
     if (now)
         ns_wait_finish(now, r);
-    if (ns->sync.next && !ns->dead)
+    if ((ns->sync.next || ns->jumps) && !ns->dead)
         start(ns);
     if (ns->sync.pumping || ns->dead || !ns->patches.first || ns_patch_written(ns) >= ns->sync.patch_due) {
         ns->env->jobs--;
@@ -307,6 +365,14 @@ static void job_thread(void *arg) /* helper thread */
     loop_post(j->ns->env->loop, job_back, j);
 }
 
+static void job_push(struct job *j)
+{
+    if (workq_push(j->ns->env->syncer, job_thread, j) < 0) { /* more namespaces at once than the queue holds */
+        job_run(j);
+        loop_post(j->ns->env->loop, job_back, j);
+    }
+}
+
 static void start(struct ns *ns)
 {
     struct job *j = job_new(ns);
@@ -316,10 +382,7 @@ static void start(struct ns *ns)
     ns->sync.now = ns->sync.next;
     ns->sync.next = NULL;
     ns->env->jobs++;
-    if (workq_push(ns->env->syncer, job_thread, j) < 0) { /* more namespaces at once than the queue holds */
-        job_run(j);
-        loop_post(ns->env->loop, job_back, j);
-    }
+    job_push(j);
 }
 
 void ns_sync_kick(struct ns *ns)
@@ -336,6 +399,10 @@ int ns_sync_block(struct ns *ns)
         return 0;
     j = job_new(ns);
     job_run(j);
+    if (j->result == 0 && j->two_phases) {
+        (void)job_next_phase(j, SIZE_MAX);
+        job_run(j);
+    }
     return job_end(j);
 }
 
@@ -349,6 +416,7 @@ int ns_sync_settle(struct ns *ns)
         if (r == 0)
             ns_patch_write(ns, ns->patches.clock, SIZE_MAX);
     }
+    ns_seg_tell(ns, true);
     ns->sync.settling = false;
     return r;
 }
@@ -364,6 +432,7 @@ int ns_sync(struct ns *ns, struct ns_wait *w)
     }
     if (st->broken < 0)
         return st->broken;
+    st->promised = st->once = true; /* from now on, not from its end: what is written meanwhile follows the same rule */
     if (is_durable(ns))
         return 0;
     if (!w)

@@ -248,24 +248,22 @@ int nslist_close(struct nslist *l)
     struct ns_events *ev = &l->env.events;
     int result = 0, r;
 
+    wait_for_jobs(l);
     for (size_t i = 0; i < l->nslots; i++) {
         struct ns *ns = l->slots[i];
         uint32_t *dirty;
         size_t n;
-        if (!ns || !ev->closing)
+        if (!ns)
+            continue;
+        data_release(&ns_active(ns)->data);
+        r = ns_sync_settle(ns);
+        if (result == 0)
+            result = r;
+        if (!ev->closing)
             continue;
         ns_seg_dirty_list(ns, &dirty, &n);
         ev->closing(ev->arg, ns, ns_active(ns)->index.path, ns_active(ns)->data.path, dirty, n);
         free(dirty);
-    }
-    wait_for_jobs(l);
-    for (size_t i = 0; i < l->nslots; i++) {
-        if (!l->slots[i])
-            continue;
-        data_release(&ns_active(l->slots[i])->data);
-        r = ns_sync_settle(l->slots[i]);
-        if (result == 0)
-            result = r;
     }
     return result;
 }
@@ -401,6 +399,17 @@ int nslist_remove(struct nslist *l, struct ns *ns)
 void nslist_hook_done(struct nslist *l, uint64_t token, int status)
 {
     ns_wait_hook_done(&l->env, token, status);
+}
+
+size_t nslist_pending(const struct nslist *l)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < l->nslots; i++) {
+        for (struct ns_jumped *j = l->slots[i] ? l->slots[i]->jumps : NULL; j; j = j->next)
+            n += 2;
+    }
+    return n;
 }
 
 void nslist_stats(const struct nslist *l, struct nslist_stats *out)

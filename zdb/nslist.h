@@ -33,8 +33,8 @@ int nslist_new(struct nslist **out, const struct nslist_conf *conf, struct loop 
 /* Load (and repair, with one log line each) `default`, then every other namespace by name.  A namespace that cannot be
  * loaded is logged and left out; `default` or a wrong mode fails the whole. */
 int nslist_load(struct nslist *l, struct err *e);
-/* Orderly end: fires closing for each namespace, then waits for running syncs and makes all files durable.  0 or the first
- * error.  Afterwards only nslist_free is allowed. */
+/* Orderly end: waits for running syncs, makes all files durable, fires what jumps are outstanding and closing for each
+ * namespace.  0 or the first error.  Afterwards only nslist_free is allowed. */
 int nslist_close(struct nslist *l);
 void nslist_free(struct nslist *l); /* also without nslist_close (then nothing is synced) */
 
@@ -50,6 +50,9 @@ int nslist_create(struct nslist *l, struct slice name, struct ns **out, struct e
 /* NSDEL.  The caller has detached all clients of ns and ended their waits; ns is gone afterwards, also its files.
  * 0, -EPERM (default), or the error of the file removal (the namespace is gone from memory anyway).  Fires deleted. */
 int nslist_remove(struct nslist *l, struct ns *ns);
+
+/* Jump events that will be fired when the closed segment is durable (jump_index and jump_data count one each). */
+size_t nslist_pending(const struct nslist *l);
 
 /* Answer to an event with a token; status 0 = success. */
 void nslist_hook_done(struct nslist *l, uint64_t token, int status);

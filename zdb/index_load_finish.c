@@ -1,0 +1,242 @@
+/* index_load_finish - the end of a load: what the comparison of index and data decided is written.  Contract: index_load.h.
+ * First what was added or came back goes to the disk, then what it replaces may go: a power cut at any moment leaves files
+ * from which the next load decides the same. */
+#include "common/io.h"
+#include "common/log.h"
+#include "zdb/index_load.h"
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define DROP_CHAIN 4096 /* versions of one key in a row; more is a ring */
+
+static void *grown(void *p, size_t n, size_t *cap, size_t size)
+{
+    void *q;
+
+    if (n < *cap)
+        return p;
+    *cap = *cap ? *cap * 2 : 16;
+    q = xcalloc(*cap, size);
+    if (n)
+        memcpy(q, p, n * size);
+    free(p);
+    return q;
+}
+
+void index_load_drop(struct index_load *l, const struct index_drop *d)
+{
+    l->drops = grown(l->drops, l->ndrops, &l->cap_drops, sizeof *l->drops);
+    l->drops[l->ndrops++] = *d;
+}
+
+void index_load_hole(struct index_load *l, uint32_t seg, uint64_t from, uint64_t to)
+{
+    struct index_hole *last = l->nholes ? &l->holes[l->nholes - 1] : NULL;
+
+    if (from >= to)
+        return;
+    if (last && last->seg == seg && last->to == from) {
+        last->to = to;
+        return;
+    }
+    l->holes = grown(l->holes, l->nholes, &l->cap_holes, sizeof *l->holes);
+    l->holes[l->nholes++] = (struct index_hole){seg, from, to};
+}
+
+void index_load_head(struct index_load *l, uint32_t seg, uint32_t off, const struct data_rec *head)
+{
+    l->heads = grown(l->heads, l->nheads, &l->cap_heads, sizeof *l->heads);
+    l->heads[l->nheads++] = (struct index_head){seg, off, *head};
+}
+
+void index_load_finish_free(struct index_load *l)
+{
+    free(l->drops);
+    free(l->holes);
+    free(l->heads);
+}
+
+/* --- index records whose data is lost ---- */
+
+static int by_place(const void *a, const void *b)
+{
+    const struct index_drop *x = a, *y = b;
+
+    if (x->file != y->file)
+        return x->file < y->file ? -1 : 1;
+    return x->off < y->off ? -1 : x->off > y->off;
+}
+
+static const struct index_drop *dropped(const struct index_load *l, uint32_t file, uint32_t off)
+{
+    struct index_drop key = {.file = file, .off = off};
+
+    return bsearch(&key, l->drops, l->ndrops, sizeof *l->drops, by_place);
+}
+
+/* HISTORY steps over versions that are lost: who names one as its parent gets the one before. */
+static int relink_file(struct index_load *l, struct seg *s)
+{
+    uint8_t bytes[INDEX_REC_MAX], encoded[INDEX_REC_MAX];
+    struct index_rec rec;
+
+    for (uint64_t off = INDEX_HEADER_SIZE; off < s->index.size; off += index_rec_size(&rec)) {
+        const struct index_drop *d;
+        unsigned n = 0;
+        int r = ns_seg_record(l->ns, s->id, (uint32_t)off, &rec, bytes, NULL);
+
+        if (r < 0)
+            return r == -EBADMSG ? 0 : r;
+        for (; rec.parent_off && n < DROP_CHAIN && (d = dropped(l, rec.parent_file, rec.parent_off)); n++) {
+            rec.parent_file = d->parent_file;
+            rec.parent_off = d->parent_off;
+        }
+        if (n == 0)
+            continue;
+        index_rec_encode(encoded, &rec);
+        ns_patch_bytes(l->ns, s->id, (uint32_t)off, encoded, INDEX_REC_SIZE);
+    }
+    return 0;
+}
+
+static int relink(struct index_load *l)
+{
+    int r = 0;
+
+    if (l->ndrops == 0)
+        return 0;
+    qsort(l->drops, l->ndrops, sizeof *l->drops, by_place);
+    for (size_t i = 0; r == 0 && i < l->ns->nsegs; i++) {
+        if (l->ns->mode == NS_SEQ || l->ns->segs[i]->id >= l->drops[0].file) /* a slot may name a later file */
+            r = relink_file(l, l->ns->segs[i]);
+    }
+    return r;
+}
+
+/* Deleted, pointing nowhere, and in user mode under a key that nobody has, as readers of the original kind forget the key of
+ * each deleted record they meet. */
+static int blank(struct index_load *l, const struct index_drop *p)
+{
+    uint8_t bytes[INDEX_REC_MAX];
+    struct seg *s = ns_seg_find(l->ns, p->file);
+    struct index_rec r;
+    int ret = p->blank ? ns_seg_record(l->ns, p->file, p->off, &r, bytes, NULL) : -EBADMSG;
+    size_t n = INDEX_REC_SIZE;
+
+    if (ret < 0)
+        return ret == -EBADMSG ? 0 : ret;
+    ns_patch_forget(l->ns, p->file, p->off);
+    if (l->ns->mode == NS_USER) {
+        n += r.key.len;
+        for (unsigned c = 0; c < 256; c++) {
+            memset(bytes + INDEX_REC_SIZE, (int)c, r.key.len);
+            if (!index_find(l->ns->keys, r.key))
+                break;
+        }
+    }
+    r.flags = INDEX_DELETED;
+    r.off = r.length = r.crc = r.dataid = r.timestamp = r.parent_file = r.parent_off = 0;
+    index_rec_encode(bytes, &r);
+    ns_sync_note(l->ns, s);
+    return index_file_patch(&s->index, p->off, bytes, n);
+}
+
+/* --- data files ---- */
+
+static int open_data(struct index_load *l, uint32_t seg, struct seg **s)
+{
+    int fd;
+
+    *s = ns_seg_find(l->ns, seg);
+    fd = open((*s)->data.path, O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    (*s)->data.unsynced = true;
+    ns_sync_note(l->ns, *s);
+    return fd;
+}
+
+static int write_head(struct index_load *l, const struct index_head *h)
+{
+    uint8_t bytes[DATA_HEADER_SIZE];
+    struct seg *s;
+    CLEANUP(base_close) int fd = open_data(l, h->seg, &s);
+
+    if (fd < 0)
+        return fd;
+    if (h->off == 0) {
+        log_warn("data %s: garbled header, set right", s->data.path);
+        data_header_encode(bytes, h->seg);
+        return io_pwrite_full(fd, bytes, DATA_HEADER_SIZE, 0);
+    }
+    data_rec_encode(bytes, &h->head);
+    return io_pwrite_full(fd, bytes, DATA_REC_SIZE, h->off);
+}
+
+/* A hole is filled with deletion records of keys that nobody has, so that whoever walks over the file gets through. */
+static int fill(int fd, uint64_t from, uint64_t to)
+{
+    while (from < to) {
+        uint8_t bytes[DATA_REC_SIZE + DATA_KEY_MAX] = {0};
+        uint64_t left = to - from;
+        size_t n = (size_t)MIN(left, (uint64_t)sizeof bytes);
+        struct data_rec head = {.flags = DATA_DELETED};
+        int r;
+
+        if (left <= DATA_REC_SIZE)
+            return 0; /* no record is so small */
+        if (left > n && left - n <= DATA_REC_SIZE)
+            n -= DATA_REC_SIZE + 1;
+        head.keylen = (uint8_t)(n - DATA_REC_SIZE);
+        data_rec_encode(bytes, &head);
+        r = io_pwrite_full(fd, bytes, n, from);
+        if (r < 0)
+            return r;
+        from += n;
+    }
+    return 0;
+}
+
+static int mend_hole(struct index_load *l, const struct index_hole *h)
+{
+    struct seg *s;
+    CLEANUP(base_close) int fd = open_data(l, h->seg, &s);
+
+    if (fd < 0)
+        return fd;
+    if (h->to == UINT64_MAX) {
+        log_warn("data %s: torn tail cut at %llu", s->data.path, (unsigned long long)h->from);
+        if (s->data.active)
+            s->data.size = h->from;
+        return ftruncate(fd, (off_t)h->from) < 0 ? -errno : 0;
+    }
+    log_warn("data %s: %llu bytes at %llu did not reach the disk, filled", s->data.path,
+             (unsigned long long)(h->to - h->from), (unsigned long long)h->from);
+    return fill(fd, h->from, h->to);
+}
+
+int index_load_finish(struct index_load *l)
+{
+    struct ns *ns = l->ns;
+    int r;
+
+    if (ns->sync.n == 0 && !ns->patches.first && l->ndrops == 0 && l->nholes == 0 && l->nheads == 0)
+        return 0;
+    r = relink(l);
+    if (r == 0)
+        r = ns_sync_block(ns);
+    if (r == 0) {
+        ns_patch_write(ns, ns->patches.clock, SIZE_MAX);
+        r = ns_sync_block(ns);
+    }
+    for (size_t i = 0; r == 0 && i < l->ndrops; i++)
+        r = blank(l, &l->drops[i]);
+    for (size_t i = 0; r == 0 && i < l->nheads; i++)
+        r = write_head(l, &l->heads[i]);
+    for (size_t i = 0; r == 0 && i < l->nholes; i++)
+        r = mend_hole(l, &l->holes[i]);
+    if (r == 0)
+        r = ns_sync_block(ns);
+    return r;
+}

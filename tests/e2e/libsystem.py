@@ -68,10 +68,9 @@ class Install:
 
     def alive(self, name):
         try:
-            exe = os.readlink(f"/proc/{self.pid(name)}/exe")
+            return pathlib.Path(f"/proc/{self.pid(name)}/cmdline").read_bytes().startswith(os.fsencode(self.top / "bin"))
         except (OSError, ValueError):
             return False
-        return exe.startswith(str(self.top / "bin"))
 
     def kill9(self, name):
         pid = self.pid(name)

@@ -22,6 +22,7 @@
 #define MAX_SYNCS     4096
 #define DEFAULT_FILES 512
 #define LOCK_FILE     ".lockfile"
+#define LOCK_WAIT_MS  1000
 
 struct nslist {
     struct ns_env env;
@@ -54,16 +55,23 @@ static int refuse_same(const char *index, const char *data, struct err *e)
     return 0;
 }
 
+/* A zdb that was killed while it started a hook leaves a child that holds the lock until its exec: wait for that. */
 static int take_lock(int *fd, const char *dir, struct err *e)
 {
     CLEANUP(base_free) char *path = path_join(dir, LOCK_FILE);
+    uint64_t deadline = base_now_ms() + LOCK_WAIT_MS;
 
     *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0664);
     if (*fd < 0)
         return err_sys(e, errno, "lock file %s", path);
-    if (flock(*fd, LOCK_EX | LOCK_NB) < 0)
+    while (flock(*fd, LOCK_EX | LOCK_NB) < 0) {
+        if (errno == EWOULDBLOCK && base_now_ms() < deadline) {
+            usleep(5000);
+            continue;
+        }
         return errno == EWOULDBLOCK ? err_set(e, EBUSY, "directory %s is used by another running zdb", dir)
                                     : err_sys(e, errno, "lock file %s", path);
+    }
     return 0;
 }
 

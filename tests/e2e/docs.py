@@ -83,6 +83,19 @@ def test_docs_setup_by_hand():
     q.check(not os.path.ismount(top / "mnt"), "still mounted")
 
 
+def test_docs_example_configuration_is_accepted():
+    text = (q.REPO / "bootstrap/zstor.example.yaml").read_text()
+    file = q.TMP / "example.yaml"
+    file.write_text(text)
+    file.chmod(0o600)
+    p = q.run(q.BIN / "zstor", "-c", file, "--log_file", "/dev/null", "queue")
+    q.check(p.returncode == 1 and b"hex digits" in p.stderr, f"placeholders: {p.stderr}")
+    text = text.replace("REPLACE-WITH-THE-OUTPUT-OF-openssl-rand-hex-32", "5a" * 32)
+    file.write_text(f"{text}\nsocket: {q.TMP}/no.sock\nstate_dir: {q.TMP}\n")
+    p = q.run(q.BIN / "zstor", "-c", file, "--log_file", "/dev/null", "queue")
+    q.check(p.returncode == 1 and b"Could not connect to daemon socket" in p.stderr, p.stderr)
+
+
 def test_docs_links_lead_somewhere():
     broken = []
     for document in [q.REPO / "README.md", *sorted((q.REPO / "docs").glob("*.md"))]:

@@ -1,5 +1,5 @@
 /* ns - one namespace: find, read, set, delete; life cycle.  Contract: ns.h.
- * Write order: data record, then index record, then the flag of the old index record (ns_patch.h: when the first two are
+ * Write order: data record, then index record, then the flag of the old index record (ns_patch.c: when the first two are
  * durable).  Until the last step both versions stand in the index and the later one wins at load, so no crash loses a key;
  * and the final bytes are the original's. */
 #include "zdb/ns.h"

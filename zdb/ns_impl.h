@@ -7,7 +7,6 @@
 #include "zdb/index_file.h"
 #include "zdb/index_seq.h"
 #include "zdb/ns.h"
-#include "zdb/ns_patch.h"
 #include <sys/queue.h>
 
 struct loop;
@@ -27,6 +26,15 @@ struct seg {
     uint32_t mark_last;
     bool unmarked;         /* load: its data has no mark yet */
     uint64_t loaded_end;   /* load: index records from here on were recovered from the data */
+};
+
+/* Rewrites of index records that are held back (ns_patch.c). */
+struct ns_patches {
+    struct ns_patch **bucket; /* by place */
+    size_t nbuckets, n;
+    uint64_t clock;           /* number of the newest patch */
+    struct ns_patch *first, **tail; /* oldest first */
+    uint64_t since_ms;        /* when the oldest came */
 };
 
 /* What requests wait for: one fetch, one cold read, one sync. */
@@ -100,7 +108,7 @@ struct ns_sync_state {
     size_t n, cap;
     uint64_t writes, job_writes, durable; /* changes noted, those that the running
                                * (or last) job covers, and the last good one */
-    bool once;                /* somebody relies on what is durable: rewrites in place wait (ns_patch.h) */
+    bool once;                /* somebody relies on what is durable: rewrites in place wait (ns_patch.c) */
     bool promised;            /* somebody asked */
     uint64_t patch_due;       /* patches up to this number may be written */
     bool pumping;
@@ -207,6 +215,23 @@ int ns_sync_settle(struct ns *ns);                  /* the same, patches written
 void ns_sync_forget(struct ns *ns);                 /* all segments are gone */
 void ns_sync_abandon(struct ns *ns);                /* the namespace goes: waiters get -ECANCELED */
 void ns_sync_tick(struct ns *ns, uint64_t now_ms);  /* --synctime */
+
+/* --- ns_patch.c ---- */
+void ns_patch_init(struct ns_patches *p);
+void ns_patch_fini(struct ns_patches *p);
+/* Queue: the record gets its deleted flag; or these bytes (n: INDEX_REC_SIZE, or with a key of 8). */
+void ns_patch_flag(struct ns *ns, uint32_t file, uint32_t off);
+void ns_patch_bytes(struct ns *ns, uint32_t file, uint32_t off, const uint8_t *bytes, size_t n);
+/* If something is queued for this place, it gets the deleted flag as well. */
+void ns_patch_flag_queued(struct ns *ns, uint32_t file, uint32_t off);
+/* Forget what is queued for this place. */
+void ns_patch_forget(struct ns *ns, uint32_t file, uint32_t off);
+/* Bytes of the record at (file, off), at least INDEX_REC_SIZE of them, as they will be. */
+void ns_patch_see(const struct ns *ns, uint32_t file, uint32_t off, uint8_t *bytes, size_t n);
+/* Number up to which all are written (or forgotten). */
+uint64_t ns_patch_written(const struct ns *ns);
+/* Write what was queued up to this number, at most max of them; true: there is more. */
+bool ns_patch_write(struct ns *ns, uint64_t upto, size_t max);
 
 /* --- ns_rescue.c ---- */
 void ns_rescue(struct ns *ns);                      /* after a failed sync: see there */

@@ -1,5 +1,9 @@
-/* ns_patch - see the header. */
-#include "zdb/ns_patch.h"
+/* ns_patch - rewrites of index records that wait until what they follow from is durable.
+ * An update flags (user mode) or rewrites (seq mode) the old record in place.  If that reached the disk before the new record
+ * did, a power cut would lose a value that SYNC had promised.  So once something in a namespace is durable, such rewrites
+ * are kept here, every reader of index records sees them through ns_patch_see(), and the end of the next sync job writes
+ * them.  A crash in between loses nothing: the load finds both versions and the later one wins.
+ * Owner: struct ns.  Thread: the zdb loop. */
 #include "common/log.h"
 #include "zdb/ns_impl.h"
 #include <assert.h>
@@ -31,7 +35,8 @@ void ns_patch_fini(struct ns_patches *p)
         free(one);
     }
     free(p->bucket);
-    ns_patch_init(p);
+    *p = (struct ns_patches){.clock = p->clock}; /* jobs under way know its numbers */
+    p->tail = &p->first;
 }
 
 static size_t slot_of(const struct ns_patches *p, uint32_t file, uint32_t off)

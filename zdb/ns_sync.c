@@ -1,7 +1,7 @@
 /* ns_sync - group commit: one job of a helper thread makes everything durable that was written before it started; whoever
  * asks meanwhile shares the next one.  States: ns_impl.h.
  * Index files go before data files: a data file that is durable and sealed may be evicted, and then its index has to say all
- * about it; an index record whose data was lost is taken back by the load.  Rewrites that waited (ns_patch.h):
+ * about it; an index record whose data was lost is taken back by the load.  Rewrites that waited (ns_patch.c):
  *   user mode  are written after the job: until then two versions are in the index, and the later one counts
  *   seq mode   are written between index and data: the version before is in a copy then, and the slot is the only place in
  *              the index that knows the new one

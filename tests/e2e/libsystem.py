@@ -199,8 +199,3 @@ def _copy(src, dst):
         os.lchown(dst, st.st_uid, st.st_gid)
         if not os.path.islink(src):
             os.chmod(dst, st.st_mode & 0o7777)      # chown clears setuid
-
-
-def seconds_tree(path):
-    """q.tree with times cut to whole seconds: what the classic format keeps (docs/FORMATS.md)."""
-    return {p: v[:5] + (v[5] // 10**9,) + v[6:] for p, v in q.tree(path).items()}

@@ -5,7 +5,7 @@ import os
 import shutil
 
 import libqsfs as q
-from libsystem import DAEMONS, Install, make_tree, seconds_tree
+from libsystem import DAEMONS, Install, make_tree
 
 FILES = int(os.environ.get("QSFS_TREE_FILES", 1000))
 SIZE = int(os.environ.get("QSFS_TREE_MB", 60)) << 20
@@ -18,14 +18,14 @@ want = {}
 
 
 def same_as_source(what):
-    q.same_tree(seconds_tree(inst.mnt / "tree"), want, what)
+    q.same_tree(q.tree(inst.mnt / "tree"), want, what)
 
 
 def test_main_copy_of_a_real_tree():
     inst.bootstrap("--cache", CACHE)
     count, total = make_tree(source, FILES, SIZE)
     q.check(count >= FILES and total >= SIZE, f"this system has only {count} files with {total} bytes under /usr")
-    want.update(seconds_tree(source))
+    want.update(q.tree(source))
     q.run("cp", "-a", source, inst.mnt / "tree", check_exit=0, timeout=600)
     same_as_source("right after the copy")
 

@@ -101,6 +101,15 @@ class Install:
     def wait_evicted(self, seconds=120):
         q.wait_for(lambda: self.local_bytes() <= self.cache_limit(), seconds, "eviction to the limit", step=0.2)
 
+    def check_volume(self):
+        """zdbfs --check, for which the mount has to be away; everything runs again afterwards."""
+        q.run("fusermount3", "-u", self.mnt, check_exit=0)
+        q.wait_for(lambda: not self.alive("zdbfs"), 60, "end of zdbfs")
+        p = q.run(self.top / "bin" / "zdbfs", "--check", "-o", f"unix={self.top}/run/zdb.sock", timeout=300)
+        self.qsfs("start")
+        q.check(p.returncode == 0, f"zdbfs --check: exit {p.returncode}: {p.stdout.decode(errors='replace')[-400:]}"
+                                   f"{p.stderr.decode(errors='replace')[-400:]}")
+
     def wipe_backend(self, n):
         self.kill9(f"backend{n}")
         for kind in ("data", "index"):

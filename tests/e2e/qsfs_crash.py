@@ -107,6 +107,8 @@ def kill_while_writing(name, run):
                                   errno.ETIMEDOUT, errno.ENODEV), f"odd error {w.error}")
     check_synced(f"after kill -9 of {name}")
     check_listing(f"after kill -9 of {name}")
+    if name in ("zdb", "zdbfs"):
+        inst.check_volume()
 
 
 def test_crash_setup():
@@ -143,6 +145,7 @@ def test_crash_of_everything_at_once():
     inst.qsfs("start")
     check_synced("after kill -9 of everything")
     check_listing("after kill -9 of everything")
+    inst.check_volume()
 
 
 def test_crash_queued_jobs_survive_kill_of_zstor():

@@ -94,6 +94,11 @@ def test_main_reads_back_identical_from_the_rebuilt_backend():
     inst.qsfs("start")
 
 
+def test_main_volume_is_consistent():
+    inst.qsfs("wait")
+    inst.check_volume()
+
+
 def test_main_tree_can_be_deleted_and_the_mount_goes_on():
     shutil.rmtree(inst.mnt / "tree")
     q.same(os.listdir(inst.mnt), [], "what is left")

@@ -138,7 +138,7 @@ def evict(here, rng):
     """Move some sealed data files to where the hook finds them."""
     names = [str(p.relative_to(here)) for p in (here / "data").glob("*/d*")]
     for p in record.evictable(names):
-        if rng.random() < 0.2:
+        if rng.random() < 0.2 and record.marked(record.volume.Content.read(here / p)):
             to = here / "remote" / p.removeprefix("data/")
             to.parent.mkdir(parents=True, exist_ok=True)
             (here / p).rename(to)

@@ -218,8 +218,22 @@ def volume_check():
     return p.stdout.decode()
 
 
+def stop():
+    """Clean end of the mount; where it hangs is shown when there is a debugger."""
+    try:
+        code = mount.stop(seconds=40)
+    except q.Failure:
+        if q.shutil.which("gdb"):
+            out = q.run("gdb", "-p", mount.pid, "-batch", "-ex", "thread apply all bt 12").stdout.decode()
+            print("\n".join("# " + line for line in out.splitlines() if line.startswith(("#", "Thread"))), flush=True)
+        raise
+    q.check(code == 0, f"zdbfs ended with {code}: {mount.tail(400)}")
+
+
 def crash(victims, run):
     setup()
+    if not mount.alive():
+        mount.start()                      # an earlier case failed in between
     r = random.Random(f"{SEED} {victims} {run}")
     ws = [Writer(str(mount.path / f"{'-'.join(victims)}-{run}-{k}"), f"{SEED} {victims} {run} {k}") for k in range(3)]
     for w in ws:
@@ -246,7 +260,7 @@ def crash(victims, run):
     for w in ws:
         w.check(f"run {run} (seed {SEED})")
     read_everything(mount.path)
-    q.same(mount.stop(), 0, "exit code of zdbfs")
+    stop()
     volume_check()
     mount.start()
     for w in ws:
@@ -285,7 +299,7 @@ def test_crash_while_replaying():
         q.unmount(mount.path)
     mount.start()
     w.check(f"after interrupted replays (seed {SEED})")
-    q.same(mount.stop(), 0)
+    stop()
     volume_check()
     mount.start()
 
@@ -309,7 +323,7 @@ def test_crash_frees_removed_open_files():
             pass
     mount.start()
     q.same(os.listdir(d), [])
-    q.same(mount.stop(), 0)
+    stop()
     with zdb.client() as c:
         before = int(c.info("zdbfs-data")["entries"])
     text = volume_check()
@@ -382,7 +396,7 @@ def test_crash_read_only_mount_shows_what_the_journal_holds():
 
 
 def test_crash_last_check():
-    q.same(mount.stop(), 0)
+    stop()
     volume_check()
 
 

@@ -18,7 +18,7 @@ static void *grown(void *p, size_t n, size_t *cap, size_t size)
         return p;
     *cap = *cap ? *cap * 2 : 16;
     q = xcalloc(*cap, size);
-    if (n)
+    if (p)
         memcpy(q, p, n * size);
     free(p);
     return q;

@@ -80,7 +80,7 @@ def test_order_and_limit():
         q.check(c.cache()["held_files"] == 11, c.cache())
     with q.case("over the limit the ones used longest ago go, until 7/8 of the limit"):
         c.used(files[1], 10)  # read a moment ago
-        c.store(*files)
+        c.store(files[0], *files[2:], files[1])  # in the order of use: what is evicted on the way is right as well
         q.wait_for(lambda: len(c.there()) <= 7, 30, "eviction")
         c.look()
         left = c.there()

@@ -231,6 +231,15 @@ static int read_failed(struct data *d, int r)
     return r;
 }
 
+static bool is_zero(const uint8_t *p, size_t n)
+{
+    while (n > 0 && *p == 0) {
+        p++;
+        n--;
+    }
+    return n == 0;
+}
+
 int data_read(struct data *d, uint32_t off, struct slice key, uint32_t length, uint32_t crc, struct buf *out, bool nowait)
 {
     uint8_t head[DATA_REC_SIZE + DATA_KEY_MAX], *p;
@@ -256,8 +265,9 @@ int data_read(struct data *d, uint32_t off, struct slice key, uint32_t length, u
     r = files_preadv(d->file, iov, 2, off, nowait);
     if (r < 0)
         return read_failed(d, r);
-    /* Key and checksum say it all; a header that is garbled elsewhere does no harm. */
-    if (!slice_eq(slice_of(head + DATA_REC_SIZE, key.len), key) || crc_raw(0, p, length) != crc) {
+    /* Key and checksum say it all; a header that is garbled elsewhere does no harm.  But a page that never reached the disk
+     * agrees with an index record that did not either: nothing but zeros is no record. */
+    if (is_zero(head, DATA_REC_SIZE) || !slice_eq(slice_of(head + DATA_REC_SIZE, key.len), key) || crc_raw(0, p, length) != crc) {
         log_error("data %s: record at %u does not match its index", d->path, off);
         return read_failed(d, -EBADMSG);
     }

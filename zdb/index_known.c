@@ -55,6 +55,16 @@ void index_known_sort(struct index_known *k)
         qsort(k->recs, k->n, sizeof *k->recs, by_offset);
 }
 
+void index_known_merge(struct index_known *k, struct index_known *more)
+{
+    for (size_t i = 0; i < more->n; i++) {
+        k->recs = grown(k->recs, k->n, &k->cap, sizeof *k->recs);
+        k->recs[k->n++] = more->recs[i];
+    }
+    index_known_reset(more, 0);
+    index_known_sort(k);
+}
+
 /* Number of known records below off. */
 static size_t below(const struct index_known *k, uint64_t off)
 {

@@ -26,6 +26,7 @@ struct index_known {
 void index_known_reset(struct index_known *k, uint64_t from); /* empty; also the first use of a zeroed one */
 void index_known_add(struct index_known *k, uint32_t file, uint32_t off, const struct index_rec *rec);
 void index_known_sort(struct index_known *k);                 /* before the searches */
+void index_known_merge(struct index_known *k, struct index_known *more); /* sorted again; more is empty then */
 struct index_known_rec *index_known_at(const struct index_known *k, uint64_t data_off);
 struct index_known_rec *index_known_behind(const struct index_known *k, uint64_t data_off); /* the next one, or NULL */
 static inline uint64_t index_known_end(const struct index_known_rec *r) /* of the data record */

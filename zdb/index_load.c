@@ -261,6 +261,15 @@ static int find_mode(struct index_load *l)
     return 0;
 }
 
+static bool is_zero(const uint8_t *p, size_t n)
+{
+    while (n > 0 && *p == 0) {
+        p++;
+        n--;
+    }
+    return n == 0;
+}
+
 /* A garbled header is healed when the first record proves what the file is: its data record is there. */
 static bool proves_itself(struct index_load *l, struct seg *s)
 {
@@ -303,6 +312,10 @@ static int load_header(struct index_load *l, struct seg *s, const struct index_f
         log_warn("index %s: garbled header, set right", s->index.path);
         w = index_file_write_header(&s->index, s->index.mode);
         return w < 0 ? err_sys(l->e, -w, "index %s", s->index.path) : 0;
+    }
+    if (is_zero(bytes, sizeof bytes)) { /* its first page never reached the disk */
+        log_warn("index %s: empty header, started anew", s->index.path);
+        return GARBLED;
     }
     if (!f->data || r == -EPROTONOSUPPORT)
         return err_set(l->e, -r, "index %s: %s; restore the file from a backup", s->index.path,
@@ -457,7 +470,7 @@ static int load_segment(struct index_load *l, size_t i)
     s->synced = s->marked = f->durable;
     if (f->id != expected) {
         log_error("namespace %s: segments %u to %u are missing", l->ns->name, expected, f->id - 1);
-        l->ids_lost = true;
+        l->ids_lost = l->gap = true;
     }
     if (i + 1 == l->n && f->data) {
         s->data.active = true;
@@ -496,7 +509,8 @@ static int redo_seq(struct index_load *l)
         r = collect_known(l, NULL);
     for (size_t i = 0; r == 0 && i < l->n; i++)
         r = redo(l, i, ns->segs[i]);
-    index_redo_seq_copies(l);
+    if (r == 0)
+        index_redo_seq_copies(l);
     if (r == 0)
         r = index_load_seq_finish(l);
     for (size_t i = 0; r == 0 && i < l->n; i++)

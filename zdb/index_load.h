@@ -37,6 +37,8 @@ struct index_load {
     struct index_found *found; /* ascending */
     size_t n;
     bool ids_lost;             /* seq mode: records of earlier files may be missing */
+    bool gap;                  /* a segment number before this one is missing */
+    bool repaired;             /* records were recovered, taken back or set right */
     struct index_copies copies; /* seq mode: of the segments that are compared */
     struct index_ids touched;  /* seq mode: ids whose slots were recovered from the data */
     struct index_ids hollow;   /* seq mode: ids whose slots were unreadable and have no data yet */
@@ -47,6 +49,10 @@ struct index_load {
         uint64_t from, to;
     } *holes;
     size_t nholes, cap_holes;
+    struct index_replaced {    /* user mode: of two unflagged records, in ascending order of the newer one */
+        uint32_t file, off, old_file, old_off;
+    } *replaced;
+    size_t nreplaced, cap_replaced;
     struct index_head {        /* data records, or whole files (off 0), whose header is garbled */
         uint32_t seg, off;
         struct data_rec head;
@@ -65,8 +71,12 @@ int index_load_has_key(struct index_load *l, uint32_t seg, const struct index_re
 int index_load_user(struct index_load *l, struct seg *s, bool *damaged);
 int index_load_seq(struct index_load *l, struct seg *s, bool *damaged);
 int index_load_seq_finish(struct index_load *l); /* hollow slots that stayed so, ids between files, the chain; -errno */
+int index_load_seq_recount(struct ns *ns);      /* after repairs: count anew what is live */
 /* Counters of a record that becomes live or stops to be. */
 void index_load_count(struct ns *ns, uint64_t length, size_t keylen, bool live);
+
+void index_load_replaced(struct index_load *l, uint32_t file, uint32_t off, uint32_t old_file, uint32_t old_off);
+const struct index_replaced *index_load_was(const struct index_load *l, uint32_t file, uint32_t off);
 
 /* What finish has to do. */
 void index_load_drop(struct index_load *l, const struct index_drop *d);

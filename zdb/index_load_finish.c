@@ -50,11 +50,33 @@ void index_load_head(struct index_load *l, uint32_t seg, uint32_t off, const str
     l->heads[l->nheads++] = (struct index_head){seg, off, *head};
 }
 
+void index_load_replaced(struct index_load *l, uint32_t file, uint32_t off, uint32_t old_file, uint32_t old_off)
+{
+    l->replaced = grown(l->replaced, l->nreplaced, &l->cap_replaced, sizeof *l->replaced);
+    l->replaced[l->nreplaced++] = (struct index_replaced){file, off, old_file, old_off};
+}
+
+const struct index_replaced *index_load_was(const struct index_load *l, uint32_t file, uint32_t off)
+{
+    size_t lo = 0, hi = l->nreplaced;
+
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        const struct index_replaced *r = &l->replaced[mid];
+        if (r->file < file || (r->file == file && r->off < off))
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo < l->nreplaced && l->replaced[lo].file == file && l->replaced[lo].off == off ? &l->replaced[lo] : NULL;
+}
+
 void index_load_finish_free(struct index_load *l)
 {
     free(l->drops);
     free(l->holes);
     free(l->heads);
+    free(l->replaced);
 }
 
 /* --- index records whose data is lost ---- */
@@ -221,7 +243,8 @@ int index_load_finish(struct index_load *l)
     struct ns *ns = l->ns;
     int r;
 
-    if (ns->sync.n == 0 && !ns->patches.first && l->ndrops == 0 && l->nholes == 0 && l->nheads == 0)
+    if (ns->sync.n == 0 && !ns->patches.first && l->ndrops == 0 && l->nholes == 0 && l->nheads == 0 &&
+        !l->ids_lost && !l->repaired)
         return 0;
     r = relink(l);
     if (r == 0)
@@ -238,5 +261,7 @@ int index_load_finish(struct index_load *l)
         r = mend_hole(l, &l->holes[i]);
     if (r == 0)
         r = ns_sync_block(ns);
+    if (r == 0 && ns->mode == NS_SEQ)
+        r = index_load_seq_recount(ns);
     return r;
 }

@@ -242,6 +242,34 @@ static int mend_chain(struct index_load *l, struct seg *s, uint32_t last)
     return index_file_patch(&s->index, INDEX_HEADER_SIZE + 9, previous, sizeof previous);
 }
 
+int index_load_seq_recount(struct ns *ns)
+{
+    CLEANUP(base_free) uint8_t *block = malloc(BLOCK);
+    uint64_t id;
+
+    if (!block)
+        return -ENOMEM;
+    ns->entries = ns->data_size = ns->index_size = 0;
+    for (size_t i = 0; i < ns->nsegs; i++) {
+        struct index_file *f = &ns->segs[i]->index;
+        ssize_t n;
+        for (uint64_t off = INDEX_HEADER_SIZE; off < f->size; off += (uint64_t)n) {
+            n = index_file_block(f, off, block, BLOCK, false);
+            if (n < INDEX_SEQ_REC)
+                return n < 0 ? (int)n : -EIO;
+            n -= n % INDEX_SEQ_REC;
+            for (ssize_t at = 0; at < n; at += INDEX_SEQ_REC) {
+                uint8_t *slot = block + at;
+                ns_patch_see(ns, f->id, (uint32_t)(off + (uint64_t)at), slot, INDEX_SEQ_REC);
+                if (!(slot[INDEX_FLAGS_AT] & INDEX_DELETED) &&
+                    index_seq_id(&ns->seq, f->id, (uint32_t)(off + (uint64_t)at), &id) && id == le64_get(slot + INDEX_REC_SIZE))
+                    index_load_count(ns, le32_get(slot + 5), INDEX_SEQ_KEY, true);
+            }
+        }
+    }
+    return 0;
+}
+
 int index_load_seq_finish(struct index_load *l)
 {
     struct ns *ns = l->ns;

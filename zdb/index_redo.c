@@ -122,9 +122,17 @@ static void rehead(struct index_redo *d, const struct index_known_rec *m)
     struct data_rec head = {.keylen = m->keylen, .length = m->length, .crc = m->crc, .timestamp = m->timestamp,
                             .previous = (uint32_t)d->last_off};
 
-    index_load_head(d->l, d->s->id, m->data_off, &head);
     d->last_off = m->data_off;
+    if (d->again)
+        return;
+    index_load_head(d->l, d->s->id, m->data_off, &head);
     d->healed++;
+}
+
+static void hole(struct index_redo *d, uint64_t from, uint64_t to)
+{
+    if (!d->again)
+        index_load_hole(d->l, d->s->id, from, to);
 }
 
 static int heal_data(struct index_redo *d, const struct index_known_rec *m)
@@ -173,7 +181,7 @@ static int resync(struct index_redo *d, uint64_t from)
     for (; m; m = index_known_behind(&d->f->known, m->data_off)) {
         if (is_readable(d, m)) {
             d->skipped++;
-            index_load_hole(d->l, d->s->id, from, m->data_off);
+            hole(d, from, m->data_off);
             d->walk.off = m->data_off;
             return 1;
         }
@@ -181,7 +189,7 @@ static int resync(struct index_redo *d, uint64_t from)
         if (r < 0)
             return r;
         if (m->kept) { /* nothing of it is right but its place: a walk over the file has to get through */
-            index_load_hole(d->l, d->s->id, from, m->data_off);
+            hole(d, from, m->data_off);
             rehead(d, m);
             d->walk.off = index_known_end(m);
             return 1;
@@ -201,11 +209,17 @@ static int lost(struct index_redo *d, struct index_known_rec *m, bool head_is_ri
     if (end > d->walk.size)
         return resync(d, m->data_off);
     if (!m->kept)
-        index_load_hole(d->l, d->s->id, m->data_off, end);
+        hole(d, m->data_off, end);
     else if (!head_is_right)
         rehead(d, m);
     d->walk.off = end;
     return 1;
+}
+
+/* The checksum of nothing, or of zeros, says nothing: is this record half in a page that never reached the disk? */
+static bool is_weak(struct index_redo *d, const struct data_walk_rec *rec)
+{
+    return rec->head.crc == 0 && !is_durable(d, rec->end) && has_lost_sector(d->s->data.file, rec->off, rec->end);
 }
 
 /* 1, 0, -errno as step. */
@@ -214,7 +228,7 @@ static int known(struct index_redo *d, struct index_known_rec *m, const struct d
     bool same = rec->head.length == m->length && rec->head.keylen == m->keylen;
     int r;
 
-    if (!rec->crc_ok || (rec->head.flags & DATA_DELETED)) {
+    if (!rec->crc_ok || (rec->head.flags & DATA_DELETED) || is_weak(d, rec)) {
         if (!payload_is_right(d, m))
             return lost(d, m, same && rec->head.flags == 0);
         r = heal_data(d, m);
@@ -262,7 +276,7 @@ static int step(struct index_redo *d)
     m = index_known_at(&d->f->known, rec.off);
     if (m)
         return known(d, m, &rec);
-    if (!rec.crc_ok) {
+    if (!rec.crc_ok || is_weak(d, &rec)) {
         d->walk.off = rec.off;
         return unreadable(d, -EBADMSG);
     }
@@ -301,6 +315,28 @@ static uint64_t first_offset(const struct index_found *f)
     return f->known.has_below ? index_known_end(&f->known.below) : DATA_HEADER_SIZE;
 }
 
+/* *end: behind the last record that can be read, or that is there in full. */
+static int pass(struct index_redo *d, uint64_t *end)
+{
+    struct index_known *k = &d->f->known;
+    int r = data_walk_init(&d->walk, d->s->data.file->fd, first_offset(d->f));
+
+    d->last_off = 0;
+    if (k->has_below)
+        d->last_off = d->f->durable_last && d->f->durable >= d->walk.off ? d->f->durable_last : k->below.data_off;
+    if (r == 0)
+        r = 1;
+    while (r == 1)
+        r = step(d);
+    *end = MIN(d->walk.off, d->walk.size);
+    for (size_t n = 0; r == 0 && n < k->n; n++) {
+        if (k->recs[n].data_off >= d->walk.size)
+            r = damaged(d, &k->recs[n]);
+    }
+    data_walk_fini(&d->walk);
+    return r;
+}
+
 int index_redo(struct index_load *l, size_t i, struct seg *s)
 {
     struct index_redo d = {.l = l, .ns = l->ns, .f = &l->found[i], .s = s};
@@ -312,22 +348,17 @@ int index_redo(struct index_load *l, size_t i, struct seg *s)
         return r;
     index_known_sort(k);
     s->loaded_end = s->index.size;
-    r = data_walk_init(&d.walk, s->data.file->fd, first_offset(d.f));
-    if (r == 0 && k->has_below)
-        d.last_off = d.f->durable_last && d.f->durable >= d.walk.off ? d.f->durable_last : k->below.data_off;
-    if (r == 0)
-        r = 1;
-    while (r == 1)
-        r = step(&d);
-    end = MIN(d.walk.off, d.walk.size);
-    for (size_t n = 0; r == 0 && n < k->n; n++) {
-        if (k->recs[n].data_off >= d.walk.size)
-            r = damaged(&d, &k->recs[n]);
+    r = pass(&d, &end);
+    if (r == 0 && d.dropped) {
+        d.again = true;
+        index_known_merge(k, &d.fresh);
+        r = pass(&d, &end);
     }
-    data_walk_fini(&d.walk);
+    index_known_reset(&d.fresh, 0);
     if (r < 0)
         return r;
     report(&d);
+    l->repaired |= d.recovered || d.healed || d.dropped;
     if (end < d.walk.size)
         index_load_hole(l, s->id, end, UINT64_MAX);
     if (s->data.active) {

@@ -20,6 +20,8 @@ struct index_redo {
     struct index_found *f;
     struct seg *s;
     struct data_walk walk;
+    struct index_known fresh; /* what was recovered in this pass */
+    bool again;               /* second pass: what was taken back in the first may have hidden older versions */
     unsigned recovered, healed, damaged, skipped, dropped;
     uint64_t last_off; /* of the last whole record, 0 = none */
 };

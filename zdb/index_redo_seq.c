@@ -51,6 +51,7 @@ static int insert(struct index_redo *d, const struct data_walk_rec *rec)
 
     if (ret < 0)
         return ret;
+    index_known_add(&d->fresh, d->s->id, off, &r);
     index_load_count(d->ns, r.length, INDEX_SEQ_KEY, true);
     index_ids_add(&d->l->touched, le64_get(rec->key.p));
     d->recovered++;
@@ -70,6 +71,7 @@ static void rewrite(struct index_redo *d, const struct data_walk_rec *rec, uint3
     slot->flags = 0;
     index_rec_encode(bytes, slot);
     ns_patch_bytes(d->ns, file, off, bytes, INDEX_REC_SIZE);
+    index_known_add(&d->fresh, file, off, slot);
     index_ids_add(&d->l->touched, le64_get(rec->key.p));
     d->recovered++;
 }

@@ -42,10 +42,12 @@ int index_redo_user_set(struct index_redo *d, const struct data_walk_rec *rec)
     if (ret < 0)
         return ret;
     ns_sync_note(ns, d->s);
+    index_known_add(&d->fresh, d->s->id, off, &r);
     ns->last_index = off;
     ns->next_id++;
     d->recovered++;
     if (e) {
+        index_load_replaced(d->l, d->s->id, off, e->file, e->off);
         ns_patch_flag(ns, e->file, e->off);
         index_load_count(ns, e->length, e->keylen, false);
     }
@@ -97,31 +99,45 @@ static bool is_whole(struct index_redo *d, uint32_t seg, const struct index_rec 
     return ret == 0 || ret == -ENOENT;
 }
 
-/* The newest whole version before comes back, if the lost one names it. */
+/* The version before the record at (file, off): the one that it replaced when it was loaded or recovered, or the one that it
+ * names.  false when there is none, or none of this key. */
+static bool version_before(struct index_redo *d, const struct index_rec *r, uint32_t file, uint32_t off, uint32_t *to_file,
+                           uint32_t *to_off, struct index_rec *to, uint8_t bytes[INDEX_REC_MAX])
+{
+    const struct index_replaced *was = index_load_was(d->l, file, off);
+    struct seg *home;
+
+    *to_file = was ? was->old_file : r->parent_file;
+    *to_off = was ? was->old_off : r->parent_off;
+    home = ns_seg_find(d->ns, *to_file);
+    return *to_off >= INDEX_HEADER_SIZE && home && (*to_file < file || (*to_file == file && *to_off < off)) &&
+           index_file_read(&home->index, *to_off, to, bytes, false) == 0;
+}
+
+/* The newest whole version before comes back. */
 int index_redo_user_drop(struct index_redo *d, const struct index_known_rec *m, const struct index_rec *lost)
 {
     struct ns *ns = d->ns;
     struct index_entry *e = index_find(ns->keys, lost->key);
-    uint32_t file = lost->parent_file, off = lost->parent_off;
-    uint8_t bytes[INDEX_REC_MAX];
-    struct index_rec r;
+    uint32_t file = m->file, off = m->off;
+    uint8_t bytes[2][INDEX_REC_MAX];
+    struct index_rec r = *lost, before;
     int ret;
 
     if (!e || e->file != m->file || e->off != m->off)
         return 0;
     index_load_count(ns, e->length, e->keylen, false);
     index_remove(ns->keys, lost->key);
-    for (uint32_t below_file = m->file, below_off = m->off;;) {
-        struct seg *home = ns_seg_find(ns, file);
-        if (off < INDEX_HEADER_SIZE || !home || file > below_file || (file == below_file && off >= below_off) ||
-            index_file_read(&home->index, off, &r, bytes, false) < 0 || !slice_eq(r.key, lost->key))
+    for (unsigned i = 0;; i++) {
+        uint32_t to_file, to_off;
+        if (!version_before(d, &r, file, off, &to_file, &to_off, &before, bytes[i % 2]) ||
+            !slice_eq(before.key, lost->key))
             return 0;
+        r = before;
+        file = to_file;
+        off = to_off;
         if (is_whole(d, file, &r))
             break;
-        below_file = file;
-        below_off = off;
-        file = r.parent_file;
-        off = r.parent_off;
     }
     ns_patch_forget(ns, file, off);
     if (r.flags) {

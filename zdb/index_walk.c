@@ -1,6 +1,7 @@
 /* index_walk - see the header. */
 #include "zdb/index_walk.h"
 #include "common/log.h"
+#include "zdb/data_format.h"
 #include <errno.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -67,9 +68,12 @@ static int decode(struct index_walk *w, uint64_t off, struct index_rec *rec, uin
         return r;
     rd = rd_of(s);
     r = index_rec_decode(&rd, rec);
-    if (r == 1)
-        *end = off + index_rec_size(rec);
-    return r;
+    if (r != 1)
+        return r;
+    if (rec->off < DATA_HEADER_SIZE && !(rec->flags & INDEX_DELETED))
+        return -EBADMSG; /* no live record points there */
+    *end = off + index_rec_size(rec);
+    return 1;
 }
 
 /* Set bytes right on disk and in the block. */
@@ -209,6 +213,8 @@ static int heal(struct index_walk *w, int decoded, const struct index_rec *rec, 
         if (decode(w, end, &next, &end2) == 1 && (chain_holds(w, end2, end) || (end2 == w->size && next.off > rec->off)))
             return heal_field(w, "previous", end, patch_previous(w, end, (uint32_t)w->pos));
         r = w->verify ? w->verify(w->arg, rec) : -1;
+        if (r < 0 && rec->key.p[rec->key.len - 1] == 0)
+            r = 0; /* its key may run into a page that never reached the disk */
         if (r == 1 || (r < 0 && (w->last == 0 || rec->previous == w->last)))
             return 2; /* whole itself; what is behind it comes next */
     }
@@ -245,11 +251,10 @@ int index_walk_next(struct index_walk *w, uint32_t *off, struct index_rec *rec)
         decoded = decode(w, w->pos, rec, &end); /* what looked ahead may have moved the block */
         if (decoded != 1)
             return decoded < 0 ? decoded : -EIO;
-        if (w->pos == INDEX_HEADER_SIZE && w->has_before && rec->previous != w->before) {
-            r = heal_field(w, "previous", w->pos, patch_previous(w, w->pos, w->before));
+        if ((w->last || w->has_before) && rec->previous != (w->last ? w->last : w->before)) {
+            r = heal_field(w, "previous", w->pos, patch_previous(w, w->pos, w->last ? w->last : w->before));
             if (r < 0)
                 return r;
-            rec->previous = w->before;
         }
         *off = (uint32_t)w->pos;
         w->last = (uint32_t)w->pos;

@@ -63,12 +63,9 @@ static int rescue_segment(struct seg *s)
 
 void ns_rescue(struct ns *ns)
 {
-    size_t n = ns->nsegs;
     int r;
 
-    if (ns_jump(ns) < 0)
-        log_error("namespace %s: no new segment after a failed sync", ns->name);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < ns->nsegs; i++) {
         struct seg *s = ns->segs[i];
         if (!s->noted)
             continue;
@@ -80,4 +77,6 @@ void ns_rescue(struct ns *ns)
         log_error("namespace %s: segment %u: unsynced records are lost: %s", ns->name, s->id, strerror(-r));
         ns->sync.broken = -EIO;
     }
+    if (ns_jump(ns) < 0)
+        log_error("namespace %s: no new segment after a failed sync", ns->name);
 }

@@ -59,6 +59,13 @@ def evictable(paths):
     return [p for p in paths if (d := os.path.split(p))[0] in newest and d[1][1:].isdigit() and int(d[1][1:]) < newest[d[0]]]
 
 
+def marked(content):
+    """zdb has marked a sealed data file as durable with all that follows from it.  Hooks hear of a closed segment no
+    earlier than that, so nobody takes it away before."""
+    mark = getattr(content, "attrs", {}).get("user.zdb.durable", b"")
+    return len(mark) == 12 and int.from_bytes(mark[:8], "little") == len(content)
+
+
 def shim_env(log, *roots, delay_us=0, fail=0):
     env = {"LD_PRELOAD": build_shim(), "CRASH_LOG": log, "CRASH_ROOTS": ":".join(map(str, roots)),
            "CRASH_FSYNC_DELAY_US": delay_us, "CRASH_FSYNC_FAIL": fail}
@@ -119,7 +126,7 @@ def make_state(run, rng, where, evict=True):
     tree = run.volume.cut(pos, kind, rng)
     text = f"{run.name}, position {pos} of {len(run.events)}, {kind}"
     args, env = (), {}
-    sealed = [p for p in evictable([p for p in tree if p.startswith("data/")]) if tree[p].settled]
+    sealed = [p for p in evictable([p for p in tree if p.startswith("data/")]) if tree[p].settled and marked(tree[p])]
     if evict and sealed and rng.random() < 0.15:
         args, env = hook(where)
         gone = rng.sample(sealed, rng.randrange(1, len(sealed) + 1))

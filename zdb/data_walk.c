@@ -58,7 +58,7 @@ static int view(struct data_walk *w, size_t n, struct slice *out)
 
 int data_walk_next(struct data_walk *w, struct data_walk_rec *out)
 {
-    struct slice s;
+    struct slice s = {NULL, 0};
     struct rd rd;
     uint64_t size;
     int r;

@@ -114,7 +114,8 @@ static int list_segments(struct index_load *l)
         r = list_dir(l, l->ns->data_dir, 'd');
     if (r < 0)
         return r;
-    qsort(l->found, l->n, sizeof *l->found, by_id);
+    if (l->found)
+        qsort(l->found, l->n, sizeof *l->found, by_id);
     for (size_t i = 0; i < l->n; i++) {
         if (to > 0 && l->found[to - 1].id == l->found[i].id) {
             l->found[to - 1].index |= l->found[i].index;

@@ -204,6 +204,8 @@ static int heal(struct index_walk *w, int decoded, const struct index_rec *rec, 
         r = view(w, w->pos, &s);
         if (r < 0)
             return r;
+        if (!s.p || s.len <= INDEX_FLAGS_AT)
+            return -EIO;
         b = s.p[INDEX_FLAGS_AT] & INDEX_DELETED;
         return heal_field(w, "length or flag", w->pos, patch(w, w->pos + INDEX_FLAGS_AT, &b, 1));
     }

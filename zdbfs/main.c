@@ -279,6 +279,8 @@ static int loop(struct app *a, struct err *e)
     int r = a->o.max_threads == 1 ? fuse_session_loop(a->se) : fuse_session_loop_mt(a->se, conf);
     fuse_loop_cfg_destroy(conf);
     a->loop_done = 1;
+    if (r == -ECONNABORTED) /* unmounted while a request was being read */
+        r = 0;
     return r < 0 ? err_sys(e, -r, "reading requests of the kernel") : 0;
 }
 

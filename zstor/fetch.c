@@ -176,7 +176,7 @@ static void candidates(struct run *r, bool retry)
 }
 
 /* Start up to `want` further candidates; those that get no connection are unreachable. */
-static void start(struct run *r, unsigned want, bool patient)
+static void start(struct run *r, unsigned want, bool retry)
 {
     const struct backend_addr *addr[FETCH_LANES];
     struct pool_conn *conn[FETCH_LANES];
@@ -190,7 +190,10 @@ static void start(struct run *r, unsigned want, bool patient)
     }
     if (n == 0)
         return;
-    pool_get_many(r->c->pool, addr, n, patient ? 0 : r->c->hedge_ms, conn, rc);
+    if (retry && r->keep) /* the object cannot be read without them: a mark "down" does not count now */
+        pool_get_all(r->c->pool, addr, n, 0, conn, rc);
+    else
+        pool_get_many(r->c->pool, addr, n, retry || !r->keep ? 0 : r->c->hedge_ms, conn, rc);
     for (unsigned i = 0; i < n; i++) {
         struct fetch_shard *s = &r->f->shard[index[i]];
         struct lane *l = &r->lane[r->nlanes];
@@ -267,7 +270,7 @@ static int run(struct run *r, bool retry)
             return 0;
         want = lanes_wanted(r);
         if (want)
-            start(r, want, retry || !r->keep);
+            start(r, want, retry);
         if (r->nlanes == 0 && r->next == r->norder)
             return r->keep ? -EIO : 0;
         if (r->nlanes == 0)

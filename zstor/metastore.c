@@ -16,7 +16,8 @@ struct cluster { /* one round of questions to the four */
     struct pool_ask ask[N];
 };
 
-static void cluster_open(struct cluster *c, const struct metastore *ms)
+/* force: also those that are marked down */
+static void cluster_open(struct cluster *c, const struct metastore *ms, bool force)
 {
     const struct backend_addr *addr[N];
     struct pool_conn *conn[N];
@@ -25,7 +26,7 @@ static void cluster_open(struct cluster *c, const struct metastore *ms)
     *c = (struct cluster){.ms = ms};
     for (unsigned i = 0; i < N; i++)
         addr[i] = &ms->conf->meta[i];
-    pool_get_many(ms->pool, addr, N, 0, conn, rc);
+    (force ? pool_get_all : pool_get_many)(ms->pool, addr, N, 0, conn, rc);
     for (unsigned i = 0; i < N; i++)
         c->ask[i].conn = conn[i];
 }
@@ -142,7 +143,7 @@ static void ask_times(const struct metastore *ms, const char *key, struct candid
 {
     struct cluster cl;
 
-    cluster_open(&cl, ms);
+    cluster_open(&cl, ms, false);
     for (unsigned i = 0; i < N; i++)
         command(&cl.ask[i], "KEYTIME", slice_str(key), slice_of(NULL, 0));
     pool_ask(cl.ask, N, ZSTOR_META_DATA, ms->grace_ms, NULL);
@@ -221,19 +222,28 @@ static int choose(const struct metastore *ms, const char *key, const struct clus
     return 1;
 }
 
-int metastore_load(const struct metastore *ms, const char *key, struct meta_record *out, struct metastore_state *st,
-                   struct err *e)
+static int load(const struct metastore *ms, const char *key, bool patient, struct meta_record *out,
+                struct metastore_state *st, struct err *e)
 {
     struct cluster cl;
     int r;
 
-    cluster_open(&cl, ms);
+    cluster_open(&cl, ms, patient);
     for (unsigned i = 0; i < N; i++)
         command(&cl.ask[i], "GET", slice_str(key), slice_of(NULL, 0));
-    pool_ask(cl.ask, N, ZSTOR_META_DATA, ms->grace_ms, NULL);
+    pool_ask(cl.ask, N, patient ? 0 : ZSTOR_META_DATA, patient ? 0 : ms->grace_ms, NULL);
     r = choose(ms, key, &cl, out, st, e);
     cluster_close(&cl);
     return r;
+}
+
+int metastore_load(const struct metastore *ms, const char *key, struct meta_record *out, struct metastore_state *st,
+                   struct err *e)
+{
+    int r = load(ms, key, false, out, st, e);
+
+    /* too few: now those that were slow or are marked down count as well */
+    return r == -EHOSTUNREACH ? load(ms, key, true, out, st, e) : r;
 }
 
 /* --- save, remove ----------------------------------------------------------------------------------- */
@@ -324,7 +334,7 @@ int metastore_save(const struct metastore *ms, const char *key, const struct met
     if (r < 0) {
         err_sys(e, -r, "metadata record of %zu bytes", plain.len);
     } else {
-        cluster_open(&c, ms);
+        cluster_open(&c, ms, false);
         *acks = write_values(&c, key, value);
         cluster_close(&c);
         if (*acks < ZSTOR_META_WRITE_QUORUM)
@@ -371,7 +381,7 @@ int metastore_remove(const struct metastore *ms, const char *key, struct err *e)
     struct cluster c;
     unsigned gone = 0;
 
-    cluster_open(&c, ms);
+    cluster_open(&c, ms, false);
     for (unsigned i = 0; i < N; i++)
         command(&c.ask[i], "DEL", slice_str(key), slice_of(NULL, 0));
     pool_ask(c.ask, N, 0, 0, NULL);

@@ -428,6 +428,12 @@ void pool_get_many(struct pool *p, const struct backend_addr *const *a, size_t n
     pool_get_forced(p, a, n, false, wait_ms, out, rc);
 }
 
+void pool_get_all(struct pool *p, const struct backend_addr *const *a, size_t n, uint64_t wait_ms, struct pool_conn **out,
+                  int *rc)
+{
+    pool_get_forced(p, a, n, true, wait_ms, out, rc);
+}
+
 struct zclient *pool_zclient(struct pool_conn *c)
 {
     return c->client;

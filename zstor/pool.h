@@ -45,6 +45,9 @@ int pool_get(struct pool *p, const struct backend_addr *a, struct pool_conn **ou
  * the idle ones when it comes. */
 void pool_get_many(struct pool *p, const struct backend_addr *const *a, size_t n, uint64_t wait_ms, struct pool_conn **out,
                    int *rc);
+/* The same, also from those that are marked down: for what would fail without them. */
+void pool_get_all(struct pool *p, const struct backend_addr *const *a, size_t n, uint64_t wait_ms, struct pool_conn **out,
+                  int *rc);
 /* Give back.  rc 0: usable again (must have nothing pending).  rc < 0: closed, the backend is marked down.
  * rc > 0: closed, no judgement (cancelled, or the fault was ours). */
 void pool_put(struct pool_conn *c, int rc);

@@ -36,7 +36,7 @@ esac
 [ "$flavour" = plain ] || bin=build/$flavour/bin
 
 if ! make -j"$(nproc)" --no-print-directory "${options[@]}" all unit >build.log 2>&1; then
-    grep -E 'error|warning|\*\*\*' build.log | head -n 40
+    grep -E '(error|warning):|\*\*\*' build.log | head -n 40
     echo "not ok build: make failed, see build.log"
     failed=1
     finish

@@ -111,7 +111,7 @@ START_TEST(random_changes_match_a_model)
     srand(7);
     dlist_init(&l, 99);
     for (int step = 0; step < 20000; step++) {
-        char name[16];
+        char name[24];
         int k = rand() % NAMES;
         int len = snprintf(name, sizeof name, "n%d", k);
         struct slice s = slice_of(name, (size_t)len);
@@ -136,7 +136,7 @@ START_TEST(cookies_stay_while_others_come_and_go)
 {
     struct dlist l;
     uint64_t cookie[100];
-    char name[16];
+    char name[24];
 
     dlist_init(&l, 3);
     for (int i = 0; i < 100; i++) {

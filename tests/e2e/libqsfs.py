@@ -594,8 +594,13 @@ class Mount(Daemon):
         return os.path.ismount(self.path)
 
     def unmount(self, seconds=60):
-        """Clean unmount: all dirty data has to be stored; exit code of zdbfs."""
-        run("fusermount3", "-u", self.path, check_exit=0, timeout=seconds)
+        """Clean unmount: all dirty data has to be stored; exit code of zdbfs.  Programs that look at every mount of the
+        machine keep it busy for a moment."""
+        def done():
+            p = run("fusermount3", "-u", self.path, timeout=seconds)
+            check(p.returncode == 0 or b"busy" in p.stderr, f"fusermount3: exit {p.returncode}: {p.stderr.decode()}")
+            return p.returncode == 0
+        wait_for(done, 10, f"{self.path} to be free")
         return self.wait(seconds)
 
     def stop(self, sig=signal.SIGTERM, seconds=60):

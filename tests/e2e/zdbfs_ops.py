@@ -877,7 +877,7 @@ def test_ops_real_tree():
     """What tar and cp make of a piece of this system."""
     d = fresh()
     src = "/usr/share/perl5" if os.path.isdir("/usr/share/perl5") else "/usr/share/doc"
-    q.run("sh", "-c", f"tar -C {src} -cf - . | tar -C {d} -xf -", check_exit=0, timeout=120)
+    q.run("sh", "-c", f"tar -C {src} --format=posix -cf - . | tar -C {d} -xf -", check_exit=0, timeout=120)
     want = q.tree(src)
     remount()
     got = q.tree(d)

@@ -15,7 +15,10 @@ fi
 limit=${QSFS_UNIT_LIMIT:-600}
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:halt_on_error=1}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1}
-export CK_DEFAULT_TIMEOUT=${CK_DEFAULT_TIMEOUT:-60}
+case ${QSFS_FLAVOUR:-plain} in
+    *thread*) export CK_DEFAULT_TIMEOUT=${CK_DEFAULT_TIMEOUT:-300} ;;
+    *) export CK_DEFAULT_TIMEOUT=${CK_DEFAULT_TIMEOUT:-60} ;;
+esac
 passed=0
 failed=0
 output=$(mktemp) || exit 1

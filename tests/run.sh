@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# run.sh - install what is needed, build, run all unit and end-to-end tests.  Last line: "N passed, M failed".
+# run.sh [NAME...] - install what is needed, build, run all unit and end-to-end tests; with names, of the end-to-end tests
+# just those.  Last line: "N passed, M failed".
 # Environment: SAN=address,undefined and CC=clang as for make.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -60,6 +61,6 @@ log=$(mktemp) || exit 1
 trap 'rm -f "$log"' EXIT
 QSFS_FLAVOUR=$flavour tests/run-unit.sh 2>&1 | tee "$log" | sed -u '$d'
 add "$log" unit
-QSFS_BIN=$top/$bin tests/run-e2e.sh 2>&1 | tee "$log" | sed -u '$d'
+QSFS_BIN=$top/$bin tests/run-e2e.sh "$@" 2>&1 | tee "$log" | sed -u '$d'
 add "$log" e2e
 finish

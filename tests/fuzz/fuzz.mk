@@ -1,6 +1,7 @@
 # Fuzzing with libFuzzer (clang), address and undefined sanitizers.  See tests/fuzz/fuzz.h.
 #   make fuzz                       build every tests/fuzz/fuzz_*.c into build/fuzz/
 #   make fuzz-run FUZZ_SECONDS=60   build and run each one so long; what is found ends the run, and is kept in build/fuzz/
+#   FUZZ_ARGS=-seed=1               further arguments of libFuzzer
 FUZZ_CC      ?= clang
 FUZZ_SECONDS ?= 10
 FUZZ_SRC     := $(wildcard tests/fuzz/fuzz_*.c)
@@ -29,7 +30,7 @@ fuzz-run: $(FUZZ_RUN)
 
 $(FUZZ_RUN): fuzz-run-%: build/fuzz/%
 	@mkdir -p build/fuzz/corpus/$*
-	@build/fuzz/$* -max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=2048 -malloc_limit_mb=512 -close_fd_mask=1 \
+	@build/fuzz/$* -max_total_time=$(FUZZ_SECONDS) $(FUZZ_ARGS) -timeout=20 -rss_limit_mb=2048 -malloc_limit_mb=512 -close_fd_mask=1 \
 	    -artifact_prefix=build/fuzz/$*- build/fuzz/corpus/$* $(wildcard tests/fuzz/corpus/$*) >build/fuzz/$*.log 2>&1 || \
 	    { tail -n 60 build/fuzz/$*.log; echo "not ok $*"; exit 1; }
 	@echo "ok $*: nothing found in $(FUZZ_SECONDS) s"

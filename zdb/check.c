@@ -194,6 +194,14 @@ int check_namespace(struct check_report *r, const struct check_root *root, const
     r->ns = name;
     memset(r->count, 0, sizeof r->count);
     ret = check_dir_open(&c.dir, root, name, e);
+    if (ret == -EBADMSG || ret == -ENODATA || ret == -EPROTONOSUPPORT) { /* zdb does not load it either */
+        struct check_finding x = {CHECK_FAULT, "journal", NULL, CHECK_NO_OFFSET, {NULL, 0}, NULL};
+        check_say(r, &x, "%s", e ? e->text : "damaged journal of a compaction");
+        err_clear(e);
+        *t = c.t;
+        *mode = c.mode;
+        return 0;
+    }
     if (ret < 0)
         return err_prefix(e, "namespace %s", name);
     c.keys = index_new();

@@ -13,6 +13,7 @@
 #include "common/log.h"
 #include "common/loop.h"
 #include "zdb/check.h"
+#include "zdb/compact.h"
 #include "zdb/crash.h"
 #include "zdb/ctl.h"
 #include "zdb/dump.h"
@@ -323,6 +324,16 @@ static int run_check(const struct options *o)
     return r < 0 ? 2 : r;
 }
 
+static int run_compact(const struct options *o)
+{
+    struct err e = {0};
+    int r = compact_run(o->index, o->data, o->namespace, stdout, stderr, &e);
+
+    if (r < 0)
+        fprintf(stderr, "zdb: %s\n", e.text);
+    return r != 0;
+}
+
 static int run_dump_files(const struct options *o)
 {
     int code = 0;
@@ -361,6 +372,9 @@ int main(int argc, char **argv)
         break;
     case OPTIONS_CHECK:
         code = run_check(&a.o);
+        break;
+    case OPTIONS_COMPACT:
+        code = run_compact(&a.o);
         break;
     case OPTIONS_DUMP:
         code = a.o.nfiles ? run_dump_files(&a.o) : run_server(&a);

@@ -304,5 +304,286 @@ def test_dump_hostile_files():
         q.check(str(f) in dump(f, want=1)[1], f"{f}")
 
 
+# --- compact ---------------------------------------------------------------------------------------
+
+def compact(d, *args, want=0, env=None):
+    p = q.run(ZDB, "--compact", "--data", d / "data", "--index", d / "index", *args, env=env)
+    q.same(p.returncode, want, f"exit code of --compact ({p.stdout!r} {p.stderr!r})")
+    return p.stdout.decode(), p.stderr.decode()
+
+
+def keys_of(zdb, ns="v"):
+    """{key: (value, length, time)} of a running zdb, and that everything about it agrees."""
+    with zdb.client() as c:
+        c.ok("SELECT", ns, *(["geheim"] if ns == "v" else []))
+        out, cursor = {}, []
+        while not isinstance(reply := c.cmd("SCAN", *cursor), q.Error):
+            cursor = [reply[0]]
+            for key, length, when in reply[1]:
+                out[key] = (c.ok("GET", key), length, when)
+                q.same((c.ok("CHECK", key), len(out[key][0])), (1, length), f"CHECK and length of {key!r}")
+        q.same(c.ok("DBSIZE"), len(out), "DBSIZE")
+        return out
+
+
+def quiet_start(d, what="", **options):
+    """zdb started on d, without a word of repair in its log."""
+    log = d / "zdb.log"
+    if log.exists():
+        log.unlink()
+    zdb = q.start_zdb(dir=d, datasize=524288, **options)
+    text = log.read_text()
+    q.check("WARN" not in text and "ERROR" not in text, f"{what}: log of the start: {text[-400:]}")
+    return zdb
+
+
+def drop_marks(d):
+    for p in (d / "data").rglob("d*"):
+        if p.is_file() and "user.zdb.durable" in os.listxattr(p):
+            os.removexattr(p, "user.zdb.durable")
+
+
+def original_reads(d, ns="v"):
+    return zfiles.original_reads(d / "index" / ns, d / "data" / ns)
+
+
+def sizes(d):
+    return sum(p.stat().st_size for p in (d / "data/v").iterdir())
+
+
+def test_compact_gives_space_back_and_loses_nothing():
+    for mode in ("user", "seq"):
+        for seed in range(3):
+            d = q.tmpdir(f"{mode}{seed}")
+            live = fill(d, mode, seed=seed, segments=1 + 2 * seed)
+            zdb = q.start_zdb(dir=d)
+            before = keys_of(zdb)
+            zdb.stop()
+            q.same({k: v[0] for k, v in before.items()}, live, "keys before")
+            dead, size = in_order(d)["dead_bytes"], sizes(d)
+            out, _ = compact(d)
+            q.check(f"{dead} bytes given back" in out, f"{dead} dead bytes: {out}")
+            q.same(sizes(d), size - dead, "size of the data files")
+            total = in_order(d)
+            q.same((total["dead_bytes"], total["keys"], total["live_bytes"]), (0, len(live), sum(map(len, live.values()))), "--check")
+            q.same(original_reads(d), live, "what the original reads")
+            for marks in (True, False):
+                if not marks:
+                    drop_marks(d)
+                files = state(d / "data/v"), state(d / "index/v")
+                zdb = quiet_start(d, f"{mode} {seed} marks {marks}")
+                q.same(keys_of(zdb), before, "keys after")
+                q.same(zdb.stop(), 143, "exit code")
+                q.check({k: v[3] for k, v in files[0].items()} == {k: v[3] for k, v in state(d / "data/v").items()} and
+                        {k: v[3] for k, v in files[1].items()} == {k: v[3] for k, v in state(d / "index/v").items()},
+                        "the start changed the files")
+            again, _ = compact(d)
+            q.check(": 0 of " in again and " 0 bytes given back" in again, f"second time: {again}")
+            check_use(d, mode, live)
+
+
+def check_use(d, mode, live):
+    """The namespace takes writes, and can be compacted again."""
+    zdb = q.start_zdb(dir=d)
+    with zdb.client() as c:
+        c.ok("SELECT", "v", "geheim")
+        rng = random.Random(1)
+        for key in rng.sample(sorted(live), len(live) // 3):
+            c.ok("SET", key, b"new " + key)
+            live[key] = b"new " + key
+        for key in rng.sample(sorted(live), len(live) // 5):
+            c.ok("DEL", key)
+            del live[key]
+        key = c.ok("SET", "" if mode == "seq" else "one more", "more")
+        q.check(key not in live, "new key")
+        live[key] = b"more"
+        q.check(isinstance(c.cmd("HISTORY", key), list), "HISTORY")
+    zdb.stop()
+    in_order(d)
+    compact(d)
+    in_order(d)
+    zdb = quiet_start(d, "after the second compaction")
+    q.same({k: v[0] for k, v in keys_of(zdb).items()}, live, "keys after the second compaction")
+    zdb.stop()
+    q.same(original_reads(d), live, "what the original reads after the second compaction")
+
+
+def test_compact_history():
+    """Former values are gone: never another value, neither from the present one on nor by an old cursor."""
+    for mode in ("user", "seq"):
+        d = q.tmpdir(mode)
+        zdb = q.start_zdb(dir=d, mode=mode)
+        cursors = []
+        with zdb.client() as c:
+            key = c.ok("SET", "" if mode == "seq" else "k", "first value")
+            c.ok("SET", key, "second")
+            c.ok("NSJUMP")
+            c.ok("SET", key, "third, longer than the others")
+            other = c.ok("SET", "" if mode == "seq" else "o", "untouched")
+            at = c.ok("HISTORY", key)
+            while at[0]:
+                cursors.append(at[0])
+                at = c.ok("HISTORY", key, at[0])
+        q.same(len(cursors), 2, "former versions")
+        zdb.stop()
+        compact(d)
+        for marks in (True, False):
+            if not marks:
+                drop_marks(d)
+            zdb = quiet_start(d, mode=mode)
+            with zdb.client() as c:
+                reply = c.cmd("HISTORY", key)
+                q.same((reply[0], reply[2]), (None, b"third, longer than the others"), "HISTORY")
+                for cursor in cursors:
+                    q.check(isinstance(c.cmd("HISTORY", key, cursor), q.Error), "HISTORY of an old cursor is no error")
+                q.same(c.cmd("GET", other), b"untouched", "GET")
+                raw = c.ok("DATA", "RAW", "0", "28")
+                q.same((raw[3], raw[5]), (2, b""), "DATA RAW: flag and payload")
+            zdb.stop()
+
+
+def test_compact_then_index_lost():
+    """The index of a segment is built anew from compacted data."""
+    for mode in ("user", "seq"):
+        d = q.tmpdir(mode)
+        live = fill(d, mode)
+        compact(d)
+        for n in (2, 0):
+            (d / f"index/v/i{n}").unlink()
+            zdb = q.start_zdb(dir=d)
+            q.same({k: v[0] for k, v in keys_of(zdb).items()}, live, f"{mode}: keys after i{n} was lost")
+            zdb.stop()
+
+
+def test_compact_only_one_namespace():
+    d = q.tmpdir("one")
+    fill(d)
+    zdb = q.start_zdb(dir=d)
+    with zdb.client() as c:
+        c.ok("SET", "a", "x" * 100)
+        c.ok("SET", "a", "y" * 100)
+    zdb.stop()
+    before = state(d / "data/v"), state(d / "index/v")
+    out, _ = compact(d, "--namespace", "default")
+    q.check("namespace default: 1 of 1" in out and "100 bytes" in out and "namespace v" not in out, out)
+    q.check(before == (state(d / "data/v"), state(d / "index/v")), "the other namespace was touched")
+    q.check("there is none" in compact(d, "--namespace", "absent", want=1)[1], "absent namespace")
+
+
+def test_compact_refuses():
+    d = q.tmpdir("evicted")
+    fill(d)
+    (d / "data/v/d0").rename(d / "d0")
+    before = state(d)
+    _, err = compact(d, "--namespace", "v", want=1)
+    q.check(err.count("\n") == 1 and "d0 is not in" in err, err)
+    q.check(state(d) == before, "something was touched")
+    (d / "d0").rename(d / "data/v/d0")
+    r, data = live_record(d / "index/v", d / "data/v")
+    damage(d / "data/v/d0", data.payload_at)
+    before = state(d)
+    _, err = compact(d, "--namespace", "v", want=1)
+    q.check(err.count("\n") == 1 and "--check" in err, err)
+    damage(d / "data/v/d0", data.payload_at)
+    with open(d / "index/v/i2", "ab") as f:
+        f.write(b"\x05torn")
+    before = state(d)
+    _, err = compact(d, "--namespace", "v", want=1)
+    q.check(err.count("\n") == 1 and "--repair" in err, err)
+    q.check(state(d) == before, "something was touched")
+    q.run(ZDB, "--repair", "--data", d / "data", "--index", d / "index", check_exit=0)
+    compact(d, "--namespace", "v")
+    zdb = q.start_zdb(dir=d)
+    q.check("in use by a running zdb" in compact(d, want=1)[1], "a running zdb")
+    zdb.stop()
+
+
+def test_compact_on_a_full_disk():
+    """A limit on the size of files stands for it: nothing changes, nothing is left behind."""
+    d = q.tmpdir("full")
+    live = fill(d)
+    before = {k: v for k, v in state(d).items() if k not in ("data", "index", "data/v", "index/v")}
+    limit = 20000
+    p = subprocess.run(["bash", "-c", f"trap '' XFSZ; ulimit -f {limit // 1024}; exec \"$@\"", "-", str(ZDB), "--compact",
+                        "--namespace", "v", "--data", d / "data", "--index", d / "index"], stdout=subprocess.PIPE,
+                       stderr=subprocess.PIPE, env=q.environment())
+    q.check(p.returncode == 1 and b"stays as it was" in p.stderr, f"{p.returncode} {p.stderr!r}")
+    after = {k: v for k, v in state(d).items() if k not in ("data", "index", "data/v", "index/v")}
+    q.check(sorted(before) == sorted(after), f"files: {sorted(set(before) ^ set(after))}")
+    in_order(d)
+    compact(d)
+    zdb = quiet_start(d)
+    q.same({k: v[0] for k, v in keys_of(zdb).items()}, live, "keys")
+    zdb.stop()
+
+
+def recorded_compaction(mode, seed):
+    """(Volume, events, keys) of a compaction under the recording shim."""
+    d = q.tmpdir(f"record-{mode}")
+    live = fill(d, mode, segments=3, seed=seed)
+    base = q.tmpdir(f"base-{mode}")
+    for name in ("data", "index"):
+        shutil.copytree(d / name, base / name)
+        for p in (base / name).rglob("d*"):     # copytree has copied the marks
+            q.check(p.is_dir() or os.listxattr(p) == os.listxattr(d / p.relative_to(base)), "marks of the copy")
+    log = d / "record"
+    compact(d, env=record.shim_env(log, d / "data", d / "index"))
+    events = volume.read_log(log)
+    vol = volume.Volume(events, {n: str(d / n) for n in ("data", "index")}, {n: base / n for n in ("data", "index")})
+    want = volume.read_tree(d / "data", "data") | volume.read_tree(d / "index", "index")
+    if vol.end() != want:
+        raise volume.BadRecord("the record does not give the files that are there")
+    return vol, events, live
+
+
+def test_compact_killed_anywhere():
+    """Every prefix of its operations (kill -9), and power cuts after each: the namespace is whole, nothing is repaired."""
+    states = 0
+    for mode in ("user", "seq"):
+        vol, events, live = recorded_compaction(mode, 7)
+        steps = [0] + [i + 1 for i, e in enumerate(events) if e.type in "wtxonum"]
+        kinds = volume.KINDS if q.SLOWDOWN == 1 else ("order",)
+        for pos in steps:
+            for kind in kinds:
+                rng = random.Random(f"{mode}/{pos}/{kind}")
+                where = q.TMP / "state"
+                where.mkdir()
+                volume.write_tree(vol.cut(pos, kind, rng), where)
+                what = f"{mode}, position {pos} of {len(events)}, {kind}"
+                found = findings(where, 0)
+                q.check({f["code"] for f in found} <= {"compaction"}, f"{what}: --check finds {found[:2]}")
+                if rng.random() < 0.5:      # the tool itself finishes what was begun
+                    compact(where)
+                zdb = quiet_start(where, what)
+                got = {k: v[0] for k, v in keys_of(zdb).items()}
+                q.check(got == live, f"{what}: {len(got)} keys, {len(live)} expected, "
+                        f"{sum(got.get(k) != v for k, v in live.items())} wrong")
+                q.same(zdb.stop(), 143, f"{what}: exit code")
+                q.same(original_reads(where), live, f"{what}: what the original reads")
+                q.check(not [p for p in where.rglob(".*compact*")], f"{what}: files are left behind")
+                in_order(where)
+                shutil.rmtree(where)
+                states += 1
+    print(f"# compaction: {states} crash states", flush=True)
+
+
+def test_compact_damaged_journal():
+    d = q.tmpdir("journal")
+    fill(d, segments=1)
+    for raw in (b"", b"ZDBCMPCT", b"ZDBCMPCT\x01\0\0\0" + b"\xff" * 40, os.urandom(100)):
+        (d / "index/v/.compact-journal").write_bytes(raw)
+        before = state(d)
+        q.check("damaged journal" in compact(d, "--namespace", "v", want=1)[1], "compact")
+        q.same([f["code"] for f in findings(d, 1)], ["journal"], "--check")
+        q.check(state(d) == before, "something was touched")
+        zdb = q.start_zdb(dir=d)
+        q.check("damaged journal" in zdb.tail(4000), "log of the start")
+        with zdb.client() as c:
+            q.check(isinstance(c.cmd("SELECT", "v", "geheim"), q.Error), "the namespace is served")
+        zdb.stop()
+    (d / "index/v/.compact-journal").unlink()
+    in_order(d)
+
+
 if __name__ == "__main__":
     q.main()

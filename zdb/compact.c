@@ -156,10 +156,11 @@ static int new_data(struct compact *c, struct seg *s, uint32_t last_before, stru
 {
     CLEANUP(base_free) char *from = compact_final_path(c->dir.data, 'd', s->id);
     CLEANUP(base_free) char *to = compact_new_path(c->dir.data, 'd', s->id);
-    int r = compact_seg_data(from, to, &s->live, last_before, map, last, c->e);
+    uint64_t size;
+    int r = compact_seg_data(from, to, &s->live, last_before, map, last, &size, c->e);
 
     if (r == 0)
-        compact_list_add(l, 'd', s->id, s->data.after);
+        compact_list_add(l, 'd', s->id, size);
     return r;
 }
 

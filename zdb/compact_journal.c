@@ -117,18 +117,25 @@ bool compact_journal_has(const struct compact_list *l, char kind, uint32_t id)
     return false;
 }
 
-static int give_name(const char *dir, const struct compact_entry *entry, struct err *e)
+static int check_size(const char *dir, const struct compact_entry *entry, struct err *e)
 {
     CLEANUP(base_free) char *from = compact_new_path(dir, entry->kind, entry->id);
-    CLEANUP(base_free) char *to = compact_final_path(dir, entry->kind, entry->id);
     struct stat st;
 
     if (lstat(from, &st) < 0)
         return errno == ENOENT ? 0 : err_sys(e, errno, "%s", from); /* it has its name already */
-    if ((uint64_t)st.st_size != entry->size)
-        return err_set(e, EBADMSG, "%s: has %lld bytes, the journal of the compaction says %llu; restore %s from a backup", from,
-                       (long long)st.st_size, (unsigned long long)entry->size, to);
-    return rename(from, to) < 0 ? err_sys(e, errno, "rename %s to %s", from, to) : 0;
+    if ((uint64_t)st.st_size == entry->size)
+        return 0;
+    return err_set(e, EBADMSG, "%s: has %lld bytes, the journal of the compaction says %llu; restore the namespace from a backup",
+                   from, (long long)st.st_size, (unsigned long long)entry->size);
+}
+
+static int give_name(const char *dir, const struct compact_entry *entry, struct err *e)
+{
+    CLEANUP(base_free) char *from = compact_new_path(dir, entry->kind, entry->id);
+    CLEANUP(base_free) char *to = compact_final_path(dir, entry->kind, entry->id);
+
+    return rename(from, to) < 0 && errno != ENOENT ? err_sys(e, errno, "rename %s to %s", from, to) : 0;
 }
 
 static int finish(const char *index_dir, const char *data_dir, const struct compact_list *l, struct err *e)
@@ -136,6 +143,8 @@ static int finish(const char *index_dir, const char *data_dir, const struct comp
     CLEANUP(base_free) char *journal = path_join(index_dir, COMPACT_FORMAT_FILE);
     int r = 0;
 
+    for (size_t i = 0; r == 0 && i < l->n; i++)
+        r = check_size(l->entries[i].kind == 'i' ? index_dir : data_dir, &l->entries[i], e);
     for (size_t i = 0; r == 0 && i < l->n; i++)
         r = give_name(l->entries[i].kind == 'i' ? index_dir : data_dir, &l->entries[i], e);
     if (r < 0)

@@ -254,7 +254,7 @@ static int write_data(struct data_walk *w, struct out *o, const struct compact_o
 }
 
 int compact_seg_data(const char *path, const char *new_path, struct compact_offs *live, uint32_t last_before, struct compact_map *map,
-                     uint32_t *last, struct err *e)
+                     uint32_t *last, uint64_t *size, struct err *e)
 {
     CLEANUP(base_close) int fd = check_open(path);
     struct data_walk w = {0};
@@ -267,6 +267,7 @@ int compact_seg_data(const char *path, const char *new_path, struct compact_offs
     r = out_open(&o, new_path, fd, e);
     if (r == 0)
         r = write_data(&w, &o, live, last_before, map, last, e);
+    *size = o.size;
     out_close(&o);
     data_walk_fini(&w);
     return r;

@@ -30,6 +30,12 @@ static int check_descriptor(struct check *c, struct err *e)
     ssize_t n;
     int r;
 
+    if (fd == -ENOENT && c->dir.n == 0) {
+        x.kind = CHECK_NOTE;
+        x.remedy = NULL;
+        check_say(c->report, &x, "missing, and nothing else is there: the next start makes an empty namespace of it");
+        return 0;
+    }
     if (fd == -ENOENT) {
         check_say(c->report, &x, "missing");
         return 0;
@@ -261,8 +267,8 @@ static int check_names(struct check_report *r, const struct check_root *root, ch
     uint64_t count[CHECK_KINDS] = {0};
 
     for (size_t i = 0; i < n; i++) {
-        struct check_totals t;
-        uint8_t mode;
+        struct check_totals t = {0};
+        uint8_t mode = 0;
         int ret;
 
         if (strlen(names[i]) > NAME_MAX_LEN)
@@ -291,9 +297,9 @@ static int check_names(struct check_report *r, const struct check_root *root, ch
 int check_run(const char *index, const char *data, bool json, FILE *out, struct err *e)
 {
     struct check_report r = {.out = out, .json = json};
-    struct check_root root;
-    char **names;
-    size_t n;
+    struct check_root root = {.locks = {-1, -1}};
+    char **names = NULL;
+    size_t n = 0;
     int ret = sodium_init() < 0 ? err_set(e, EIO, "libsodium cannot be used")
                                 : check_root_lock(&root, index, data, false, e);
 

@@ -258,8 +258,8 @@ static int compact_files(struct compact *c)
 static int may_compact(struct compact *c, const struct check_root *root, FILE *refused)
 {
     struct check_report report = {0};
-    struct check_totals t;
-    uint8_t mode;
+    struct check_totals t = {0};
+    uint8_t mode = 0;
     int r;
 
     for (size_t i = 0; i < c->dir.n; i++) {
@@ -329,9 +329,9 @@ static int compact_names(const struct check_root *root, char **names, size_t n, 
 
 int compact_run(const char *index, const char *data, const char *name, FILE *out, FILE *refused, struct err *e)
 {
-    struct check_root root;
-    char **names;
-    size_t n;
+    struct check_root root = {.locks = {-1, -1}};
+    char **names = NULL;
+    size_t n = 0;
     int r = sodium_init() < 0 ? err_set(e, EIO, "libsodium cannot be used") : check_root_lock(&root, index, data, true, e);
 
     if (r < 0)

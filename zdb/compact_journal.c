@@ -177,7 +177,7 @@ int compact_commit(const char *index_dir, const char *data_dir, const struct com
 
 int compact_recover(const char *index_dir, const char *data_dir, struct err *e)
 {
-    struct compact_list l;
+    struct compact_list l = {0};
     size_t n;
     int r = compact_journal_read(index_dir, &l, e);
 

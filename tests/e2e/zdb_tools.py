@@ -384,6 +384,13 @@ def test_compact_gives_space_back_and_loses_nothing():
             check_use(d, mode, live)
 
 
+def data_chain(d):
+    """Each data record names the one before it in its file."""
+    for p in sorted((d / "data/v").glob("d*")):
+        records = zfiles.data_records(p.read_bytes(), 0)
+        q.same([r.previous for r in records[1:]], [r.at for r in records[:-1]], f"{p.name}: previous")
+
+
 def check_use(d, mode, live):
     """The namespace takes writes, and can be compacted again."""
     zdb = q.start_zdb(dir=d)
@@ -402,8 +409,10 @@ def check_use(d, mode, live):
         q.check(isinstance(c.cmd("HISTORY", key), list), "HISTORY")
     zdb.stop()
     in_order(d)
+    data_chain(d)
     compact(d)
     in_order(d)
+    data_chain(d)
     zdb = quiet_start(d, "after the second compaction")
     q.same({k: v[0] for k, v in keys_of(zdb).items()}, live, "keys after the second compaction")
     zdb.stop()

@@ -6,12 +6,14 @@ import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "crash"))
 import record   # noqa: E402
+import verify   # noqa: E402
 import volume   # noqa: E402
 import zfiles   # noqa: E402
 from verify import q  # noqa: E402
@@ -577,6 +579,44 @@ def test_compact_killed_anywhere():
                 shutil.rmtree(where)
                 states += 1
     print(f"# compaction: {states} crash states", flush=True)
+
+
+def look_at_all(server):
+    """{namespace: {key: value}}"""
+    server.start()
+    with server.client() as c:
+        problems = []
+        seen = {ns.decode(): verify.look(c, ns.decode(), [], problems) for ns in c.ok("NSLIST")}
+    q.same(server.stop(), 143, "exit code")
+    q.check(not problems, f"zdb does not agree with itself: {problems[:2]}")
+    return seen
+
+
+def test_after_power_cuts():
+    """States of a mixed load after a power cut: the check ends; after a start it finds nothing, and a compaction loses nothing."""
+    run = record.Run(q.tmpdir("load"), "tools", f"{SEED}/tools", 1500, (), {"jump": 0.03})
+    given_back, kinds = 0, {}
+    for n in range(400 if LONG else 40 // q.SLOWDOWN):
+        rng = random.Random(f"{SEED}/tools/{n}")
+        d = q.TMP / "state"
+        d.mkdir()
+        _, what, _, _ = record.make_state(run, rng, d, evict=False)
+        for f in findings(d):
+            kinds[f["code"]] = kinds.get(f["code"], 0) + 1
+        server = verify.Server(d)
+        before = look_at_all(server)
+        found = [f for f in findings(d) if f["severity"] != "note"]
+        q.check(not found, f"state {n} ({what}): after a start --check finds {found[:2]}")
+        out, _ = compact(d)
+        given_back += sum(int(x) for x in re.findall(r"(\d+) bytes given back", out))
+        in_order(d)
+        (d / "log").unlink()
+        q.check(look_at_all(server) == before, f"state {n} ({what}): other values after a compaction")
+        log = (d / "log").read_text()
+        q.check("WARN" not in log and "ERROR" not in log, f"state {n} ({what}): start after a compaction: {log[-300:]}")
+        shutil.rmtree(d)
+    q.check(given_back > 0, "nothing was given back")
+    print(f"# findings before the start: {kinds}", flush=True)
 
 
 def test_compact_damaged_journal():

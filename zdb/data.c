@@ -265,6 +265,8 @@ int data_read(struct data *d, uint32_t off, struct slice key, uint32_t length, u
     r = files_preadv(d->file, iov, 2, off, nowait);
     if (r < 0)
         return read_failed(d, r);
+    if (data_rec_removed(head[DATA_FLAGS_AT], length))
+        return read_failed(d, -EBADMSG);
     /* Key and checksum say it all; a header that is garbled elsewhere does no harm.  But a page that never reached the disk
      * agrees with an index record that did not either: nothing but zeros is no record. */
     if (is_zero(head, DATA_REC_SIZE) || !slice_eq(slice_of(head + DATA_REC_SIZE, key.len), key) || crc_raw(0, p, length) != crc) {

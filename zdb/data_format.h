@@ -11,6 +11,7 @@
 #define DATA_HEADER_SIZE 28
 #define DATA_REC_SIZE    18 /* without key and payload */
 #define DATA_KEY_MAX     255
+#define DATA_FLAGS_AT    13 /* offset of the flags in a record */
 #define DATA_VALUE_MAX   ((size_t)8 << 20)
 #define DATA_DELETED     1u /* deletion record: no payload, crc 0 */
 #define DATA_TRUNCATED   2u /* payload removed by a compaction */
@@ -32,6 +33,11 @@ int data_header_decode(struct slice in, struct data_header *out);
 static inline uint64_t data_rec_size(const struct data_rec *r)
 {
     return DATA_REC_SIZE + (uint64_t)r->keylen + r->length;
+}
+/* A compaction removed the payload: this version was superseded or deleted before. */
+static inline bool data_rec_removed(uint8_t flags, uint32_t length)
+{
+    return length == 0 && (flags & DATA_TRUNCATED);
 }
 void data_rec_encode(uint8_t out[DATA_REC_SIZE], const struct data_rec *r);
 /* 1; 0: truncated; -EBADMSG: not a record (no key, payload over 8 MiB, unknown flags, a deletion with payload). */

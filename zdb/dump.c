@@ -5,6 +5,7 @@
 
 #include "common/loop.h"
 #include "common/parse.h"
+#include "zdb/check_text.h"
 #include "zdb/nslist.h"
 
 struct dump {
@@ -18,19 +19,6 @@ struct dump {
     size_t given;                   /* in the last call */
 };
 
-static void put_escaped(FILE *out, struct slice s, bool json)
-{
-    for (size_t i = 0; i < s.len; i++) {
-        uint8_t c = s.p[i];
-        if (c == '\\' || (json && c == '"'))
-            fprintf(out, "\\%c", c);
-        else if (c > ' ' && c < 0x7f)
-            putc(c, out);
-        else
-            fprintf(out, json ? "\\u%04x" : "\\x%02x", c);
-    }
-}
-
 static bool on_key(void *arg, struct slice key, const struct ns_entry *e)
 {
     struct dump *d = arg;
@@ -38,13 +26,13 @@ static bool on_key(void *arg, struct slice key, const struct ns_entry *e)
 
     if (d->json)
         fputs("{\"namespace\":\"", d->out);
-    put_escaped(d->out, slice_str(d->ns), d->json);
+    check_text_put(d->out, slice_str(d->ns), d->json);
     if (d->json) {
         parse_to_hex(key.p, key.len, hex);
         fprintf(d->out, "\",\"key\":\"%s\",\"length\":%" PRIu32 ",\"timestamp\":%" PRIu32 "}\n", hex, e->length, e->timestamp);
     } else {
         putc(' ', d->out);
-        put_escaped(d->out, key, false);
+        check_text_put(d->out, key, false);
         fprintf(d->out, " %" PRIu32 " %" PRIu32 "\n", e->length, e->timestamp);
     }
     ns_cursor_encode(e, d->cursor);

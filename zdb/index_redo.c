@@ -219,7 +219,8 @@ static int lost(struct index_redo *d, struct index_known_rec *m, bool head_is_ri
 /* The checksum of nothing, or of zeros, says nothing: is this record half in a page that never reached the disk? */
 static bool is_weak(struct index_redo *d, const struct data_walk_rec *rec)
 {
-    return rec->head.crc == 0 && !is_durable(d, rec->end) && has_lost_sector(d->s->data.file, rec->off, rec->end);
+    return rec->head.crc == 0 && !data_rec_removed(rec->head.flags, rec->head.length) && !is_durable(d, rec->end) &&
+           has_lost_sector(d->s->data.file, rec->off, rec->end);
 }
 
 /* 1, 0, -errno as step. */
@@ -281,6 +282,8 @@ static int step(struct index_redo *d)
         return unreadable(d, -EBADMSG);
     }
     d->last_off = rec.off;
+    if (!seq && data_rec_removed(rec.head.flags, rec.head.length))
+        return 1;
     if (rec.head.length == 0 && !seq && !(rec.head.flags & DATA_DELETED) && !d->f->collect &&
         index_redo_user_seen(d, rec.key)) { /* one bit makes this of a deletion */
         d->skipped++;

@@ -12,9 +12,12 @@
 #include "common/daemon.h"
 #include "common/log.h"
 #include "common/loop.h"
+#include "zdb/check.h"
+#include "zdb/compact.h"
 #include "zdb/crash.h"
 #include "zdb/ctl.h"
 #include "zdb/dump.h"
+#include "zdb/dump_file.h"
 #include "zdb/events.h"
 #include "zdb/hook.h"
 #include "zdb/nslist.h"
@@ -310,6 +313,41 @@ static int run_ctl(const struct options *o)
     return r != 0;
 }
 
+/* 0 in order, 1 faults, 2 could not be checked */
+static int run_check(const struct options *o)
+{
+    struct err e = {0};
+    int r = check_run(o->index, o->data, o->json, stdout, &e);
+
+    if (r < 0)
+        fprintf(stderr, "zdb: %s\n", e.text);
+    return r < 0 ? 2 : r;
+}
+
+static int run_compact(const struct options *o)
+{
+    struct err e = {0};
+    int r = compact_run(o->index, o->data, o->namespace, stdout, stderr, &e);
+
+    if (r < 0)
+        fprintf(stderr, "zdb: %s\n", e.text);
+    return r != 0;
+}
+
+static int run_dump_files(const struct options *o)
+{
+    int code = 0;
+
+    for (size_t i = 0; i < o->nfiles; i++) {
+        struct err e = {0};
+        if (dump_file(o->files[i], o->json, stdout, &e) == 0)
+            continue;
+        fprintf(stderr, "zdb: %s\n", e.text);
+        code = 1;
+    }
+    return code;
+}
+
 int main(int argc, char **argv)
 {
     struct app a = {0};
@@ -318,7 +356,7 @@ int main(int argc, char **argv)
 
     if (options_parse(&a.o, argc, argv, &e) < 0) {
         fprintf(stderr, "zdb: %s\n", e.text);
-        return 1;
+        return a.o.action == OPTIONS_CHECK ? 2 : 1;
     }
     switch (a.o.action) {
     case OPTIONS_HELP:
@@ -331,6 +369,15 @@ int main(int argc, char **argv)
         break;
     case OPTIONS_CTL:
         code = run_ctl(&a.o);
+        break;
+    case OPTIONS_CHECK:
+        code = run_check(&a.o);
+        break;
+    case OPTIONS_COMPACT:
+        code = run_compact(&a.o);
+        break;
+    case OPTIONS_DUMP:
+        code = a.o.nfiles ? run_dump_files(&a.o) : run_server(&a);
         break;
     default:
         code = run_server(&a);

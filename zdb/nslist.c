@@ -5,6 +5,7 @@
 #include "common/loop.h"
 #include "common/path.h"
 #include "common/workq.h"
+#include "zdb/compact_journal.h"
 #include "zdb/ns_impl.h"
 #include <assert.h>
 #include <fcntl.h>
@@ -180,6 +181,8 @@ static int open_ns(struct nslist *l, const char *name, struct ns **out, struct e
 
     if (r == 0)
         r = make_root(ns->data_dir, e);
+    if (r == 0)
+        r = compact_recover(ns->index_dir, ns->data_dir, e);
     if (r == 0)
         r = ns_read_descriptor(ns, e);
     if (r == 0)

@@ -38,7 +38,7 @@ static const struct spec specs[] = {
     {"dualnet", FLAG, false, AT(dualnet), 0, 0, NULL, "tcp and unix socket together"},
     {"verbose", FLAG, false, AT(verbose), 0, 0, NULL, "log every request"},
     {"dump", ACTION, false, OPTIONS_DUMP, 0, 0, NULL,
-     "load, print the keys of user-mode namespaces, exit"},
+     "load, print the keys of user-mode namespaces, exit; with FILE...: print their records"},
     {"sync", FLAG, false, AT(sync), 0, 0, NULL,
      "every write is on stable storage before its reply"},
     {"synctime", NUMBER, false, AT(synctime_s), 0, UINT32_MAX, "SECONDS",
@@ -70,7 +70,12 @@ static const struct spec specs[] = {
     {"max-output", SIZE, true, AT(max_output), 64 * KIB, 1 * GIB, "SIZE",
      "unsent bytes at which a client is no longer read (8M)"},
     {"repair", ACTION, true, OPTIONS_REPAIR, 0, 0, NULL, "load as a start does, with all repairs, and exit"},
-    {"json", FLAG, true, AT(json), 0, 0, NULL, "--dump in JSON"},
+    {"check", ACTION, true, OPTIONS_CHECK, 0, 0, NULL,
+     "read all files, report what is wrong, change nothing; exit 1 when there are faults"},
+    {"compact", ACTION, true, OPTIONS_COMPACT, 0, 0, NULL,
+     "give back the space of deleted and superseded values, exit"},
+    {"namespace", TEXT, true, AT(namespace), 0, 0, "NAME", "--compact: only this one"},
+    {"json", FLAG, true, AT(json), 0, 0, NULL, "--dump and --check in JSON"},
     {"ctl", ACTION, true, OPTIONS_CTL, 0, 0, NULL,
      "client: send the words that follow (or one command per line of stdin) to a running zdb"},
     {"ns", TEXT, true, AT(ns), 0, 0, "NAME", "--ctl: namespace to select first"},
@@ -237,6 +242,7 @@ static int parse_words(struct options *o, int argc, char **argv, struct err *e)
     struct option all[ARRAY_LEN(specs) + 1], before[ARRAY_LEN(specs) + 1];
 
     fill_tables(all, before);
+    o->files = xcalloc((size_t)argc + 1, sizeof *o->files);
     opterr = 0;
     optind = 0;
     optind = 1;
@@ -251,7 +257,8 @@ static int parse_words(struct options *o, int argc, char **argv, struct err *e)
                 optind--;
                 break;
             }
-            continue; /* ignored, as the original does */
+            o->files[o->nfiles++] = optarg; /* of --dump; else ignored, as the original does */
+            continue;
         }
         if (c == '?')
             return err_set(e, EINVAL,
@@ -284,6 +291,8 @@ static int check_together(const struct options *o, struct err *e)
         return err_set(e, EINVAL, "--ns, --ns-password-file: only with --ctl");
     if (o->action == OPTIONS_CTL && o->ns_password && !o->ns)
         return err_set(e, EINVAL, "--ns-password-file: needs --ns NAME");
+    if (o->namespace && o->action != OPTIONS_COMPACT)
+        return err_set(e, EINVAL, "--namespace: only with --compact");
     if (o->hook && o->action == OPTIONS_SERVE && access(o->hook, X_OK) < 0)
         return err_sys(e, errno, "--hook %s: must be an executable file", o->hook);
     return 0;
@@ -317,6 +326,8 @@ void options_fini(struct options *o)
 {
     secret_free(&o->admin);
     secret_free(&o->ns_password);
+    free(o->files);
+    o->files = NULL;
     free(o->instance);
     o->instance = NULL;
 }
@@ -325,7 +336,9 @@ void options_help(void)
 {
     printf("usage: zdb [options]\n"
            "       zdb --ctl [--socket PATH | --listen HOST --port N] [--admin-file FILE] [--ns "
-           "NAME] [COMMAND ARG...]\n");
+           "NAME] [COMMAND ARG...]\n"
+           "       zdb --check | --compact [--namespace NAME] | --repair | --dump  --data DIR --index DIR [--json]\n"
+           "       zdb --dump FILE... [--json]\n");
     for (size_t i = 0; i < ARRAY_LEN(specs); i++) {
         CLEANUP(base_free)
         char *left = xasprintf("--%s%s%s", specs[i].name, specs[i].arg ? " " : "",

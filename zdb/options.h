@@ -5,7 +5,9 @@
 
 #include "common/err.h"
 
-enum options_action { OPTIONS_SERVE, OPTIONS_CTL, OPTIONS_DUMP, OPTIONS_REPAIR, OPTIONS_VERSION, OPTIONS_HELP };
+enum options_action {
+    OPTIONS_SERVE, OPTIONS_CTL, OPTIONS_DUMP, OPTIONS_REPAIR, OPTIONS_CHECK, OPTIONS_COMPACT, OPTIONS_VERSION, OPTIONS_HELP
+};
 
 struct options {
     enum options_action action;
@@ -19,7 +21,10 @@ struct options {
     uint64_t hook_timeout_s;
     uint64_t max_clients, max_output, idle_timeout_s;
     bool has_address;                /* --listen or --port was given */
-    bool json;                       /* --json, for --dump */
+    bool json;                       /* --json, for --dump and --check */
+    const char *namespace;           /* --compact: that one only */
+    const char **files;              /* --dump FILE...; elements borrowed from argv */
+    size_t nfiles;
     /* --ctl */
     const char *ns;
     char *ns_password;

@@ -63,7 +63,7 @@ def marked(content):
     """zdb has marked a sealed data file as durable with all that follows from it.  Hooks hear of a closed segment no
     earlier than that, so nobody takes it away before."""
     mark = getattr(content, "attrs", {}).get("user.zdb.durable", b"")
-    return len(mark) == 12 and int.from_bytes(mark[:8], "little") == len(content)
+    return len(mark) == 20 and int.from_bytes(mark[:8], "little") == len(content)
 
 
 def shim_env(log, *roots, delay_us=0, fail=0):

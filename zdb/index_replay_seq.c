@@ -12,6 +12,19 @@ static bool is_same(const struct index_rec *a, const struct index_rec *b)
            memcmp(x, y, INDEX_REC_SIZE + a->key.len) == 0;
 }
 
+/* A weak record has little but its key to be compared by, as the index may have a later version already.  One that ends in
+ * its header, before the sum, has no time either. */
+static bool is_torn(const struct index_replay *p, const struct data_walk_rec *rec, bool index_agrees)
+{
+    return p->weak && (!index_agrees || rec->head.timestamp == 0);
+}
+
+static bool is_of(const struct index_rec *r, const struct index_rec *want)
+{
+    return r->dataid == want->dataid && r->off == want->off && r->length == want->length && r->crc == want->crc &&
+           r->timestamp == want->timestamp;
+}
+
 static int insert(struct index_replay *p, const struct data_walk_rec *rec)
 {
     struct index_rec want = {.off = (uint32_t)rec->off, .length = rec->head.length, .previous = p->ns->last_index,
@@ -21,7 +34,7 @@ static int insert(struct index_replay *p, const struct data_walk_rec *rec)
     bool same = index_replay_there(p, &there, bytes) && slice_eq(there.key, rec->key) && there.previous == want.previous;
     int r;
 
-    if (!same && p->weak)
+    if (is_torn(p, rec, same) && !(same && is_of(&there, &want)))
         return 0;
     if (same)
         want.flags = there.flags;
@@ -67,7 +80,7 @@ static int copy(struct index_replay *p, const struct data_walk_rec *rec, const s
     want.flags = INDEX_DELETED;
     want.previous = p->ns->last_index;
     same = is_there && is_same(&there, &want);
-    if (!same && p->weak)
+    if (is_torn(p, rec, same))
         return 0;
     r = index_replay_put(p, &want, same);
     if (r < 0)

@@ -116,7 +116,7 @@ struct ns_sync_state {
     int broken;               /* unsynced bytes were lost: the error of every ns_sync from now on */
     bool everything;          /* after a load: whatever an earlier process left in the page cache */
     bool directories;         /* files were made or removed */
-    bool running;
+    struct ns_sync_job *running;
     struct ns_miss *now, *next; /* waiters of the running job, of the one after it */
     uint64_t last_ms;         /* when the last job ended */
 };

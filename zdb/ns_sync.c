@@ -10,6 +10,7 @@
 #include "zdb/ns_impl.h"
 #include <assert.h>
 #include <fcntl.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -26,7 +27,7 @@ struct part {
     struct data_mark mark; /* data: as it was when the job was made */
 };
 
-struct job {
+struct ns_sync_job {
     struct ns *ns;     /* referenced */
     struct part *parts;
     size_t n;
@@ -34,6 +35,8 @@ struct job {
     uint64_t clock, written; /* newest patch, newest written patch when it was made */
     bool everything, directories;
     int result;
+    sem_t ran;              /* posted when the helper thread is done with it */
+    bool waited;
 };
 
 void ns_sync_note_quiet(struct ns *ns, struct seg *s)
@@ -86,12 +89,12 @@ void ns_sync_everything(struct ns *ns)
     ns_sync_directories(ns);
 }
 
-static void add_part(struct job *j, struct file *f, const struct seg *s, bool is_data)
+static void add_part(struct ns_sync_job *j, struct file *f, const struct seg *s, bool is_data)
 {
     j->parts[j->n++] = (struct part){files_ref(f), s->id, is_data, {s->data.size, s->index.size, s->data.active ? j->ns->last_data : 0}};
 }
 
-static void take_segment(struct job *j, struct seg *s, bool data)
+static void take_segment(struct ns_sync_job *j, struct seg *s, bool data)
 {
     int r = 0;
 
@@ -113,11 +116,12 @@ static void take_segment(struct job *j, struct seg *s, bool data)
 }
 
 /* Takes what is unsynced into a job. */
-static struct job *job_new(struct ns *ns)
+static struct ns_sync_job *job_new(struct ns *ns)
 {
     struct ns_sync_state *st = &ns->sync;
-    struct job *j = xcalloc(1, sizeof *j);
+    struct ns_sync_job *j = xcalloc(1, sizeof *j);
 
+    sem_init(&j->ran, 0, 0);
     j->ns = ns;
     ns_ref(ns);
     j->everything = st->everything;
@@ -145,7 +149,7 @@ static int sync_fs(const char *dir)
     return fd < 0 || syncfs(fd) < 0 ? -errno : 0;
 }
 
-static void job_run(struct job *j) /* helper thread, or the loop when it has to be at once */
+static void job_run(struct ns_sync_job *j) /* helper thread, or the loop when it has to be at once */
 {
     int r = j->result;
 
@@ -196,7 +200,7 @@ static void write_mark(struct ns *ns, struct seg *s)
 }
 
 /* Marks wait until the patches that were queued when their data was synced are durable themselves. */
-static void set_marks(struct ns *ns, const struct job *j)
+static void set_marks(struct ns *ns, const struct ns_sync_job *j)
 {
     for (size_t i = 0; i < j->n; i++) {
         const struct part *p = &j->parts[i];
@@ -231,7 +235,7 @@ static void set_first_marks(struct ns *ns)
     }
 }
 
-static void job_succeeded(struct job *j)
+static void job_succeeded(struct ns_sync_job *j)
 {
     struct ns *ns = j->ns;
 
@@ -245,7 +249,7 @@ static void job_succeeded(struct job *j)
 
 /* Nothing of a failed job counts as durable.  The pages that could not be written count as clean now, so they are written
  * again, and new records go to a new segment. */
-static void job_failed(struct job *j)
+static void job_failed(struct ns_sync_job *j)
 {
     struct ns *ns = j->ns;
 
@@ -266,7 +270,7 @@ static void job_failed(struct job *j)
     ns_rescue(ns);
 }
 
-static int job_end(struct job *j)
+static int job_end(struct ns_sync_job *j)
 {
     struct ns *ns = j->ns;
     int r = j->result;
@@ -283,6 +287,7 @@ static int job_end(struct job *j)
         ns_seg_tell(ns, r < 0);
     }
     free(j->parts);
+    sem_destroy(&j->ran);
     free(j);
     ns_unref(ns);
     return r;
@@ -292,13 +297,13 @@ static void start(struct ns *ns);
 
 static void job_back(void *arg)
 {
-    struct job *j = arg;
+    struct ns_sync_job *j = arg;
     struct ns *ns = j->ns;
     struct ns_miss *now = ns->sync.now;
     int r;
 
     ns_ref(ns);
-    ns->sync.running = false;
+    ns->sync.running = NULL;
     ns->sync.now = NULL;
     r = job_end(j);
     if (now)
@@ -317,26 +322,28 @@ static void job_back(void *arg)
 
 static void job_thread(void *arg) /* helper thread */
 {
-    struct job *j = arg;
+    struct ns_sync_job *j = arg;
 
     job_run(j);
+    sem_post(&j->ran);
     loop_post(j->ns->env->loop, job_back, j);
 }
 
-static void job_push(struct job *j)
+static void job_push(struct ns_sync_job *j)
 {
     if (workq_push(j->ns->env->syncer, job_thread, j) < 0) { /* more namespaces at once than the queue holds */
         job_run(j);
+        sem_post(&j->ran);
         loop_post(j->ns->env->loop, job_back, j);
     }
 }
 
 static void start(struct ns *ns)
 {
-    struct job *j = job_new(ns);
+    struct ns_sync_job *j = job_new(ns);
 
     assert(!ns->sync.running && !ns->sync.now);
-    ns->sync.running = true;
+    ns->sync.running = j;
     ns->sync.now = ns->sync.next;
     ns->sync.next = NULL;
     ns->env->jobs++;
@@ -349,10 +356,24 @@ void ns_sync_kick(struct ns *ns)
         start(ns);
 }
 
+/* What the running job has taken is not durable before it has run. */
+static int wait_for_running(struct ns_sync_job *j)
+{
+    if (!j)
+        return 0;
+    while (!j->waited && sem_wait(&j->ran) < 0)
+        ;
+    j->waited = true;
+    return j->result;
+}
+
 int ns_sync_block(struct ns *ns)
 {
-    struct job *j;
+    struct ns_sync_job *j;
+    int r = wait_for_running(ns->sync.running);
 
+    if (r < 0)
+        return r;
     if (is_durable(ns) && ns->sync.n == 0)
         return 0;
     j = job_new(ns);

@@ -573,17 +573,21 @@ static int open_newest(struct index_load *l)
     struct seg *s = ns_active(ns);
     int r = 0;
 
-    if (l->found[l->n - 1].data)
+    if (l->found[l->n - 1].data) {
+        if (!s->marked && !s->index.last && s->data.size <= DATA_HEADER_SIZE) /* its first mark did not reach the disk */
+            ns_seg_first_mark(ns, s);
         return 0;
+    }
     if (s->index.last) {
         log_warn("data %s: missing, a new segment is opened", s->data.path);
         return ns_seg_create(ns, s->id + 1) < 0 ? err_set(l->e, EIO, "namespace %s: no new segment", ns->name) : 0;
     }
     r = data_create(&s->data);
-    if (r == 0)
-        r = path_sync_dir(ns->data_dir);
+    if (r < 0)
+        return err_sys(l->e, -r, "data %s", s->data.path);
+    ns_seg_first_mark(ns, s);
     ns_sync_note(ns, s);
-    return r < 0 ? err_sys(l->e, -r, "data %s", s->data.path) : 0;
+    return 0;
 }
 
 static void expect_keys(struct index_load *l)

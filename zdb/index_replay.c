@@ -18,10 +18,11 @@ static bool fits(struct index_load *l, const struct index_found *f)
     CLEANUP(base_free) char *path = xasprintf("%s/i%u", l->ns->index_dir, f->id);
     struct stat st;
 
-    if (f->mark.size > f->data_size || f->mark.size < DATA_HEADER_SIZE || f->mark.index_size < INDEX_HEADER_SIZE)
+    if (f->mark.size < DATA_HEADER_SIZE || f->mark.index_size < INDEX_HEADER_SIZE ||
+        (f->mark.size > f->data_size && f->mark.size > DATA_HEADER_SIZE))
         return false;
     if (f->mark.index_size == INDEX_HEADER_SIZE)
-        return true; /* a file that may not have been durable yet */
+        return true; /* files that may not have been durable yet: not even their headers need be there */
     return f->index && stat(path, &st) == 0 && (uint64_t)st.st_size >= f->mark.index_size;
 }
 
@@ -49,21 +50,20 @@ void index_replay_plan(struct index_load *l)
         data_fini(&d);
         if (!marked && f->data_size > DATA_HEADER_SIZE)
             break; /* not ours: we mark before the first record */
-        if (!marked)
-            f->mark = (struct data_mark){DATA_HEADER_SIZE, INDEX_HEADER_SIZE, 0};
         if (marked && !fits(l, f)) { /* something else has happened to these files */
             index_load_doubt(l, f->id);
             return;
         }
-        stop = f->mark.size > DATA_HEADER_SIZE;
+        stop = marked && f->mark.size > DATA_HEADER_SIZE;
         if (marked)
             first = i;
     }
     for (size_t i = first; i < l->n; i++) {
         struct index_found *f = &l->found[i];
         f->replay = f->data;
-        f->durable = f->mark.size;
-        f->mark.size = MAX(f->mark.size, (uint64_t)DATA_HEADER_SIZE);
+        f->durable = f->mark.size; /* 0: the first mark did not reach the disk */
+        if (!f->mark.size)
+            f->mark = (struct data_mark){DATA_HEADER_SIZE, INDEX_HEADER_SIZE, 0};
     }
 }
 

@@ -173,6 +173,9 @@ void ns_entry_of_rec(const struct ns *ns, uint32_t file, uint32_t off, const str
 /* --- ns_seg.c: segments and their rotation ---- */
 struct seg *ns_seg_find(const struct ns *ns, uint32_t id);
 struct seg *ns_seg_add(struct ns *ns, uint32_t id); /* id above all others; files are not touched */
+/* The data file of s is new: its name and its first mark become durable before anything is in it.  So one that is missing at
+ * load was removed, and not lost by a power cut, and one without a mark is not ours. */
+void ns_seg_first_mark(struct ns *ns, struct seg *s);
 void ns_seg_drop_last(struct ns *ns);               /* out of memory; files are not touched */
 void ns_seg_clear(struct ns *ns);                   /* all of them */
 int ns_seg_create(struct ns *ns, uint32_t id);      /* -NS_EINDEX, -NS_EDATA; nothing is left behind on failure */

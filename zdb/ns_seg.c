@@ -64,6 +64,21 @@ void ns_seg_clear(struct ns *ns)
     ns->cap_segs = 0;
 }
 
+void ns_seg_first_mark(struct ns *ns, struct seg *s)
+{
+    int r;
+
+    data_mark(&s->data, &(struct data_mark){DATA_HEADER_SIZE, INDEX_HEADER_SIZE, 0});
+    s->marked = DATA_HEADER_SIZE;
+    r = data_open(&s->data);
+    if (r == 0)
+        r = io_fsync(s->data.file->fd);
+    if (r == 0)
+        r = path_sync_dir(ns->data_dir);
+    if (r < 0)
+        log_warn("data %s: %s", s->data.path, strerror(-r));
+}
+
 int ns_seg_create(struct ns *ns, uint32_t id)
 {
     struct seg *s = ns_seg_add(ns, id);
@@ -86,14 +101,7 @@ int ns_seg_create(struct ns *ns, uint32_t id)
     }
     if (ns->mode == NS_SEQ)
         index_seq_push(&ns->seq, id, index_seq_next(&ns->seq));
-    /* a data file that is missing at load was removed, and not lost by a power cut; one without a mark is not ours */
-    data_mark(&s->data, &(struct data_mark){DATA_HEADER_SIZE, INDEX_HEADER_SIZE, 0});
-    s->marked = DATA_HEADER_SIZE;
-    r = io_fsync(s->data.file->fd);
-    if (r == 0)
-        r = path_sync_dir(ns->data_dir);
-    if (r < 0)
-        log_warn("data %s: %s", s->data.path, strerror(-r));
+    ns_seg_first_mark(ns, s);
     ns_sync_directories(ns);
     ns->appended = false;
     ns->opened_ms = base_now_ms();

@@ -87,6 +87,13 @@ static void cut_back(struct index_file *f)
         log_error("index %s: cannot be cut back to %llu: %s", f->path, (unsigned long long)f->size, strerror(errno));
 }
 
+void index_file_accept(struct index_file *f, const struct index_rec *rec)
+{
+    f->last = (uint32_t)f->size;
+    index_file_mark(f, f->last);
+    f->size += index_rec_size(rec);
+}
+
 int index_file_append(struct index_file *f, const struct index_rec *rec, uint32_t *off)
 {
     uint8_t bytes[INDEX_REC_MAX];
@@ -101,9 +108,7 @@ int index_file_append(struct index_file *f, const struct index_rec *rec, uint32_
         return r;
     }
     *off = (uint32_t)f->size;
-    f->last = *off;
-    index_file_mark(f, *off);
-    f->size += n;
+    index_file_accept(f, rec);
     return 0;
 }
 
@@ -113,12 +118,6 @@ static void forget_from(struct index_file *f, uint64_t size, uint32_t last)
     f->last = last;
     while (f->nmarks && f->marks[f->nmarks - 1] >= size)
         f->nmarks--;
-}
-
-void index_file_undo(struct index_file *f, uint32_t off, uint32_t last)
-{
-    forget_from(f, off, last);
-    cut_back(f);
 }
 
 void index_file_dirty(struct index_file *f)

@@ -31,8 +31,8 @@ int index_file_write_header(struct index_file *f, uint8_t mode);
 
 /* Append rec; *off = its first byte.  0, -EFBIG, -ENOSPC, -EIO and others; on failure the file has its former length. */
 int index_file_append(struct index_file *f, const struct index_rec *rec, uint32_t *off);
-/* Take back the last append, which was at off, when a later step of the same change failed; last: the record before it. */
-void index_file_undo(struct index_file *f, uint32_t off, uint32_t last);
+/* A load: the record behind the part in use is one that belongs there. */
+void index_file_accept(struct index_file *f, const struct index_rec *rec);
 /* Rewrite the fixed part of the record at off; flag: only its deleted flag.  Both make the file dirty.  0 or -errno. */
 int index_file_rewrite(struct index_file *f, uint32_t off, const struct index_rec *rec);
 int index_file_flag(struct index_file *f, uint32_t off);

@@ -1,8 +1,9 @@
 /* index_load - a namespace from its files: which segments there are, what has to be compared, one after the other, and what
  * is written in the end.  Contract: ns_impl.h; parts: index_load.h.  Spec zdb-files, sections 1, 4.6 and 4.7.
  *
- * What may be in doubt: data behind its mark (data_mark); without marks the newest segments, and all that is small.  A
- * damaged index puts everything behind it in doubt.  Missing data files are normal: sealed segments are evicted. */
+ * What may be in doubt: data behind its mark, which is played again (index_replay.h); without marks the newest segments, and
+ * all that is small.  A damaged index puts everything behind it in doubt.  Missing data files are normal: sealed segments are
+ * evicted. */
 #include "zdb/index_load.h"
 #include "common/io.h"
 #include "common/log.h"
@@ -138,13 +139,14 @@ static void look_at_data(struct index_load *l, struct index_found *f)
     data_init(&d, &l->ns->env->files, l->ns->data_dir, f->id);
     if (data_open(&d) == 0 && fstat(d.file->fd, &st) == 0) {
         f->data_size = (uint64_t)st.st_size;
-        if (!data_marked(&d, &f->durable, &f->durable_last) || f->durable > f->data_size)
-            f->durable = 0;
+        if (data_marked(&d, &f->mark) && f->mark.size <= f->data_size)
+            f->durable = f->mark.size;
     }
     data_fini(&d);
 }
 
-/* From the newest back, until what is older cannot be in doubt or would be too much. */
+/* Of the segments that are not played again: from the newest back, until what is older cannot be in doubt or would be too
+ * much. */
 static void plan(struct index_load *l)
 {
     uint64_t marked = AUDIT_MARKED, unmarked = AUDIT_UNMARKED;
@@ -154,7 +156,11 @@ static void plan(struct index_load *l)
         bool newest = i + AUDIT_NEWEST >= l->n;
         uint64_t doubt;
 
-        if (!f->data)
+        if (!f->data || f->audit)
+            continue;
+        if (f->replay && f->durable > DATA_HEADER_SIZE)
+            break; /* all before is durable */
+        if (f->replay)
             continue;
         look_at_data(l, f);
         doubt = f->data_size - f->durable;
@@ -188,6 +194,7 @@ static void doubt_from(struct index_load *l, size_t i)
         l->found[i].audit = l->found[i].data;
         l->found[i].collect = true;
         l->found[i].durable = 0;
+        l->found[i].replay = false;
     }
 }
 
@@ -305,6 +312,10 @@ static int load_header(struct index_load *l, struct seg *s, const struct index_f
     r = index_header_decode(slice_of(bytes, (size_t)n), &h);
     if (r == 0 && h.fileid == s->id && h.mode == s->index.mode)
         return 0;
+    if (f->replay && f->mark.index_size == INDEX_HEADER_SIZE && (r == -ENODATA || is_zero(bytes, sizeof bytes))) {
+        w = index_file_write_header(&s->index, s->index.mode); /* nothing of it was durable yet */
+        return w < 0 ? err_sys(l->e, -w, "index %s", s->index.path) : 0;
+    }
     if (r == -ENODATA) { /* a crash in the creation; records that are gone come back from the data file */
         log_warn("index %s: only %zd bytes, started anew", s->index.path, n);
         return NOT_THERE;
@@ -458,9 +469,38 @@ static int prepare_data(struct index_load *l, struct seg *s)
     return r < 0 ? err_sys(l->e, -r, "data %s", s->data.path) : 0;
 }
 
+/* The name of the file did not reach the disk. */
+static int make_index(struct index_load *l, struct seg *s)
+{
+    int r = index_file_create(&s->index, (uint8_t)l->ns->mode);
+
+    if (r == 0)
+        ns_sync_directories(l->ns);
+    return r < 0 ? err_sys(l->e, -r, "index %s", s->index.path) : 0;
+}
+
+/* What is behind the mark; history may end there. */
+static int replay(struct index_load *l, size_t i, struct seg *s)
+{
+    int r = index_replay(l, i, s);
+
+    if (r == -EROFS) {
+        log_warn("segment %u of namespace %s: on a read-only filesystem, not repaired", s->id, l->ns->name);
+        return 0;
+    }
+    if (r < 0)
+        return err_sys(l->e, -r, "segment %u (data %s)", s->id, s->data.path);
+    if (i + 1 < l->n || s->data.active)
+        return 0;
+    files_drop(s->data.fs, &s->data.file);
+    s->data.active = true;
+    return prepare_data(l, s);
+}
+
 static int load_segment(struct index_load *l, size_t i)
 {
     struct index_found *f = &l->found[i];
+    bool played = f->replay;
     struct seg *s = ns_seg_add(l->ns, f->id);
     uint32_t expected = i > 0 ? l->found[i - 1].id + 1 : 0;
     bool damaged = false;
@@ -478,7 +518,9 @@ static int load_segment(struct index_load *l, size_t i)
         s->data.size = f->data_size;
         r = prepare_data(l, s);
     }
-    if (r == 0)
+    if (r == 0 && !f->index && played)
+        r = make_index(l, s);
+    else if (r == 0)
         r = f->index ? load_header(l, s, f) : NOT_THERE;
     if (r > 0)
         r = begin_rebuild(l, i, s, r == GARBLED);
@@ -486,8 +528,13 @@ static int load_segment(struct index_load *l, size_t i)
         r = l->ns->mode == NS_SEQ ? index_load_seq(l, s, &damaged) : index_load_user(l, s, &damaged);
     if (r < 0)
         return r;
+    l->repaired |= damaged;
     if (damaged || ends_early(f))
         doubt_from(l, i);
+    if (played && !f->final && s->index.size == f->mark.index_size)
+        r = replay(l, i, s);
+    if (r < 0)
+        return r;
     if (l->ns->mode == NS_SEQ) /* slots of any file may point here: see redo_seq */
         return 0;
     r = redo(l, i, s);
@@ -526,17 +573,21 @@ static int open_newest(struct index_load *l)
     struct seg *s = ns_active(ns);
     int r = 0;
 
-    if (l->found[l->n - 1].data)
+    if (l->found[l->n - 1].data) {
+        if (!s->marked && !s->index.last && s->data.size <= DATA_HEADER_SIZE) /* its first mark did not reach the disk */
+            ns_seg_first_mark(ns, s);
         return 0;
+    }
     if (s->index.last) {
         log_warn("data %s: missing, a new segment is opened", s->data.path);
         return ns_seg_create(ns, s->id + 1) < 0 ? err_set(l->e, EIO, "namespace %s: no new segment", ns->name) : 0;
     }
     r = data_create(&s->data);
-    if (r == 0)
-        r = path_sync_dir(ns->data_dir);
+    if (r < 0)
+        return err_sys(l->e, -r, "data %s", s->data.path);
+    ns_seg_first_mark(ns, s);
     ns_sync_note(ns, s);
-    return r < 0 ? err_sys(l->e, -r, "data %s", s->data.path) : 0;
+    return 0;
 }
 
 static void expect_keys(struct index_load *l)
@@ -579,6 +630,7 @@ static int load_all(struct index_load *l)
         return r;
     if (ns->mode == NS_USER)
         expect_keys(l);
+    index_replay_plan(l);
     plan(l);
     for (size_t i = 0; r == 0 && i < l->n; i++)
         r = load_segment(l, i);
@@ -589,8 +641,9 @@ static int load_all(struct index_load *l)
     if (r == 0)
         r = open_newest(l);
     if (r == 0)
+        r = index_replay_finish(l);
+    if (r == 0)
         r = finish(l);
-    ns->sync.once = ns->entries > 0 || ns->nsegs > 1 || ns_active(ns)->index.last;
     ns_sync_everything(ns);
     ns->opened_ms = base_now_ms();
     return r;

@@ -2,8 +2,10 @@
  * (or in a RELOAD).
  *
  * A load reads all index files in order into memory, then makes index and data agree where they may not:
- *   plan     which data files may hold something that was not durable (index_load.c)
+ *   plan     which data files may hold something that was not durable (index_load.c, index_replay.c)
  *   apply    index records into memory, garbled ones set right (index_load_user.c, index_load_seq.c)
+ *   replay   data records behind the mark of a file of ours, and their index with them (index_replay*.c); files without
+ *            marks, and all that is damaged, go through the two following steps instead
  *   redo     data records that the index lacks are replayed, records whose data is lost are taken back (index_redo*.c)
  *   finish   what was decided is written, in an order that a power cut in between does no harm to (index_load.c) */
 #ifndef ZDB_INDEX_LOAD_H
@@ -21,7 +23,8 @@ struct index_found {           /* a segment as the directories have it */
     bool collect;              /* known has to be collected anew */
     char *final;               /* its index file is being built under another name, and gets this one */
     uint64_t durable;          /* the mark on the data file; 0 = none */
-    uint32_t durable_last;
+    struct data_mark mark;     /* all of it */
+    bool replay;               /* what is behind the mark is played again (index_replay.c) */
     struct index_known known;  /* of its data; only when audited */
 };
 
@@ -36,6 +39,7 @@ struct index_load {
     struct err *e;
     struct index_found *found; /* ascending */
     size_t n;
+    bool replayed;             /* there was something behind the marks */
     bool ids_lost;             /* seq mode: records of earlier files may be missing */
     bool gap;                  /* a segment number before this one is missing */
     bool repaired;             /* records were recovered, taken back or set right */
@@ -88,6 +92,13 @@ void index_load_finish_free(struct index_load *l);
 
 /* index_redo_seq.c: copies whose version is lost, when all is compared. */
 void index_redo_seq_copies(struct index_load *l);
+/* index_replay.c: decide which segments are played again: found[i].replay. */
+void index_replay_plan(struct index_load *l);
+/* The index is in memory up to found[i].mark.index_size.  1: history goes on with the next segment; 0: it ends in this one,
+ * which is the last one now; -errno. */
+int index_replay(struct index_load *l, size_t i, struct seg *s);
+/* When all is loaded. */
+int index_replay_finish(struct index_load *l);
 /* index_redo.c: compare the data file of s, just loaded, with l->found[i].known.  0 or -errno. */
 int index_redo(struct index_load *l, size_t i, struct seg *s);
 

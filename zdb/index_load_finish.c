@@ -243,8 +243,7 @@ int index_load_finish(struct index_load *l)
     struct ns *ns = l->ns;
     int r;
 
-    if (ns->sync.n == 0 && !ns->patches.first && l->ndrops == 0 && l->nholes == 0 && l->nheads == 0 &&
-        !l->ids_lost && !l->repaired)
+    if (l->ndrops == 0 && l->nholes == 0 && l->nheads == 0 && !l->ids_lost && !l->repaired)
         return 0;
     r = relink(l);
     if (r == 0)

@@ -156,14 +156,15 @@ static int load_block(struct index_load *l, struct seg *s, uint64_t off, uint8_t
 int index_load_seq(struct index_load *l, struct seg *s, bool *damaged)
 {
     CLEANUP(base_free) uint8_t *block = malloc(BLOCK);
-    uint64_t off = INDEX_HEADER_SIZE;
+    const struct index_found *f = index_load_found(l, s->id);
+    uint64_t off = INDEX_HEADER_SIZE, end = f->replay ? f->mark.index_size : UINT64_MAX;
     ssize_t n;
     int r = block ? 0 : -ENOMEM;
 
     for (;;) {
         if (r < 0)
             return err_sys(l->e, -r, "index %s", s->index.path);
-        n = files_pread(s->index.file, block, BLOCK, off, false);
+        n = files_pread(s->index.file, block, (size_t)MIN((uint64_t)BLOCK, end - off), off, false);
         r = n < 0 ? (int)n : 0;
         if (r == 0 && off == INDEX_HEADER_SIZE)
             push_first(l, s, block, (size_t)n / INDEX_SEQ_REC);

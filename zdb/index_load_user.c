@@ -96,6 +96,8 @@ int index_load_user(struct index_load *l, struct seg *s, bool *damaged)
     struct index_found *f = index_load_found(l, s->id);
     int r = index_walk_init(&w, &s->index, f && f->audit ? verify : NULL, s);
 
+    if (f && f->replay)
+        w.size = MIN(w.size, f->mark.index_size);
     size = w.size;
     w.before = l->ns->last_index;
     w.has_before = !l->gap;

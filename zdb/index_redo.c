@@ -326,7 +326,7 @@ static int pass(struct index_redo *d, uint64_t *end)
 
     d->last_off = 0;
     if (k->has_below)
-        d->last_off = d->f->durable_last && d->f->durable >= d->walk.off ? d->f->durable_last : k->below.data_off;
+        d->last_off = d->f->durable && d->f->mark.last && d->f->durable >= d->walk.off ? d->f->mark.last : k->below.data_off;
     if (r == 0)
         r = 1;
     while (r == 1)

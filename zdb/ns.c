@@ -238,26 +238,6 @@ static int append_index(struct ns *ns, struct index_rec *rec, uint32_t *off)
     return 0;
 }
 
-/* The old version of an updated key; at once while nothing of the namespace was promised to last.  A failure leaves two
- * unflagged records, which the load resolves to the later one. */
-static void flag_old(struct ns *ns, uint32_t file, uint32_t off)
-{
-    struct seg *s = ns_seg_find(ns, file);
-    int r;
-
-    if (ns->sync.once) {
-        ns_patch_flag(ns, file, off);
-        return;
-    }
-    r = s ? index_file_flag(&s->index, off) : -ENOENT;
-    if (r < 0) {
-        log_error("index file %u of namespace %s: record at %u cannot be flagged: %s", file, ns->name, off, strerror(-r));
-        ns_index_failed(ns);
-        return;
-    }
-    ns_sync_note(ns, s);
-}
-
 static int set_user(struct ns *ns, struct slice key, struct slice val, uint32_t crc, uint32_t timestamp,
                     const struct ns_entry *old)
 {
@@ -281,7 +261,7 @@ static int set_user(struct ns *ns, struct slice key, struct slice val, uint32_t 
     ns->last_data = rec.off;
     ns->last_index = off;
     if (old)
-        flag_old(ns, old->file, old->off);
+        ns_patch_flag(ns, old->file, old->off);
     else
         ns->next_id++;
     k = index_put(ns->keys, key, &added);
@@ -314,35 +294,14 @@ static int insert_seq(struct ns *ns, struct slice val, uint32_t crc, uint32_t ti
     return 0;
 }
 
-/* The slot of an updated id: see flag_old. */
-static int rewrite_slot(struct ns *ns, struct seg *home, uint32_t off, const struct index_rec *slot)
-{
-    uint8_t bytes[INDEX_REC_MAX];
-    int r;
-
-    if (ns->sync.once) {
-        index_rec_encode(bytes, slot);
-        ns_patch_bytes(ns, home->id, off, bytes, INDEX_REC_SIZE);
-        return 0;
-    }
-    r = index_file_rewrite(&home->index, off, slot);
-    if (r < 0) {
-        log_error("index %s: record at %u cannot be rewritten: %s", home->index.path, off, strerror(-r));
-        ns_index_failed(ns);
-        return r;
-    }
-    ns_sync_note(ns, home);
-    return 0;
-}
-
 /* A flagged copy of the present record is appended (it takes an id), then the slot is rewritten. */
 static int update_seq(struct ns *ns, const struct index_rec *present, const struct ns_entry *at, struct slice val,
                       uint32_t crc, uint32_t timestamp)
 {
-    struct seg *s = ns_active(ns), *home = ns_seg_find(ns, at->file);
+    struct seg *s = ns_active(ns);
     struct index_rec slot = *present, copy = *present;
-    uint32_t data_off, copy_off, last = s->index.last;
-    int r;
+    uint8_t bytes[INDEX_REC_MAX];
+    uint32_t data_off, copy_off;
 
     if (append_data(ns, present->key, val, 0, crc, timestamp, &data_off) < 0)
         return -NS_EDATA;
@@ -359,12 +318,8 @@ static int update_seq(struct ns *ns, const struct index_rec *present, const stru
     slot.flags = 0;
     slot.parent_file = s->id;
     slot.parent_off = copy_off;
-    r = rewrite_slot(ns, home, at->off, &slot);
-    if (r < 0) {
-        index_file_undo(&s->index, copy_off, last);
-        data_undo(&s->data, data_off);
-        return -NS_EINDEX;
-    }
+    index_rec_encode(bytes, &slot);
+    ns_patch_bytes(ns, at->file, at->off, bytes, INDEX_REC_SIZE);
     index_seq_grow(&ns->seq, 1);
     ns->last_data = data_off;
     ns->last_index = copy_off;

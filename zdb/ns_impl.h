@@ -20,10 +20,10 @@ struct seg {
     struct ns_miss *fetch; /* its data file is being fetched */
     bool noted;            /* in ns_sync_state.unsynced */
     uint64_t synced;       /* bytes of the data file that are durable, as far as known */
-    uint64_t marked;       /* the mark on the data file */
-    uint64_t mark_size;    /* the data mark to be set once the patches up to mark_clock are durable, 0 = none */
-    uint64_t mark_clock;
-    uint32_t mark_last;
+    uint64_t marked;       /* the mark on the data file: its size */
+    struct data_mark safe; /* a mark that may be set; size 0 = none */
+    struct data_mark next; /* the one that may be set once the patches up to next_clock are durable; size 0 = none */
+    uint64_t next_clock;
     bool unmarked;         /* load: its data has no mark yet */
     uint64_t loaded_end;   /* load: index records from here on were recovered from the data */
 };
@@ -74,7 +74,7 @@ struct ns_hook {
 struct ns_jumped {
     struct ns_jumped *next;
     uint32_t closed, opened;
-    uint64_t writes, clock; /* what has to be durable, which rewrites have to be written */
+    uint64_t writes, clock; /* what has to be durable: changes, rewrites */
     uint32_t *dirty;        /* as it was at the jump */
     size_t ndirty;
     uint64_t rewrites;
@@ -108,15 +108,15 @@ struct ns_sync_state {
     size_t n, cap;
     uint64_t writes, job_writes, durable; /* changes noted, those that the running
                                * (or last) job covers, and the last good one */
-    bool once;                /* somebody relies on what is durable: rewrites in place wait (ns_patch.c) */
-    bool promised;            /* somebody asked */
     uint64_t patch_due;       /* patches up to this number may be written */
+    uint64_t patch_durable;   /* patches up to this number are durable */
+    uint64_t job_clock;       /* patch_due once the running job has ended well */
     bool pumping;
     bool settling;
     int broken;               /* unsynced bytes were lost: the error of every ns_sync from now on */
     bool everything;          /* after a load: whatever an earlier process left in the page cache */
     bool directories;         /* files were made or removed */
-    bool running;
+    struct ns_sync_job *running;
     struct ns_miss *now, *next; /* waiters of the running job, of the one after it */
     uint64_t last_ms;         /* when the last job ended */
 };
@@ -173,6 +173,9 @@ void ns_entry_of_rec(const struct ns *ns, uint32_t file, uint32_t off, const str
 /* --- ns_seg.c: segments and their rotation ---- */
 struct seg *ns_seg_find(const struct ns *ns, uint32_t id);
 struct seg *ns_seg_add(struct ns *ns, uint32_t id); /* id above all others; files are not touched */
+/* The data file of s is new: its name and its first mark become durable before anything is in it.  So one that is missing at
+ * load was removed, and not lost by a power cut, and one without a mark is not ours. */
+void ns_seg_first_mark(struct ns *ns, struct seg *s);
 void ns_seg_drop_last(struct ns *ns);               /* out of memory; files are not touched */
 void ns_seg_clear(struct ns *ns);                   /* all of them */
 int ns_seg_create(struct ns *ns, uint32_t id);      /* -NS_EINDEX, -NS_EDATA; nothing is left behind on failure */
@@ -219,6 +222,8 @@ void ns_sync_tick(struct ns *ns, uint64_t now_ms);  /* --synctime */
 /* --- ns_patch.c ---- */
 void ns_patch_init(struct ns_patches *p);
 void ns_patch_fini(struct ns_patches *p);
+/* What is queued in p is forgotten, and it gets what is queued in from, as its youngest. */
+void ns_patch_take(struct ns_patches *p, struct ns_patches *from);
 /* Queue: the record gets its deleted flag; or these bytes (n: INDEX_REC_SIZE, or with a key of 8). */
 void ns_patch_flag(struct ns *ns, uint32_t file, uint32_t off);
 void ns_patch_bytes(struct ns *ns, uint32_t file, uint32_t off, const uint8_t *bytes, size_t n);
@@ -228,6 +233,9 @@ void ns_patch_flag_queued(struct ns *ns, uint32_t file, uint32_t off);
 void ns_patch_forget(struct ns *ns, uint32_t file, uint32_t off);
 /* Bytes of the record at (file, off), at least INDEX_REC_SIZE of them, as they will be. */
 void ns_patch_see(const struct ns *ns, uint32_t file, uint32_t off, uint8_t *bytes, size_t n);
+bool ns_patch_queued(const struct ns *ns, uint32_t file, uint32_t off);
+/* Load: forget those that the files agree with. */
+void ns_patch_forget_same(struct ns *ns);
 /* Number up to which all are written (or forgotten). */
 uint64_t ns_patch_written(const struct ns *ns);
 /* Write what was queued up to this number, at most max of them; true: there is more. */

@@ -1,8 +1,8 @@
 /* ns_patch - rewrites of index records that wait until what they follow from is durable.
  * An update flags (user mode) or rewrites (seq mode) the old record in place.  If that reached the disk before the new record
- * did, a power cut would lose a value that SYNC had promised.  So once something in a namespace is durable, such rewrites
- * are kept here, every reader of index records sees them through ns_patch_see(), and the end of the next sync job writes
- * them.  A crash in between loses nothing: the load finds both versions and the later one wins.
+ * did, a power cut would lose a value that SYNC had promised.  So such rewrites are kept here, every reader of index records
+ * sees them through ns_patch_see(), and the end of the next sync job writes them.  A crash in between loses nothing: the
+ * load plays the data records again that they follow from (index_replay.c).
  * Owner: struct ns.  Thread: the zdb loop. */
 #include "common/log.h"
 #include "zdb/ns_impl.h"
@@ -17,6 +17,7 @@ struct ns_patch {
     uint32_t file, off;
     uint8_t n;       /* bytes that are set; 0: only the flag */
     bool forgotten;
+    bool shadowed;   /* a younger one is for the same place; only this one's data may be durable */
     uint8_t bytes[INDEX_SEQ_REC];
 };
 
@@ -37,6 +38,21 @@ void ns_patch_fini(struct ns_patches *p)
     free(p->bucket);
     *p = (struct ns_patches){.clock = p->clock}; /* jobs under way know its numbers */
     p->tail = &p->first;
+}
+
+void ns_patch_take(struct ns_patches *p, struct ns_patches *from)
+{
+    uint64_t clock = p->clock;
+    struct ns_patch *one;
+
+    ns_patch_fini(p);
+    if (!from->first)
+        return;
+    *p = *from;
+    for (one = p->first; one; one = one->next)
+        one->number += clock;
+    p->clock += clock;
+    ns_patch_init(from);
 }
 
 static size_t slot_of(const struct ns_patches *p, uint32_t file, uint32_t off)
@@ -69,7 +85,7 @@ static void grow(struct ns_patches *p)
     p->nbuckets = n;
     for (one = p->first; one; one = one->next) {
         size_t i;
-        if (one->forgotten)
+        if (one->forgotten || one->shadowed)
             continue;
         i = slot_of(p, one->file, one->off);
         one->in_bucket = p->bucket[i];
@@ -97,7 +113,8 @@ void ns_patch_forget(struct ns *ns, uint32_t file, uint32_t off)
     one->forgotten = true; /* leaves the queue in its turn */
 }
 
-/* A second rewrite of one place takes the place of the first, at the end of the queue: it follows from younger records. */
+/* A second rewrite of one place takes the place of the first, at the end of the queue: it follows from younger records.  A
+ * first one that the running job makes due is written all the same: the marks will say that it is. */
 static struct ns_patch *put(struct ns *ns, uint32_t file, uint32_t off)
 {
     struct ns_patches *p = &ns->patches;
@@ -110,7 +127,12 @@ static struct ns_patch *put(struct ns *ns, uint32_t file, uint32_t off)
     if (old) {
         memcpy(one->bytes, old->bytes, sizeof one->bytes);
         one->n = old->n;
-        ns_patch_forget(ns, file, off);
+        if (old->number <= (ns->sync.running ? ns->sync.job_clock : ns->sync.patch_due)) {
+            unhash(p, old);
+            old->shadowed = true;
+        } else {
+            ns_patch_forget(ns, file, off);
+        }
     }
     one->number = ++p->clock;
     one->file = file;
@@ -181,6 +203,25 @@ static int write_one(struct ns *ns, const struct ns_patch *one)
     return 0;
 }
 
+bool ns_patch_queued(const struct ns *ns, uint32_t file, uint32_t off)
+{
+    return find(&ns->patches, file, off);
+}
+
+void ns_patch_forget_same(struct ns *ns)
+{
+    for (struct ns_patch *one = ns->patches.first; one; one = one->next) {
+        struct seg *s = ns_seg_find(ns, one->file);
+        uint8_t bytes[INDEX_SEQ_REC];
+        size_t n = one->n ? one->n : INDEX_FLAGS_AT + 1;
+
+        if (one->forgotten || !s || index_file_block(&s->index, one->off, bytes, n, false) != (ssize_t)n)
+            continue;
+        if (one->n ? memcmp(bytes, one->bytes, n) == 0 : bytes[INDEX_FLAGS_AT] & INDEX_DELETED)
+            ns_patch_forget(ns, one->file, one->off);
+    }
+}
+
 uint64_t ns_patch_written(const struct ns *ns)
 {
     return ns->patches.first ? ns->patches.first->number - 1 : ns->patches.clock;
@@ -197,7 +238,8 @@ bool ns_patch_write(struct ns *ns, uint64_t upto, size_t max)
                 return true;
             if (write_one(ns, one) < 0)
                 return false; /* stays, and is seen; the next sync tries again */
-            unhash(p, one);
+            if (!one->shadowed)
+                unhash(p, one);
         }
         p->first = one->next;
         if (!p->first)

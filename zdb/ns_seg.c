@@ -1,5 +1,6 @@
 /* ns_seg - the segments of a namespace: table, creation, rotation, removal, dirty bits, files removed by others.
  * Contract: ns.h, ns_impl.h.  Rules: spec zdb-protocol, section 7; zdb-files, section 6. */
+#include "common/io.h"
 #include "common/log.h"
 #include "common/path.h"
 #include "zdb/ns_impl.h"
@@ -63,6 +64,21 @@ void ns_seg_clear(struct ns *ns)
     ns->cap_segs = 0;
 }
 
+void ns_seg_first_mark(struct ns *ns, struct seg *s)
+{
+    int r;
+
+    data_mark(&s->data, &(struct data_mark){DATA_HEADER_SIZE, INDEX_HEADER_SIZE, 0});
+    s->marked = DATA_HEADER_SIZE;
+    r = data_open(&s->data);
+    if (r == 0)
+        r = io_fsync(s->data.file->fd);
+    if (r == 0)
+        r = path_sync_dir(ns->data_dir);
+    if (r < 0)
+        log_warn("data %s: %s", s->data.path, strerror(-r));
+}
+
 int ns_seg_create(struct ns *ns, uint32_t id)
 {
     struct seg *s = ns_seg_add(ns, id);
@@ -85,10 +101,7 @@ int ns_seg_create(struct ns *ns, uint32_t id)
     }
     if (ns->mode == NS_SEQ)
         index_seq_push(&ns->seq, id, index_seq_next(&ns->seq));
-    data_mark(&s->data, 0, 0);
-    r = path_sync_dir(ns->data_dir); /* a data file that is missing at load was removed, and not lost by a power cut */
-    if (r < 0)
-        log_warn("directory %s: %s", ns->data_dir, strerror(-r));
+    ns_seg_first_mark(ns, s);
     ns_sync_directories(ns);
     ns->appended = false;
     ns->opened_ms = base_now_ms();
@@ -139,7 +152,7 @@ void ns_seg_tell(struct ns *ns, bool all)
     while ((j = ns->jumps)) {
         struct seg *closed = ns_seg_find(ns, j->closed), *opened = ns_seg_find(ns, j->opened);
 
-        if (!all && (ns->sync.durable < j->writes || ns_patch_written(ns) < j->clock))
+        if (!all && (ns->sync.durable < j->writes || ns->sync.patch_durable < j->clock))
             return;
         ns->jumps = j->next;
         if (closed && opened)
@@ -314,7 +327,7 @@ static int load_anew(struct ns *ns, struct err *e)
     ns->sync.unsynced = fresh->sync.unsynced;
     ns->sync.n = fresh->sync.n;
     ns->sync.cap = fresh->sync.cap;
-    ns_patch_fini(&ns->patches);
+    ns_patch_take(&ns->patches, &fresh->patches);
     ns_sync_everything(ns);
     fresh->segs = NULL;
     fresh->nsegs = 0;

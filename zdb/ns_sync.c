@@ -1,11 +1,7 @@
 /* ns_sync - group commit: one job of a helper thread makes everything durable that was written before it started; whoever
  * asks meanwhile shares the next one.  States: ns_impl.h.
- * Index files go before data files: a data file that is durable and sealed may be evicted, and then its index has to say all
- * about it; an index record whose data was lost is taken back by the load.  Rewrites that waited (ns_patch.c):
- *   user mode  are written after the job: until then two versions are in the index, and the later one counts
- *   seq mode   are written between index and data: the version before is in a copy then, and the slot is the only place in
- *              the index that knows the new one
- * Data files are marked as durable as far as no rewrite is outstanding. */
+ * Rewrites in place that waited for it (ns_patch.c) are written after the job, and durable with the next one.  Then the data
+ * files are marked: all before the mark is on the disk, all behind it is played again by the load. */
 #include "common/io.h"
 #include "common/log.h"
 #include "common/loop.h"
@@ -14,6 +10,7 @@
 #include "zdb/ns_impl.h"
 #include <assert.h>
 #include <fcntl.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -21,25 +18,25 @@
 #define PATCHES_A_TURN 256
 #define PATCHES_MAX    65536 /* then they are worth a sync */
 #define PATCH_AGE_MS   1000
-#define MARK_STEP      (4 * MIB) /* a mark of the active file costs a little: it may lag so much */
+#define MARK_STEP      (1 * MIB) /* a mark of the active file costs a little: it may lag so much */
 
 struct part {
     struct file *file; /* referenced */
-    uint32_t seg, last;
+    uint32_t seg;
     bool is_data;
-    bool second;       /* only in the second phase */
-    uint64_t size;     /* of the file when the job was made */
+    struct data_mark mark; /* data: as it was when the job was made */
 };
 
-struct job {
+struct ns_sync_job {
     struct ns *ns;     /* referenced */
     struct part *parts;
     size_t n;
     uint64_t writes;        /* changes that it covers */
     uint64_t clock, written; /* newest patch, newest written patch when it was made */
     bool everything, directories;
-    bool two_phases, second;
     int result;
+    sem_t ran;              /* posted when the helper thread is done with it */
+    bool waited;
 };
 
 void ns_sync_note_quiet(struct ns *ns, struct seg *s)
@@ -92,26 +89,26 @@ void ns_sync_everything(struct ns *ns)
     ns_sync_directories(ns);
 }
 
-static void add_part(struct job *j, struct file *f, uint32_t seg, bool is_data, uint64_t size)
+static void add_part(struct ns_sync_job *j, struct file *f, const struct seg *s, bool is_data)
 {
-    j->parts[j->n++] = (struct part){files_ref(f), seg, j->ns->last_data, is_data, false, size};
+    j->parts[j->n++] = (struct part){files_ref(f), s->id, is_data, {s->data.size, s->index.size, s->data.active ? j->ns->last_data : 0}};
 }
 
-static void take_segment(struct job *j, struct seg *s, bool data)
+static void take_segment(struct ns_sync_job *j, struct seg *s, bool data)
 {
     int r = 0;
 
     if (data && s->data.unsynced) {
         r = data_open(&s->data);
         if (r == 0)
-            add_part(j, s->data.file, s->id, true, s->data.size);
+            add_part(j, s->data.file, s, true);
         else if (r == -ENOENT && !s->data.active)
             r = 0; /* evicted: it is where it went to */
         s->data.unsynced = false;
     } else if (!data && s->index.unsynced) {
         r = index_file_open(&s->index);
         if (r == 0)
-            add_part(j, s->index.file, s->id, false, s->index.size);
+            add_part(j, s->index.file, s, false);
         s->index.unsynced = false;
     }
     if (r < 0)
@@ -119,21 +116,21 @@ static void take_segment(struct job *j, struct seg *s, bool data)
 }
 
 /* Takes what is unsynced into a job. */
-static struct job *job_new(struct ns *ns)
+static struct ns_sync_job *job_new(struct ns *ns)
 {
     struct ns_sync_state *st = &ns->sync;
-    struct job *j = xcalloc(1, sizeof *j);
+    struct ns_sync_job *j = xcalloc(1, sizeof *j);
 
+    sem_init(&j->ran, 0, 0);
     j->ns = ns;
     ns_ref(ns);
     j->everything = st->everything;
     j->directories = st->directories;
     j->writes = st->job_writes = st->writes;
-    j->clock = ns->patches.clock;
+    j->clock = st->job_clock = ns->patches.clock;
     j->written = ns_patch_written(ns);
-    j->two_phases = ns->mode == NS_SEQ && j->written < j->clock;
     j->parts = xcalloc(st->n * 2 + 1, sizeof *j->parts);
-    for (int data = 0; data <= 1; data++) { /* index files first */
+    for (int data = 0; data <= 1; data++) {
         for (size_t i = 0; i < st->n; i++) {
             struct seg *s = ns_seg_find(ns, st->unsynced[i]);
             if (s)
@@ -152,54 +149,30 @@ static int sync_fs(const char *dir)
     return fd < 0 || syncfs(fd) < 0 ? -errno : 0;
 }
 
-static void job_run(struct job *j) /* helper thread, or the loop when it has to be at once */
+static void job_run(struct ns_sync_job *j) /* helper thread, or the loop when it has to be at once */
 {
     int r = j->result;
 
-    if (r == 0 && j->everything && !j->second) {
+    if (r == 0 && j->everything) {
         r = sync_fs(j->ns->index_dir);
         if (r == 0)
             r = sync_fs(j->ns->data_dir);
     }
-    if (r == 0 && j->directories && !j->second) {
+    if (r == 0 && j->directories) {
         r = path_sync_dir(j->ns->index_dir);
         if (r == 0)
             r = path_sync_dir(j->ns->data_dir);
     }
-    for (size_t i = 0; r == 0 && i < j->n; i++) {
-        struct part *p = &j->parts[i];
-        if (p->is_data ? !j->two_phases || j->second : p->second == j->second)
-            r = io_fdatasync(p->file->fd);
-    }
+    for (size_t i = 0; r == 0 && i < j->n; i++)
+        r = io_fdatasync(j->parts[i].file->fd);
     j->result = r;
 }
 
-/* Between the phases: true when all rewrites are written, and their files are in the job. */
-static bool job_next_phase(struct job *j, size_t max)
+/* Hooks of a jump wait for rewrites that are durable: one more job when they are written. */
+static void kick_for_jumps(struct ns *ns)
 {
-    struct ns *ns = j->ns;
-    struct part *parts;
-    size_t n = 0;
-
-    if (ns_patch_write(ns, j->clock, max))
-        return false;
-    j->written = MIN(j->clock, ns_patch_written(ns));
-    j->second = true;
-    parts = xcalloc(j->n + ns->sync.n, sizeof *parts);
-    memcpy(parts, j->parts, j->n * sizeof *parts);
-    for (size_t i = 0; i < ns->sync.n; i++) { /* index files that the rewrites went to, before the data files */
-        struct seg *s = ns_seg_find(ns, ns->sync.unsynced[i]);
-        if (!s || !s->index.unsynced || index_file_open(&s->index) < 0)
-            continue;
-        memmove(parts + n + 1, parts + n, (j->n - n) * sizeof *parts);
-        parts[n] = (struct part){.file = files_ref(s->index.file), .seg = s->id, .size = s->index.size, .second = true};
-        s->index.unsynced = false;
-        j->n++;
-        n++;
-    }
-    free(j->parts);
-    j->parts = parts;
-    return true;
+    if (!ns->dead && ns->jumps && ns_patch_written(ns) >= ns->sync.patch_due)
+        ns_sync_kick(ns);
 }
 
 static void pump(void *arg)
@@ -208,42 +181,45 @@ static void pump(void *arg)
 
     ns->env->jobs--;
     ns->sync.pumping = !ns->dead && ns_patch_write(ns, ns->sync.patch_due, PATCHES_A_TURN);
-    if (!ns->dead)
-        ns_seg_tell(ns, false);
     if (ns->sync.pumping) {
         ns->env->jobs++;
         loop_post(ns->env->loop, pump, ns);
     } else {
-        if (!ns->dead && ns->jumps)
-            ns_sync_kick(ns);
+        kick_for_jumps(ns);
         ns_unref(ns);
     }
 }
 
+static void write_mark(struct ns *ns, struct seg *s)
+{
+    if (s->safe.size <= s->marked ||
+        (s->data.active && !ns->sync.settling && s->marked && s->safe.size < s->marked + MARK_STEP))
+        return;
+    data_mark(&s->data, &s->safe);
+    s->marked = s->safe.size;
+}
+
 /* Marks wait until the patches that were queued when their data was synced are durable themselves. */
-static void set_marks(struct ns *ns, const struct job *j)
+static void set_marks(struct ns *ns, const struct ns_sync_job *j)
 {
     for (size_t i = 0; i < j->n; i++) {
         const struct part *p = &j->parts[i];
         struct seg *s = p->is_data ? ns_seg_find(ns, p->seg) : NULL;
         if (!s)
             continue;
-        s->synced = MAX(s->synced, p->size);
-        if (!s->mark_size) {
-            s->mark_size = p->size;
-            s->mark_last = p->last;
-            s->mark_clock = j->clock;
+        s->synced = MAX(s->synced, p->mark.size);
+        if (!s->next.size) {
+            s->next = p->mark;
+            s->next_clock = j->clock;
         }
     }
     for (size_t i = ns->nsegs; i-- > 0;) {
         struct seg *s = ns->segs[i];
-        if (!s->mark_size || s->mark_clock > j->written)
-            continue;
-        if (!s->data.active || ns->sync.settling || s->mark_size >= s->marked + MARK_STEP) {
-            data_mark(&s->data, s->mark_size, s->mark_last);
-            s->marked = s->mark_size;
+        if (s->next.size && s->next_clock <= j->written) {
+            s->safe = s->next;
+            s->next.size = 0;
         }
-        s->mark_size = 0;
+        write_mark(ns, s);
     }
 }
 
@@ -254,18 +230,18 @@ static void set_first_marks(struct ns *ns)
         struct seg *s = ns->segs[i];
         struct stat st;
         if (s->unmarked && data_open(&s->data) == 0 && fstat(s->data.file->fd, &st) == 0)
-            data_mark(&s->data, (uint64_t)st.st_size, 0);
+            data_mark(&s->data, &(struct data_mark){(uint64_t)st.st_size, s->index.size, 0});
         s->unmarked = false;
     }
 }
 
-static void job_succeeded(struct job *j)
+static void job_succeeded(struct ns_sync_job *j)
 {
     struct ns *ns = j->ns;
 
     ns->sync.durable = MAX(ns->sync.durable, j->writes);
-    ns->sync.once |= ns->sync.promised || ns->env->synctime_s || ns->env->sync;
     ns->sync.patch_due = MAX(ns->sync.patch_due, j->clock);
+    ns->sync.patch_durable = MAX(ns->sync.patch_durable, j->written);
     set_marks(ns, j);
     if (j->everything && ns->patches.n == 0)
         set_first_marks(ns);
@@ -273,7 +249,7 @@ static void job_succeeded(struct job *j)
 
 /* Nothing of a failed job counts as durable.  The pages that could not be written count as clean now, so they are written
  * again, and new records go to a new segment. */
-static void job_failed(struct job *j)
+static void job_failed(struct ns_sync_job *j)
 {
     struct ns *ns = j->ns;
 
@@ -294,7 +270,7 @@ static void job_failed(struct job *j)
     ns_rescue(ns);
 }
 
-static int job_end(struct job *j)
+static int job_end(struct ns_sync_job *j)
 {
     struct ns *ns = j->ns;
     int r = j->result;
@@ -311,44 +287,31 @@ static int job_end(struct job *j)
         ns_seg_tell(ns, r < 0);
     }
     free(j->parts);
+    sem_destroy(&j->ran);
     free(j);
     ns_unref(ns);
     return r;
 }
 
 static void start(struct ns *ns);
-static void job_push(struct job *j);
-
-static void second_phase(void *arg)
-{
-    struct job *j = arg;
-
-    if (!j->ns->dead && !job_next_phase(j, PATCHES_A_TURN))
-        loop_post(j->ns->env->loop, second_phase, j);
-    else
-        job_push(j);
-}
 
 static void job_back(void *arg)
 {
-    struct job *j = arg;
+    struct ns_sync_job *j = arg;
     struct ns *ns = j->ns;
     struct ns_miss *now = ns->sync.now;
     int r;
 
-    if (j->result == 0 && j->two_phases && !j->second && !ns->dead) {
-        second_phase(j);
-        return;
-    }
     ns_ref(ns);
-    ns->sync.running = false;
+    ns->sync.running = NULL;
     ns->sync.now = NULL;
     r = job_end(j);
     if (now)
         ns_wait_finish(now, r);
-    if ((ns->sync.next || ns->jumps) && !ns->dead)
+    if (ns->sync.next && !ns->sync.running && !ns->dead)
         start(ns);
-    if (ns->sync.pumping || ns->dead || !ns->patches.first || ns_patch_written(ns) >= ns->sync.patch_due) {
+    kick_for_jumps(ns);
+    if (ns->sync.pumping || ns->dead || ns_patch_written(ns) >= ns->sync.patch_due) {
         ns->env->jobs--;
         ns_unref(ns);
         return;
@@ -359,26 +322,28 @@ static void job_back(void *arg)
 
 static void job_thread(void *arg) /* helper thread */
 {
-    struct job *j = arg;
+    struct ns_sync_job *j = arg;
 
     job_run(j);
+    sem_post(&j->ran);
     loop_post(j->ns->env->loop, job_back, j);
 }
 
-static void job_push(struct job *j)
+static void job_push(struct ns_sync_job *j)
 {
     if (workq_push(j->ns->env->syncer, job_thread, j) < 0) { /* more namespaces at once than the queue holds */
         job_run(j);
+        sem_post(&j->ran);
         loop_post(j->ns->env->loop, job_back, j);
     }
 }
 
 static void start(struct ns *ns)
 {
-    struct job *j = job_new(ns);
+    struct ns_sync_job *j = job_new(ns);
 
     assert(!ns->sync.running && !ns->sync.now);
-    ns->sync.running = true;
+    ns->sync.running = j;
     ns->sync.now = ns->sync.next;
     ns->sync.next = NULL;
     ns->env->jobs++;
@@ -387,22 +352,32 @@ static void start(struct ns *ns)
 
 void ns_sync_kick(struct ns *ns)
 {
-    if (!ns->sync.running && (!is_durable(ns) || ns->sync.n || ns->patches.first))
+    if (!ns->sync.running && (!is_durable(ns) || ns->sync.n || ns->patches.first || ns->jumps))
         start(ns);
+}
+
+/* What the running job has taken is not durable before it has run. */
+static int wait_for_running(struct ns_sync_job *j)
+{
+    if (!j)
+        return 0;
+    while (!j->waited && sem_wait(&j->ran) < 0)
+        ;
+    j->waited = true;
+    return j->result;
 }
 
 int ns_sync_block(struct ns *ns)
 {
-    struct job *j;
+    struct ns_sync_job *j;
+    int r = wait_for_running(ns->sync.running);
 
+    if (r < 0)
+        return r;
     if (is_durable(ns) && ns->sync.n == 0)
         return 0;
     j = job_new(ns);
     job_run(j);
-    if (j->result == 0 && j->two_phases) {
-        (void)job_next_phase(j, SIZE_MAX);
-        job_run(j);
-    }
     return job_end(j);
 }
 
@@ -416,6 +391,8 @@ int ns_sync_settle(struct ns *ns)
         if (r == 0)
             ns_patch_write(ns, ns->patches.clock, SIZE_MAX);
     }
+    for (size_t i = 0; i < ns->nsegs; i++)
+        write_mark(ns, ns->segs[i]);
     ns_seg_tell(ns, true);
     ns->sync.settling = false;
     return r;
@@ -432,7 +409,6 @@ int ns_sync(struct ns *ns, struct ns_wait *w)
     }
     if (st->broken < 0)
         return st->broken;
-    st->promised = st->once = true; /* from now on, not from its end: what is written meanwhile follows the same rule */
     if (is_durable(ns))
         return 0;
     if (!w)

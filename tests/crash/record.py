@@ -61,9 +61,9 @@ def evictable(paths):
 
 def marked(content):
     """zdb has marked a sealed data file as durable with all that follows from it.  Hooks hear of a closed segment no
-    earlier than that, so nobody takes it away before."""
+    earlier than that, so nobody takes it away before.  (An empty one has its mark from the beginning.)"""
     mark = getattr(content, "attrs", {}).get("user.zdb.durable", b"")
-    return len(mark) == 12 and int.from_bytes(mark[:8], "little") == len(content)
+    return len(mark) == 20 and 28 < int.from_bytes(mark[:8], "little") == len(content)
 
 
 def shim_env(log, *roots, delay_us=0, fail=0):
@@ -145,18 +145,15 @@ def try_state(run, seed, where):
     where = pathlib.Path(where)
     where.mkdir()
     pos, text, args, env = make_state(run, rng, where)
-    kept = q.TMP / f"failed-{run.name}-{str(seed).replace('/', '-')}"
-    if os.environ.get("QSFS_KEEP"):
-        shutil.copytree(where, kept)
     server = verify.Server(where, *args, env=env)
     allowed = run.cut.allowed(pos)
     problems, _ = verify.state(server, allowed, {}, rng)
     if problems:
         problems = [f"{text} (state {seed})", *problems]
-        if kept.exists():
+        if os.environ.get("QSFS_KEEP"):
+            kept = q.TMP / f"failed-{run.name}-{str(seed).replace('/', '-')}"
+            make_state(run, random.Random(seed), kept)
             shutil.copy(server.log, kept / "log")
-    elif kept.exists():
-        shutil.rmtree(kept)
     shutil.rmtree(where)
     return problems
 

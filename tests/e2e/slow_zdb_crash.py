@@ -30,6 +30,7 @@ sys.argv[1:] = A.tests
 SHM = record.memory_dir("crash")
 STATES = {"kill": A.states // 35, "fsync": A.states // 14, "repair": A.states // 14}
 STATES["cut"] = A.states - sum(STATES.values())
+SETUP_SYNCS = 16    # of files, until the namespaces are there
 counted = {}
 
 # name: arguments of zdb, options of the load, of the recording
@@ -102,7 +103,7 @@ def test_power_cut_after_a_failed_fsync():
     for n in range(3):
         top = SHM / f"failed-{n}"
         top.mkdir()
-        runs.append(record_failing(top, rng.randrange(4, 60)))
+        runs.append(record_failing(top, rng.randrange(SETUP_SYNCS + 1, 60)))
 
     def work(task):
         i, n = task
@@ -113,8 +114,10 @@ def test_power_cut_after_a_failed_fsync():
 
 def record_failing(top, which):
     args, options, recording = RUNS["few-keys"]
-    return record.Run(top, f"fsync-{which}-fails", f"{A.seed}/fsync", 1500, args, dict(options, may_fail=True), fail=which,
-                      **recording)
+    run = record.Run(top, f"fsync-{which}-fails", f"{A.seed}/fsync", 1500, args, dict(options, may_fail=True), fail=which,
+                     **recording)
+    q.check(any(e.type == "F" and e.flags & record.volume.FAILED for e in run.events), f"there was no fsync number {which}")
+    return run
 
 
 def test_power_cut_during_the_repair():

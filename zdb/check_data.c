@@ -180,6 +180,7 @@ static void unnamed(struct pass *p, const struct data_walk_rec *rec)
     k = index_put(c->pending, rec->key, &added);
     k->file = p->s->id;
     k->data_off = (uint32_t)rec->off;
+    k->length = rec->head.length;
 }
 
 static void see(struct pass *p, const struct data_walk_rec *rec)
@@ -312,6 +313,12 @@ static void say_pending(void *arg, struct index_entry *one)
 
     if (is_superseded(c, one))
         return;
+    if (one->length == 0 && c->mode == INDEX_MODE_USER) { /* the load believes such a record only of a new key */
+        x.kind = CHECK_NOTE;
+        x.remedy = NULL;
+        check_say(c->report, &x, "no index record names this empty value, which may be a damaged deletion");
+        return;
+    }
     if (s->newest && one->data_off > s->named) {
         x.kind = CHECK_UNCLEAN;
         x.remedy = REPAIR;

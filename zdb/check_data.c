@@ -48,14 +48,13 @@ static void read_mark(struct pass *p)
     struct check_finding x = finding(p, CHECK_NOTE, "mark", CHECK_NO_OFFSET, NULL);
     struct files fs;
     struct data d;
-    uint32_t last;
+    struct data_mark mark;
 
     files_init(&fs, 4);
     data_init(&d, &fs, p->c->dir.data, p->s->id);
     free(d.path);
     d.path = xstrdup(p->path);
-    if (!data_marked(&d, &p->mark, &last))
-        p->mark = 0;
+    p->mark = data_marked(&d, &mark) ? mark.size : 0;
     data_fini(&d);
     files_fini(&fs);
     if (p->mark > p->walk.size)

@@ -156,11 +156,12 @@ static int new_data(struct compact *c, struct seg *s, uint32_t last_before, stru
 {
     CLEANUP(base_free) char *from = compact_final_path(c->dir.data, 'd', s->id);
     CLEANUP(base_free) char *to = compact_new_path(c->dir.data, 'd', s->id);
-    uint64_t size;
-    int r = compact_seg_data(from, to, &s->live, last_before, map, last, &size, c->e);
+    struct data_mark mark = {.index_size = s->index_size}; /* places change, sizes do not */
+    int r = compact_seg_data(from, to, &s->live, last_before, map, &mark, c->e);
 
+    *last = mark.last;
     if (r == 0)
-        compact_list_add(l, 'd', s->id, size);
+        compact_list_add(l, 'd', s->id, mark.size);
     return r;
 }
 

@@ -211,7 +211,7 @@ static int copy_records(struct data_walk *w, struct out *o, const struct compact
 }
 
 /* The whole file is durable, with what the index says of it: true when it gets its name. */
-static void set_mark(const char *path, uint64_t size, uint32_t last)
+static void set_mark(const char *path, const struct data_mark *mark)
 {
     struct files fs;
     struct data d;
@@ -220,7 +220,7 @@ static void set_mark(const char *path, uint64_t size, uint32_t last)
     data_init(&d, &fs, ".", 0);
     free(d.path);
     d.path = xstrdup(path);
-    data_mark(&d, size, last);
+    data_mark(&d, mark);
     data_fini(&d);
     files_fini(&fs);
 }
@@ -235,7 +235,7 @@ static void keep_access_time(int from, int to)
 }
 
 static int write_data(struct data_walk *w, struct out *o, const struct compact_offs *live, uint32_t last_before,
-                      struct compact_map *map, uint32_t *last, struct err *e)
+                      struct compact_map *map, struct data_mark *mark, struct err *e)
 {
     uint8_t header[DATA_HEADER_SIZE];
     int r = io_pread_full(w->fd, header, sizeof header, 0);
@@ -244,17 +244,18 @@ static int write_data(struct data_walk *w, struct out *o, const struct compact_o
         return err_sys(e, -r, "read for %s", o->path);
     r = out_put(o, slice_of(header, sizeof header), e);
     if (r == 0)
-        r = copy_records(w, o, live, last_before, map, last, e);
+        r = copy_records(w, o, live, last_before, map, &mark->last, e);
     if (r < 0)
         return r;
-    set_mark(o->path, o->size, *last);
+    mark->size = o->size;
+    set_mark(o->path, mark);
     keep_access_time(w->fd, o->fd);
     r = io_fsync(o->fd);
     return r < 0 ? err_sys(e, -r, "sync of %s", o->path) : 0;
 }
 
 int compact_seg_data(const char *path, const char *new_path, struct compact_offs *live, uint32_t last_before, struct compact_map *map,
-                     uint32_t *last, uint64_t *size, struct err *e)
+                     struct data_mark *mark, struct err *e)
 {
     CLEANUP(base_close) int fd = check_open(path);
     struct data_walk w = {0};
@@ -266,8 +267,7 @@ int compact_seg_data(const char *path, const char *new_path, struct compact_offs
     sort(live);
     r = out_open(&o, new_path, fd, e);
     if (r == 0)
-        r = write_data(&w, &o, live, last_before, map, last, e);
-    *size = o.size;
+        r = write_data(&w, &o, live, last_before, map, mark, e);
     out_close(&o);
     data_walk_fini(&w);
     return r;

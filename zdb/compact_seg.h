@@ -9,6 +9,7 @@
 #define ZDB_COMPACT_SEG_H
 
 #include "zdb/check_root.h"
+#include "zdb/data.h"
 
 struct compact_offs { /* data offsets of the live records of one data file */
     uint32_t *offs;
@@ -39,10 +40,10 @@ struct compact_sizes {
  * 0, -errno: it cannot be read, or its records end early. */
 int compact_seg_measure(const char *path, struct compact_offs *live, struct compact_sizes *out, uint32_t *last, struct err *e);
 
-/* Write the new data file, with its mark, synced.  last_before: offset of the last record of the segment before (0: none);
- * *last: that of this one.  0, -ENOSPC, -errno; then the new file may be there in part. */
+/* Write the new data file, with its mark, synced.  last_before: offset of the last record of the segment before (0: none).
+ * mark->index_size is given, the rest is set.  0, -ENOSPC, -errno; then the new file may be there in part. */
 int compact_seg_data(const char *path, const char *new_path, struct compact_offs *live, uint32_t last_before, struct compact_map *map,
-                     uint32_t *last, uint64_t *size, struct err *e);
+                     struct data_mark *mark, struct err *e);
 
 /* Write the new index file, synced.  seg, map: records of this data file get their new places (map NULL: none does).
  * seq: the records themselves say which data file; else all are of that with this number. */

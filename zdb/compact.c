@@ -211,6 +211,19 @@ static int step_parents(struct compact *c, struct seg *s)
     return commit(c, &l, r);
 }
 
+static int settle(struct compact *c)
+{
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < c->n; i++) {
+        const struct seg *s = &c->segs[i];
+        CLEANUP(base_free) char *data = compact_final_path(c->dir.data, 'd', s->id);
+        CLEANUP(base_free) char *index = compact_final_path(c->dir.index, 'i', s->id);
+        r = compact_seg_settle(data, index, &(struct data_mark){s->data.before, s->index_size, s->last}, c->e);
+    }
+    return r;
+}
+
 /* All parents first: then no reader of the history meets a value that is gone.  A file that changes with its data anyway needs
  * no step of its own. */
 static int run_steps(struct compact *c)
@@ -247,6 +260,8 @@ static int compact_files(struct compact *c)
         dead += c->segs[i].data.before - c->segs[i].data.after;
     if (r == 0 && dead)
         r = check_space(c);
+    if (r == 0 && dead)
+        r = settle(c);
     if (r == 0 && dead)
         r = run_steps(c);
     for (size_t i = 0; i < c->n; i++)

@@ -225,6 +225,25 @@ static void set_mark(const char *path, const struct data_mark *mark)
     files_fini(&fs);
 }
 
+static int sync_file(const char *path, struct err *e)
+{
+    CLEANUP(base_close) int fd = open(path, O_RDWR | O_CLOEXEC);
+    int r = fd < 0 ? -errno : io_fsync(fd);
+
+    return r < 0 ? err_sys(e, -r, "sync of %s", path) : 0;
+}
+
+int compact_seg_settle(const char *data_path, const char *index_path, const struct data_mark *mark, struct err *e)
+{
+    int r = sync_file(data_path, e);
+
+    if (r == 0)
+        r = sync_file(index_path, e);
+    if (r == 0)
+        set_mark(data_path, mark);
+    return r < 0 ? r : sync_file(data_path, e);
+}
+
 /* Who evicts goes by the time of the last access. */
 static void keep_access_time(int from, int to)
 {

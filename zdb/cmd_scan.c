@@ -12,7 +12,6 @@ struct scan {
     struct buf *entries;
     uint64_t deadline_us;
     size_t n;
-    bool always_one;
     struct ns_entry last;
 };
 
@@ -20,7 +19,7 @@ static bool on_entry(void *arg, struct slice key, const struct ns_entry *e)
 {
     struct scan *s = arg;
 
-    if (base_now_us() >= s->deadline_us && !(s->always_one && s->n == 0))
+    if (s->n > 0 && base_now_us() >= s->deadline_us) /* none at all would say that it was the last */
         return false;
     resp_put_array(s->entries, 3);
     resp_put_bulk(s->entries, key);
@@ -34,7 +33,7 @@ static bool on_entry(void *arg, struct slice key, const struct ns_entry *e)
 static enum req_result scan(struct req *r, enum ns_dir dir)
 {
     struct slice cursor = r->argc > 1 ? r->argv[1] : slice_of(NULL, 0);
-    struct scan s = {.entries = &r->db->scratch, .deadline_us = base_now_us() + SCAN_SLICE_US, .always_one = r->argc == 1};
+    struct scan s = {.entries = &r->db->scratch, .deadline_us = base_now_us() + SCAN_SLICE_US};
     uint8_t out[NS_CURSOR_SIZE];
 
     if (r->argc > 1 && cursor.len != NS_CURSOR_SIZE)

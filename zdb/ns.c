@@ -62,6 +62,11 @@ void ns_unref(struct ns *ns)
     free(ns);
 }
 
+int ns_commit(struct ns *ns)
+{
+    return ns->nsegs ? tail_write(&ns_active(ns)->index.tail) : 0; /* the data goes before it */
+}
+
 void ns_index_failed(struct ns *ns)
 {
     ns->index_io_errors++;
@@ -138,6 +143,23 @@ int ns_find(struct ns *ns, struct slice key, struct ns_entry *e, struct ns_wait 
         return 0;
     entry_of_key(k, e);
     return 1;
+}
+
+void ns_hint(const struct ns *ns, const struct slice *keys, size_t n)
+{
+    const struct index_entry *e[INDEX_HINTS];
+
+    if (ns->mode != NS_USER)
+        return;
+    n = MIN(n, (size_t)INDEX_HINTS);
+    index_hint(ns->keys, keys, n, e);
+    for (int step = 0; step < 2; step++) {
+        for (size_t i = 0; i < n; i++) {
+            const struct seg *s = e[i] ? ns_seg_find(ns, e[i]->file) : NULL;
+            if (s)
+                data_hint(&s->data, e[i]->data_off, step);
+        }
+    }
 }
 
 /* fetch: a missing segment may be asked for. */
@@ -228,7 +250,7 @@ static int append_index(struct ns *ns, struct index_rec *rec, uint32_t *off)
     int r;
 
     rec->previous = ns->last_index;
-    r = index_file_append(&s->index, rec, off);
+    r = index_file_append_later(&s->index, rec, ns->env->reserve, off);
     if (r < 0) {
         log_error("index %s: cannot be written: %s", s->index.path, strerror(-r));
         ns_index_failed(ns);
@@ -236,26 +258,6 @@ static int append_index(struct ns *ns, struct index_rec *rec, uint32_t *off)
     }
     ns_sync_note(ns, s);
     return 0;
-}
-
-/* The old version of an updated key; at once while nothing of the namespace was promised to last.  A failure leaves two
- * unflagged records, which the load resolves to the later one. */
-static void flag_old(struct ns *ns, uint32_t file, uint32_t off)
-{
-    struct seg *s = ns_seg_find(ns, file);
-    int r;
-
-    if (ns->sync.once) {
-        ns_patch_flag(ns, file, off);
-        return;
-    }
-    r = s ? index_file_flag(&s->index, off) : -ENOENT;
-    if (r < 0) {
-        log_error("index file %u of namespace %s: record at %u cannot be flagged: %s", file, ns->name, off, strerror(-r));
-        ns_index_failed(ns);
-        return;
-    }
-    ns_sync_note(ns, s);
 }
 
 static int set_user(struct ns *ns, struct slice key, struct slice val, uint32_t crc, uint32_t timestamp,
@@ -281,7 +283,7 @@ static int set_user(struct ns *ns, struct slice key, struct slice val, uint32_t 
     ns->last_data = rec.off;
     ns->last_index = off;
     if (old)
-        flag_old(ns, old->file, old->off);
+        ns_patch_flag(ns, old->file, old->off); /* until it is written the load takes the later of two */
     else
         ns->next_id++;
     k = index_put(ns->keys, key, &added);
@@ -291,6 +293,8 @@ static int set_user(struct ns *ns, struct slice key, struct slice val, uint32_t 
     k->length = rec.length;
     k->crc = crc;
     k->timestamp = timestamp;
+    if (ns->patches.n >= NS_PATCHES_AT_ONCE)
+        ns_patch_now(ns);
     return 0;
 }
 
@@ -314,7 +318,7 @@ static int insert_seq(struct ns *ns, struct slice val, uint32_t crc, uint32_t ti
     return 0;
 }
 
-/* The slot of an updated id: see flag_old. */
+/* The slot of an updated id; at once while nothing of the namespace was promised to last. */
 static int rewrite_slot(struct ns *ns, struct seg *home, uint32_t off, const struct index_rec *slot)
 {
     uint8_t bytes[INDEX_REC_MAX];
@@ -325,7 +329,9 @@ static int rewrite_slot(struct ns *ns, struct seg *home, uint32_t off, const str
         ns_patch_bytes(ns, home->id, off, bytes, INDEX_REC_SIZE);
         return 0;
     }
-    r = index_file_rewrite(&home->index, off, slot);
+    r = ns_commit(ns);
+    if (r == 0)
+        r = index_file_rewrite(&home->index, off, slot);
     if (r < 0) {
         log_error("index %s: record at %u cannot be rewritten: %s", home->index.path, off, strerror(-r));
         ns_index_failed(ns);
@@ -479,7 +485,9 @@ int ns_del(struct ns *ns, struct slice key, uint32_t timestamp, struct ns_wait *
     if (r < 0)
         return r;
     home = ns_seg_find(ns, old.file);
-    r = index_file_flag(&home->index, old.off);
+    r = home == ns_active(ns) ? 0 : ns_commit(ns);
+    if (r == 0)
+        r = index_file_flag(&home->index, old.off);
     if (r < 0) {
         log_error("index %s: record at %u cannot be flagged: %s", home->index.path, old.off, strerror(-r));
         ns_index_failed(ns);

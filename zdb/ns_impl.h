@@ -90,6 +90,7 @@ struct ns_env {
     struct ns_events events;
     struct loop *loop;
     struct workq *reader, *syncer;
+    struct tails tails;
     struct files files;
     LIST_HEAD(, ns_hook) hooks;
     uint64_t next_token;
@@ -161,6 +162,7 @@ static inline struct seg *ns_active(const struct ns *ns)
 struct ns *ns_new(struct ns_env *env, const char *name); /* empty: no segments; one reference */
 void ns_ref(struct ns *ns);
 void ns_unref(struct ns *ns);
+int ns_commit(struct ns *ns);           /* what was appended is in the files; 0 or -errno */
 void ns_index_failed(struct ns *ns);
 void ns_data_failed(struct ns *ns);
 uint64_t ns_limit(const struct ns *ns); /* quota in force */
@@ -232,6 +234,10 @@ void ns_patch_see(const struct ns *ns, uint32_t file, uint32_t off, uint8_t *byt
 uint64_t ns_patch_written(const struct ns *ns);
 /* Write what was queued up to this number, at most max of them; true: there is more. */
 bool ns_patch_write(struct ns *ns, uint64_t upto, size_t max);
+/* While nothing of the namespace was promised to last they need not wait for a sync: write all, and before them what they
+ * follow from. */
+void ns_patch_now(struct ns *ns);
+#define NS_PATCHES_AT_ONCE 16384 /* then it is time for that: neighbours are written together */
 
 /* --- ns_rescue.c ---- */
 void ns_rescue(struct ns *ns);                      /* after a failed sync: see there */

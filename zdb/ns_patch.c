@@ -3,6 +3,7 @@
  * did, a power cut would lose a value that SYNC had promised.  So once something in a namespace is durable, such rewrites
  * are kept here, every reader of index records sees them through ns_patch_see(), and the end of the next sync job writes
  * them.  A crash in between loses nothing: the load finds both versions and the later one wins.
+ * Before that flags are kept here, too, but not for long: the new record itself may still be in memory (tail.h).
  * Owner: struct ns.  Thread: the zdb loop. */
 #include "common/log.h"
 #include "zdb/ns_impl.h"
@@ -10,6 +11,8 @@
 #include <stdlib.h>
 
 #define FIRST_BUCKETS 64
+#define SPAN          ((size_t)16 << 10) /* rewritten with one call at most */
+#define GAP           1024               /* bytes between two records that are worth the copy */
 
 struct ns_patch {
     struct ns_patch *in_bucket, *next; /* the latter: younger */
@@ -163,17 +166,37 @@ void ns_patch_see(const struct ns *ns, uint32_t file, uint32_t off, uint8_t *byt
         memcpy(bytes, one->bytes, MIN(n, (size_t)one->n));
 }
 
-static int write_one(struct ns *ns, const struct ns_patch *one)
+static uint32_t begin_of(const struct ns_patch *one)
 {
-    struct seg *s = ns_seg_find(ns, one->file);
-    int r;
+    return one->n ? one->off : one->off + INDEX_FLAGS_AT;
+}
+
+static uint32_t end_of(const struct ns_patch *one)
+{
+    return one->off + (one->n ? one->n : INDEX_FLAGS_AT + 1);
+}
+
+/* Rewrites that are near to each other in the same file. */
+static int write_span(struct ns *ns, struct ns_patch *const *v, size_t n)
+{
+    struct seg *s = ns_seg_find(ns, v[0]->file);
+    uint32_t begin = begin_of(v[0]), end = end_of(v[n - 1]);
+    uint8_t bytes[SPAN];
+    ssize_t got;
+    int r = 0;
 
     if (!s)
         return 0;
-    r = one->n ? index_file_write(&s->index, one->off, one->bytes, one->n)
-               : index_file_write(&s->index, (uint64_t)one->off + INDEX_FLAGS_AT, one->bytes + INDEX_FLAGS_AT, 1);
+    if (n > 1) { /* what stands in between is written again as it is */
+        got = index_file_block(&s->index, begin, bytes, end - begin, false);
+        r = got < 0 ? (int)got : (size_t)got < end - begin ? -ENODATA : 0;
+    }
+    for (size_t i = 0; i < n; i++)
+        memcpy(bytes + (begin_of(v[i]) - begin), v[i]->bytes + (begin_of(v[i]) - v[i]->off), end_of(v[i]) - begin_of(v[i]));
+    if (r == 0)
+        r = index_file_write(&s->index, begin, bytes, end - begin);
     if (r < 0) {
-        log_error("index %s: record at %u cannot be rewritten: %s", s->index.path, one->off, strerror(-r));
+        log_error("index %s: record at %u cannot be rewritten: %s", s->index.path, v[0]->off, strerror(-r));
         ns_index_failed(ns);
         return r;
     }
@@ -181,29 +204,81 @@ static int write_one(struct ns *ns, const struct ns_patch *one)
     return 0;
 }
 
+static int by_place(const void *a, const void *b)
+{
+    const struct ns_patch *x = *(struct ns_patch *const *)a, *y = *(struct ns_patch *const *)b;
+
+    if (x->file != y->file)
+        return x->file < y->file ? -1 : 1;
+    return x->off < y->off ? -1 : x->off > y->off;
+}
+
+static int write_some(struct ns *ns, struct ns_patch **v, size_t n)
+{
+    size_t from = 0;
+    int r = 0;
+
+    qsort(v, n, sizeof(struct ns_patch *), by_place);
+    for (size_t i = 1; i <= n && r == 0; i++) {
+        if (i < n && v[i]->file == v[from]->file && begin_of(v[i]) - end_of(v[i - 1]) <= GAP &&
+            end_of(v[i]) - begin_of(v[from]) <= SPAN)
+            continue;
+        r = write_span(ns, v + from, i - from);
+        from = i;
+    }
+    return r;
+}
+
 uint64_t ns_patch_written(const struct ns *ns)
 {
     return ns->patches.first ? ns->patches.first->number - 1 : ns->patches.clock;
 }
 
-bool ns_patch_write(struct ns *ns, uint64_t upto, size_t max)
+/* The oldest ones leave the queue. */
+static void drop(struct ns_patches *p, uint64_t upto)
 {
-    struct ns_patches *p = &ns->patches;
     struct ns_patch *one;
 
     while ((one = p->first) && one->number <= upto) {
-        if (!one->forgotten) {
-            if (max-- == 0)
-                return true;
-            if (write_one(ns, one) < 0)
-                return false; /* stays, and is seen; the next sync tries again */
+        if (!one->forgotten)
             unhash(p, one);
-        }
         p->first = one->next;
         if (!p->first)
             p->tail = &p->first;
         free(one);
     }
+}
+
+bool ns_patch_write(struct ns *ns, uint64_t upto, size_t max)
+{
+    struct ns_patches *p = &ns->patches;
+    CLEANUP(base_free) struct ns_patch **v = NULL;
+    size_t cap = MIN(max, p->n);
+
+    if (cap > 0)
+        v = xcalloc(cap, sizeof(struct ns_patch *));
+    while (p->first && p->first->number <= upto) {
+        uint64_t last = 0;
+        size_t n = 0;
+        for (struct ns_patch *one = p->first; one && one->number <= upto && (one->forgotten || n < cap); one = one->next) {
+            if (!one->forgotten)
+                v[n++] = one;
+            last = one->number;
+        }
+        if (n == 0 && last == 0)
+            return true;
+        if (write_some(ns, v, n) < 0)
+            return false; /* they stay, and are seen; the next sync tries again */
+        drop(p, last);
+        max -= n;
+        cap = MIN(cap, max);
+    }
     p->since_ms = base_now_ms();
     return false;
+}
+
+void ns_patch_now(struct ns *ns)
+{
+    if (!ns->sync.once && ns->patches.first && ns_commit(ns) == 0)
+        ns_patch_write(ns, ns->patches.clock, SIZE_MAX);
 }

@@ -316,6 +316,13 @@ static int job_end(struct job *j)
     return r;
 }
 
+/* Before a job: what it covers has to be in the files. */
+static int write_out(struct ns *ns)
+{
+    ns_patch_now(ns);
+    return ns_commit(ns);
+}
+
 static void start(struct ns *ns);
 static void job_push(struct job *j);
 
@@ -346,8 +353,16 @@ static void job_back(void *arg)
     r = job_end(j);
     if (now)
         ns_wait_finish(now, r);
-    if ((ns->sync.next || ns->jumps) && !ns->dead)
-        start(ns);
+    if ((ns->sync.next || ns->jumps) && !ns->dead) {
+        r = write_out(ns);
+        now = r < 0 ? ns->sync.next : NULL;
+        if (r == 0)
+            start(ns);
+        else
+            ns->sync.next = NULL;
+        if (now)
+            ns_wait_finish(now, r);
+    }
     if (ns->sync.pumping || ns->dead || !ns->patches.first || ns_patch_written(ns) >= ns->sync.patch_due) {
         ns->env->jobs--;
         ns_unref(ns);
@@ -387,16 +402,20 @@ static void start(struct ns *ns)
 
 void ns_sync_kick(struct ns *ns)
 {
-    if (!ns->sync.running && (!is_durable(ns) || ns->sync.n || ns->patches.first))
+    if (!ns->sync.running && (!is_durable(ns) || ns->sync.n || ns->patches.first) && write_out(ns) == 0)
         start(ns);
 }
 
 int ns_sync_block(struct ns *ns)
 {
     struct job *j;
+    int r;
 
     if (is_durable(ns) && ns->sync.n == 0)
         return 0;
+    r = write_out(ns);
+    if (r < 0)
+        return r;
     j = job_new(ns);
     job_run(j);
     if (j->result == 0 && j->two_phases) {
@@ -425,6 +444,7 @@ int ns_sync(struct ns *ns, struct ns_wait *w)
 {
     struct ns_sync_state *st = &ns->sync;
     struct ns_miss **m;
+    int r;
 
     if (w && w->sync_done) {
         w->sync_done = false;
@@ -432,6 +452,9 @@ int ns_sync(struct ns *ns, struct ns_wait *w)
     }
     if (st->broken < 0)
         return st->broken;
+    r = write_out(ns);
+    if (r < 0)
+        return r;
     st->promised = st->once = true; /* from now on, not from its end: what is written meanwhile follows the same rule */
     if (is_durable(ns))
         return 0;
@@ -457,6 +480,8 @@ void ns_sync_tick(struct ns *ns, uint64_t now_ms)
 {
     unsigned every = ns->env->synctime_s;
 
+    if (ns->patches.first && now_ms - ns->patches.since_ms >= PATCH_AGE_MS)
+        ns_patch_now(ns);
     if ((every && now_ms - ns->sync.last_ms >= every * (uint64_t)1000) || ns->patches.n > PATCHES_MAX ||
         (ns->patches.first && now_ms - ns->patches.since_ms >= PATCH_AGE_MS))
         ns_sync_kick(ns);

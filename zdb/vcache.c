@@ -106,3 +106,20 @@ bool vcache_get(struct vcache *c, uint32_t owner, uint32_t seg, uint32_t off, st
     *value = slice_of(p + sizeof e, e.len);
     return true;
 }
+
+void vcache_hint_slot(const struct vcache *c, uint32_t owner, uint32_t seg, uint32_t off)
+{
+    if (c->size)
+        __builtin_prefetch(slot_of(c, owner, seg, off));
+}
+
+void vcache_hint(const struct vcache *c, uint32_t owner, uint32_t seg, uint32_t off)
+{
+    uint64_t pos = c->size ? *slot_of(c, owner, seg, off) : 0;
+
+    if (pos == 0)
+        return;
+    const uint8_t *p = c->ring + (pos - 1) % c->size;
+    __builtin_prefetch(p);
+    __builtin_prefetch(p + 64);
+}

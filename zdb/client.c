@@ -22,7 +22,8 @@
 #include "zdb/nslist.h"
 #include "zdb/replies.h"
 
-#define READ_MIN       (16 * KIB)
+#define READ_MIN       (16 * KIB)      /* what a connection may keep for the rest of a request */
+#define READ_BIG       (256 * KIB)     /* the buffer that is passed on from one to the next */
 #define READ_MAX       (1 * MIB)       /* room made at once for what a client announced; more as it comes */
 #define PARKED_MAX     (64 * KIB)      /* read ahead while a request waits: to see a disconnect */
 #define HEADER_MAX     (8 * KIB)
@@ -101,12 +102,15 @@ static void borrow(struct buf *b, struct buf *spare)
 
 static void pass_on(struct buf *b, struct buf *spare)
 {
-    if (b->len > 0 || b->cap < PASS_ON || (b->cap < spare->cap))
+    if (b->len > 0 || b->cap < PASS_ON)
         return;
-    buf_fini(spare);
-    *spare = *b;
-    *b = (struct buf)BUF_INIT;
-    buf_clear(spare);
+    if (b->cap > spare->cap && b->cap <= READ_MAX) {
+        buf_fini(spare);
+        *spare = *b;
+        *b = (struct buf)BUF_INIT;
+        buf_clear(spare);
+    }
+    buf_fini(b);
 }
 
 static void send_output(struct client *c)
@@ -327,7 +331,7 @@ static void on_eof(struct client *c)
 
 static bool read_once(struct client *c) /* true: there may be more */
 {
-    size_t want = resp_want(&c->parser, c->in.len), room = MAX(MIN(c->room, READ_MAX), READ_MIN);
+    size_t want = resp_want(&c->parser, c->in.len), room = MAX(MIN(c->room, READ_MAX), c->in.len ? READ_MIN : READ_BIG);
 
     if (want > 0)
         room = MIN(want, MAX(READ_MAX, c->in.len));
@@ -352,6 +356,21 @@ static bool read_once(struct client *c) /* true: there may be more */
     else if (errno != EAGAIN && errno != EINTR)
         set_state(c, DEAD);
     return false;
+}
+
+/* The large buffer goes to the next; the beginning of a request stays in one of its own size. */
+static void keep_rest(struct client *c)
+{
+    struct buf rest = BUF_INIT;
+
+    if (c->in.len > 0 && c->in.len <= READ_MIN && c->in.cap >= READ_BIG && !c->parked && !c->full && !c->in_again) {
+        buf_put_slice(&rest, buf_slice(&c->in));
+        buf_consume(&c->in, c->in.len);
+        pass_on(&c->in, &c->cs->spare_in);
+        c->in = rest;
+        return;
+    }
+    pass_on(&c->in, &c->cs->spare_in);
 }
 
 static void drop_input(struct client *c)
@@ -385,7 +404,7 @@ static void on_ready(void *arg, unsigned events)
         if (!more || c->parked || c->full)
             break;
     }
-    pass_on(&c->in, &c->cs->spare_in);
+    keep_rest(c);
     touch(c);
 }
 

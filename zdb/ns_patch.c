@@ -176,11 +176,16 @@ static uint32_t end_of(const struct ns_patch *one)
     return one->off + (one->n ? one->n : INDEX_FLAGS_AT + 1);
 }
 
+struct place {
+    uint64_t at; /* file, offset */
+    struct ns_patch *patch;
+};
+
 /* Rewrites that are near to each other in the same file. */
-static int write_span(struct ns *ns, struct ns_patch *const *v, size_t n)
+static int write_span(struct ns *ns, const struct place *v, size_t n)
 {
-    struct seg *s = ns_seg_find(ns, v[0]->file);
-    uint32_t begin = begin_of(v[0]), end = end_of(v[n - 1]);
+    struct seg *s = ns_seg_find(ns, v[0].patch->file);
+    uint32_t begin = begin_of(v[0].patch), end = end_of(v[n - 1].patch);
     uint8_t bytes[SPAN];
     ssize_t got;
     int r = 0;
@@ -191,12 +196,14 @@ static int write_span(struct ns *ns, struct ns_patch *const *v, size_t n)
         got = index_file_block(&s->index, begin, bytes, end - begin, false);
         r = got < 0 ? (int)got : (size_t)got < end - begin ? -ENODATA : 0;
     }
-    for (size_t i = 0; i < n; i++)
-        memcpy(bytes + (begin_of(v[i]) - begin), v[i]->bytes + (begin_of(v[i]) - v[i]->off), end_of(v[i]) - begin_of(v[i]));
+    for (size_t i = 0; i < n; i++) {
+        const struct ns_patch *one = v[i].patch;
+        memcpy(bytes + (begin_of(one) - begin), one->bytes + (begin_of(one) - one->off), end_of(one) - begin_of(one));
+    }
     if (r == 0)
         r = index_file_write(&s->index, begin, bytes, end - begin);
     if (r < 0) {
-        log_error("index %s: record at %u cannot be rewritten: %s", s->index.path, v[0]->off, strerror(-r));
+        log_error("index %s: record at %u cannot be rewritten: %s", s->index.path, v[0].patch->off, strerror(-r));
         ns_index_failed(ns);
         return r;
     }
@@ -206,22 +213,20 @@ static int write_span(struct ns *ns, struct ns_patch *const *v, size_t n)
 
 static int by_place(const void *a, const void *b)
 {
-    const struct ns_patch *x = *(struct ns_patch *const *)a, *y = *(struct ns_patch *const *)b;
+    const struct place *x = a, *y = b;
 
-    if (x->file != y->file)
-        return x->file < y->file ? -1 : 1;
-    return x->off < y->off ? -1 : x->off > y->off;
+    return x->at < y->at ? -1 : x->at > y->at;
 }
 
-static int write_some(struct ns *ns, struct ns_patch **v, size_t n)
+static int write_some(struct ns *ns, struct place *v, size_t n)
 {
     size_t from = 0;
     int r = 0;
 
-    qsort(v, n, sizeof(struct ns_patch *), by_place);
+    qsort(v, n, sizeof *v, by_place);
     for (size_t i = 1; i <= n && r == 0; i++) {
-        if (i < n && v[i]->file == v[from]->file && begin_of(v[i]) - end_of(v[i - 1]) <= GAP &&
-            end_of(v[i]) - begin_of(v[from]) <= SPAN)
+        if (i < n && v[i].patch->file == v[from].patch->file && begin_of(v[i].patch) - end_of(v[i - 1].patch) <= GAP &&
+            end_of(v[i].patch) - begin_of(v[from].patch) <= SPAN)
             continue;
         r = write_span(ns, v + from, i - from);
         from = i;
@@ -237,10 +242,15 @@ uint64_t ns_patch_written(const struct ns *ns)
 /* The oldest ones leave the queue. */
 static void drop(struct ns_patches *p, uint64_t upto)
 {
+    bool all = upto == p->clock;
     struct ns_patch *one;
 
+    if (all && p->n > 0) {
+        memset(p->bucket, 0, p->nbuckets * sizeof *p->bucket);
+        p->n = 0;
+    }
     while ((one = p->first) && one->number <= upto) {
-        if (!one->forgotten)
+        if (!all && !one->forgotten)
             unhash(p, one);
         p->first = one->next;
         if (!p->first)
@@ -252,17 +262,17 @@ static void drop(struct ns_patches *p, uint64_t upto)
 bool ns_patch_write(struct ns *ns, uint64_t upto, size_t max)
 {
     struct ns_patches *p = &ns->patches;
-    CLEANUP(base_free) struct ns_patch **v = NULL;
+    CLEANUP(base_free) struct place *v = NULL;
     size_t cap = MIN(max, p->n);
 
     if (cap > 0)
-        v = xcalloc(cap, sizeof(struct ns_patch *));
+        v = xcalloc(cap, sizeof *v);
     while (p->first && p->first->number <= upto) {
         uint64_t last = 0;
         size_t n = 0;
         for (struct ns_patch *one = p->first; one && one->number <= upto && (one->forgotten || n < cap); one = one->next) {
             if (!one->forgotten)
-                v[n++] = one;
+                v[n++] = (struct place){(uint64_t)one->file << 32 | one->off, one};
             last = one->number;
         }
         if (n == 0 && last == 0)

@@ -223,6 +223,8 @@ static int write_some(struct ns *ns, struct place *v, size_t n)
     size_t from = 0;
     int r = 0;
 
+    if (n == 0)
+        return 0;
     qsort(v, n, sizeof *v, by_place);
     for (size_t i = 1; i <= n && r == 0; i++) {
         if (i < n && v[i].patch->file == v[from].patch->file && begin_of(v[i].patch) - end_of(v[i - 1].patch) <= GAP &&

@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PATCHES_A_TURN 256
+#define PATCHES_A_TURN 4096 /* neighbours are written together */
 #define PATCHES_MAX    65536 /* then they are worth a sync */
 #define PATCH_AGE_MS   1000
 #define MARK_STEP      (4 * MIB) /* a mark of the active file costs a little: it may lag so much */

@@ -363,7 +363,7 @@ static void keep_rest(struct client *c)
 {
     struct buf rest = BUF_INIT;
 
-    if (c->in.len > 0 && c->in.len <= READ_MIN && c->in.cap >= READ_BIG && !c->parked && !c->full && !c->in_again) {
+    if (c->in.len > 0 && c->in.len <= READ_MIN && c->in.cap >= READ_BIG) {
         buf_put_slice(&rest, buf_slice(&c->in));
         buf_consume(&c->in, c->in.len);
         pass_on(&c->in, &c->cs->spare_in);

@@ -203,7 +203,8 @@ failed:
 void data_release(struct data *d)
 {
     /* a cut to the present length gives back what fallocate took behind it */
-    if (tail_write(&d->tail) == 0 && d->active && d->reserved > d->size && data_open(d) == 0 && ftruncate(d->file->fd, (off_t)d->size) < 0)
+    if (tail_write(&d->tail) == 0 && d->active && d->reserved > d->size && data_open(d) == 0 &&
+        ftruncate(d->file->fd, (off_t)d->size) < 0)
         log_warn("data %s: reserved space is not given back: %s", d->path, strerror(errno));
     d->reserved = 0;
 }

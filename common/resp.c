@@ -213,6 +213,12 @@ int resp_next(struct resp_parser *p, struct slice in, struct resp_req *out)
     return 1;
 }
 
+void resp_rewind(struct resp_parser *p)
+{
+    next_request(p);
+    p->error = RESP_OK;
+}
+
 size_t resp_want(const struct resp_parser *p, size_t have)
 {
     if (!p->in_bulk)

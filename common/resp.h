@@ -56,6 +56,9 @@ void resp_limit_request(struct resp_parser *p, size_t max_bytes);
  * last call.  1: *out is a whole request, the parser is ready for the next one.  0: more bytes are needed.
  * -EPROTO: p->error says what; the stream cannot be resumed.  -ENOMEM: nothing changed. */
 int resp_next(struct resp_parser *p, struct slice in, struct resp_req *out);
+/* Forget how far the current request was looked at: the next call begins at its first byte again, or at that of an earlier
+ * one that is to be given once more. */
+void resp_rewind(struct resp_parser *p);
 /* Bytes that are still missing at the least (0 when unknown): how much room to reserve before the next read. */
 size_t resp_want(const struct resp_parser *p, size_t have);
 

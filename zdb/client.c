@@ -19,15 +19,20 @@
 #include "common/log.h"
 #include "common/loop.h"
 #include "zdb/command.h"
+#include "zdb/nslist.h"
 #include "zdb/replies.h"
 
-#define READ_MIN       (16 * KIB)
+#define READ_MIN       (16 * KIB)      /* what a connection may keep for the rest of a request */
+#define READ_BIG       (256 * KIB)     /* the buffer that is passed on from one to the next */
 #define READ_MAX       (1 * MIB)       /* room made at once for what a client announced; more as it comes */
 #define PARKED_MAX     (64 * KIB)      /* read ahead while a request waits: to see a disconnect */
 #define HEADER_MAX     (8 * KIB)
 #define REQUEST_MAX    (NS_VALUE_MAX + 1 * MIB)
 #define TURN_US        4000            /* one client's share of a round */
-#define TURN_CHECK     16              /* requests between two looks at the clock */
+#define BATCH          NS_HINTS        /* requests looked at together */
+#define BATCH_ARGS     4               /* words of a request that can be one of several */
+#define SEND_EARLY     (64 * KIB)      /* replies that do not wait for the end of the round */
+#define PASS_ON        READ_MIN        /* buffers from this size on are shared by all connections */
 #define IDLE_KEEP      (4 * KIB)       /* buffer memory of a connection that says nothing */
 #define IDLE_SHRINK_MS 2000
 #define LINGER_MS      1000
@@ -47,6 +52,7 @@ struct client {
     enum state state;
     bool parked, full, eof, blocked; /* eof: the peer sends no more; blocked: the socket takes no more */
     bool in_touched, in_woken, in_again;
+    bool wrote;                      /* since the last commit: its replies wait for it */
     size_t room;                     /* what the last requests needed at once */
     uint64_t last_ms, state_ms;
 };
@@ -82,6 +88,80 @@ static void update_wants(struct client *c)
     loop_watch_want(c->watch, want);
 }
 
+/* --- replies ------------------------------------------------------------------------------------- */
+
+/* The larger buffers go from hand to hand, so that idle connections have none. */
+static void borrow(struct buf *b, struct buf *spare)
+{
+    if (b->len > 0 || b->cap >= PASS_ON || !spare->p)
+        return;
+    buf_fini(b);
+    *b = *spare;
+    *spare = (struct buf)BUF_INIT;
+}
+
+static void pass_on(struct buf *b, struct buf *spare)
+{
+    if (b->len > 0 || b->cap < PASS_ON)
+        return;
+    if (b->cap > spare->cap && b->cap <= READ_MAX) {
+        buf_fini(spare);
+        *spare = *b;
+        *b = (struct buf)BUF_INIT;
+        buf_clear(spare);
+    }
+    buf_fini(b);
+}
+
+static void send_output(struct client *c)
+{
+    while (c->out.len > 0 && !c->blocked) {
+        ssize_t n = send(c->fd, buf_data(&c->out), c->out.len, MSG_NOSIGNAL);
+        if (n < 0) {
+            if (errno == EINTR)
+                continue;
+            if (errno == EAGAIN)
+                c->blocked = true;
+            else
+                set_state(c, DEAD);
+            return;
+        }
+        c->blocked = (size_t)n < c->out.len;
+        buf_consume(&c->out, (size_t)n);
+        c->cs->db->tx_bytes += (uint64_t)n;
+        c->last_ms = base_now_ms();
+    }
+    pass_on(&c->out, &c->cs->spare_out);
+}
+
+/* What was written goes to the kernel before its replies go out.  Who wrote something that cannot be written gets no reply,
+ * and nobody else notices. */
+static void commit(struct client_set *cs)
+{
+    uint64_t appended = cs->count ? nslist_appended(cs->db->nslist) : cs->committed;
+    struct client *c;
+
+    if (appended == cs->committed)
+        return;
+    cs->committed = appended;
+    int r = nslist_commit(cs->db->nslist);
+    TAILQ_FOREACH(c, &cs->touched, touched)
+    {
+        if (r < 0 && c->wrote)
+            set_state(c, DEAD);
+        c->wrote = false;
+    }
+}
+
+/* Before its memory has left the processor's cache, and before a long pipeline has made much of it. */
+static void send_early(struct client *c)
+{
+    touch(c);
+    commit(c->cs);
+    if (c->state == OPEN)
+        send_output(c);
+}
+
 /* --- requests ------------------------------------------------------------------------------------ */
 
 static void protocol_error(struct client *c)
@@ -109,46 +189,100 @@ static void run_again_later(struct client *c)
     loop_timer_start(c->cs->again_timer, 0, false);
 }
 
-/* 1: the request was answered; 0: it needs more bytes, time or room, or the connection is at its end */
-static int run_one(struct client *c)
-{
-    struct resp_req req;
+/* Whole requests that stand in the buffer, looked at together: the memory they need is fetched meanwhile. */
+struct batch {
+    unsigned n;
+    struct resp_req req[BATCH];
+    struct slice argv[BATCH][BATCH_ARGS];
+};
 
+/* Requests are not consumed.  One with many words comes alone, with argv in the parser; behind an error there is nothing. */
+static int gather(struct client *c, struct batch *b)
+{
+    struct slice in = buf_slice(&c->in), keys[BATCH];
+    struct resp_req req;
+    size_t nkeys = 0;
+    int r = 0;
+
+    b->n = 0;
+    while (b->n < BATCH && (r = resp_next(&c->parser, in, &req)) == 1) {
+        if (req.argc > BATCH_ARGS) {
+            if (b->n > 0)
+                resp_rewind(&c->parser); /* next time */
+            else
+                b->req[b->n++] = req;
+            break;
+        }
+        memcpy(b->argv[b->n], req.argv, req.argc * sizeof *req.argv);
+        b->req[b->n] = req;
+        b->req[b->n].argv = b->argv[b->n];
+        if (req.argc > 1)
+            keys[nkeys++] = req.argv[1];
+        b->n++;
+        in = slice_of(in.p + req.bytes, in.len - req.bytes);
+        if (in.len == 0)
+            break;
+    }
+    if (nkeys > 1 && c->s.ns)
+        ns_hint(c->s.ns, keys, nkeys);
+    return r;
+}
+
+/* true: the request was answered */
+static bool run_one(struct client *c, const struct resp_req *req)
+{
     if (c->out.len >= c->cs->max_output) {
         c->full = true;
-        return 0;
+        return false;
     }
-    int r = resp_next(&c->parser, buf_slice(&c->in), &req);
-    if (r == 0) {
-        if (!c->s.ns || c->eof)
-            set_state(c, CLOSING); /* detached, or the rest will never come */
-        return 0;
-    }
-    if (r < 0) {
-        protocol_error(c);
-        return 0;
-    }
-    c->room = req.bytes;
-    switch (command_run(&c->s, req.argc, req.argv)) {
+    c->room = req->bytes;
+    uint64_t before = nslist_appended(c->cs->db->nslist);
+    enum req_result result = command_run(&c->s, req->argc, req->argv);
+    c->wrote |= nslist_appended(c->cs->db->nslist) != before;
+    switch (result) {
     case REQ_PARK:
         c->parked = true;
-        return 0;
+        return false;
     case REQ_LATER:
         c->full = true;
-        return 0;
+        return false;
     case REQ_DONE:
         break;
     }
-    buf_consume(&c->in, req.bytes);
-    return 1;
+    buf_consume(&c->in, req->bytes);
+    if (c->out.len >= SEND_EARLY)
+        send_early(c);
+    return true;
+}
+
+/* true: there may be more to do; false: it needs more bytes, time or room, or the connection is at its end */
+static bool run_some(struct client *c)
+{
+    struct batch b;
+    int r = gather(c, &b);
+
+    for (unsigned i = 0; i < b.n; i++) {
+        if (c->state != OPEN || !run_one(c, &b.req[i])) {
+            resp_rewind(&c->parser);
+            return false;
+        }
+    }
+    if (b.n > 0)
+        return true;
+    if (r < 0)
+        protocol_error(c);
+    else if (!c->s.ns || c->eof)
+        set_state(c, CLOSING); /* detached, or the rest will never come */
+    return false;
 }
 
 static void run(struct client *c)
 {
     uint64_t start = 0;
 
-    for (unsigned n = 1; c->state == OPEN && !c->parked && !c->full && run_one(c); n++) {
-        if (n % TURN_CHECK != 0 || c->in.len == 0)
+    borrow(&c->out, &c->cs->spare_out);
+    while (c->state == OPEN && !c->parked && !c->full && run_some(c)) {
+        if (c->in.len == 0)
             continue;
         uint64_t now = base_now_us();
         if (start == 0) {
@@ -197,10 +331,11 @@ static void on_eof(struct client *c)
 
 static bool read_once(struct client *c) /* true: there may be more */
 {
-    size_t want = resp_want(&c->parser, c->in.len), room = MAX(MIN(c->room, READ_MAX), READ_MIN);
+    size_t want = resp_want(&c->parser, c->in.len), room = MAX(MIN(c->room, READ_MAX), c->in.len ? READ_MIN : READ_BIG);
 
     if (want > 0)
         room = MIN(want, MAX(READ_MAX, c->in.len));
+    borrow(&c->in, &c->cs->spare_in);
     uint8_t *p = buf_reserve(&c->in, room);
     if (!p) {
         log_error("connection: out of memory for a request of %zu bytes, closed", c->in.len);
@@ -221,6 +356,21 @@ static bool read_once(struct client *c) /* true: there may be more */
     else if (errno != EAGAIN && errno != EINTR)
         set_state(c, DEAD);
     return false;
+}
+
+/* The large buffer goes to the next; the beginning of a request stays in one of its own size. */
+static void keep_rest(struct client *c)
+{
+    struct buf rest = BUF_INIT;
+
+    if (c->in.len > 0 && c->in.len <= READ_MIN && c->in.cap >= READ_BIG) {
+        buf_put_slice(&rest, buf_slice(&c->in));
+        buf_consume(&c->in, c->in.len);
+        pass_on(&c->in, &c->cs->spare_in);
+        c->in = rest;
+        return;
+    }
+    pass_on(&c->in, &c->cs->spare_in);
 }
 
 static void drop_input(struct client *c)
@@ -254,27 +404,8 @@ static void on_ready(void *arg, unsigned events)
         if (!more || c->parked || c->full)
             break;
     }
+    keep_rest(c);
     touch(c);
-}
-
-static void send_output(struct client *c)
-{
-    while (c->out.len > 0 && !c->blocked) {
-        ssize_t n = send(c->fd, buf_data(&c->out), c->out.len, MSG_NOSIGNAL);
-        if (n < 0) {
-            if (errno == EINTR)
-                continue;
-            if (errno == EAGAIN)
-                c->blocked = true;
-            else
-                set_state(c, DEAD);
-            return;
-        }
-        c->blocked = (size_t)n < c->out.len;
-        buf_consume(&c->out, (size_t)n);
-        c->cs->db->tx_bytes += (uint64_t)n;
-        c->last_ms = base_now_ms();
-    }
 }
 
 /* --- end of the round ------------------------------------------------------------------------------ */
@@ -329,6 +460,7 @@ static void on_flush(void *arg)
         c->parked = false;
         run(c);
     }
+    commit(cs);
     while ((c = TAILQ_FIRST(&cs->touched))) {
         TAILQ_REMOVE(&cs->touched, c, touched);
         c->in_touched = false;
@@ -398,11 +530,14 @@ void client_set_fini(struct client_set *cs)
 {
     struct client *c;
 
+    commit(cs);
     while ((c = TAILQ_FIRST(&cs->all))) {
         if (c->state < LINGER)
             send_output(c);
         client_free(c);
     }
+    buf_fini(&cs->spare_in);
+    buf_fini(&cs->spare_out);
     loop_defer_free(cs->flush);
     loop_timer_free(cs->again_timer);
     loop_timer_free(cs->tick);

@@ -5,6 +5,7 @@
 
 #include <sys/queue.h>
 
+#include "common/buf.h"
 #include "common/err.h"
 
 struct client;
@@ -27,6 +28,8 @@ struct client_set {             /* all connections of a server */
     struct loop_defer *flush;
     struct loop_timer *again_timer, *tick;
     size_t count;
+    struct buf spare_in, spare_out; /* memory that is passed on: it is in the processor's cache */
+    uint64_t committed;         /* nslist_appended at the last commit */
 };
 
 /* db, loop, max_output, idle_ms, closed, arg are set by the caller. */

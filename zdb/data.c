@@ -25,6 +25,7 @@ void data_init(struct data *d, struct files *fs, const char *dir, uint32_t id)
 
 void data_fini(struct data *d)
 {
+    tail_fini(&d->tail);
     if (d->fs)
         files_drop(d->fs, &d->file);
     free(d->path);
@@ -116,23 +117,47 @@ static bool reserve_for(struct data *d, uint64_t end, uint64_t ahead, bool delet
     return deletion || d->reserved <= d->size; /* without a reserve there is nothing to keep: let the write decide */
 }
 
-static void cut_back(struct data *d)
+static void cut_back(struct data *d, uint64_t to)
 {
     struct stat st;
 
-    if (fstat(d->file->fd, &st) == 0 && (uint64_t)st.st_size == d->size)
+    if (fstat(d->file->fd, &st) == 0 && (uint64_t)st.st_size <= to) /* less: the rest is in the tail */
         return;
-    if (ftruncate(d->file->fd, (off_t)d->size) < 0)
-        log_error("data %s: cannot be cut back to %llu: %s", d->path, (unsigned long long)d->size, strerror(errno));
+    if (ftruncate(d->file->fd, (off_t)to) < 0)
+        log_error("data %s: cannot be cut back to %llu: %s", d->path, (unsigned long long)to, strerror(errno));
     d->reserved = 0; /* went with the cut */
 }
 
 void data_undo(struct data *d, uint32_t off)
 {
+    bool in_file = d->tail.failed; /* some of it may be */
+
     d->size = off;
     d->owner = vcache_owner(d->fs->cache); /* other bytes may come there */
-    if (data_open(d) == 0)
-        cut_back(d);
+    if (!tail_cut(&d->tail, off))
+        in_file = true;
+    if (in_file && data_open(d) == 0)
+        cut_back(d, off);
+}
+
+/* In memory first, when its space on the disk is certain: then only a failing disk can refuse it later. */
+static int write_record(struct data *d, const struct iovec *iov, int niov, uint64_t end)
+{
+    bool certain = d->fs->tails && end <= d->reserved;
+    uint64_t from;
+    int r;
+
+    if (certain && iov[niov - 1].iov_len <= TAIL_PIECE)
+        return tail_append(&d->tail, d->fs->tails, d->file, d->size, iov, niov);
+    if (!certain) { /* alone: its failure must not touch the others */
+        r = tail_write(&d->tail);
+        if (r < 0)
+            return r;
+    }
+    r = tail_append_now(&d->tail, d->file, d->size, iov, niov, &from);
+    if (r < 0)
+        cut_back(d, from);
+    return r;
 }
 
 int data_append(struct data *d, struct data_rec *rec, struct slice key, struct slice val, uint64_t reserve,
@@ -162,11 +187,9 @@ int data_append(struct data *d, struct data_rec *rec, struct slice key, struct s
     memcpy(head + DATA_REC_SIZE, key.p, key.len);
     iov[0] = (struct iovec){head, DATA_REC_SIZE + key.len};
     iov[1] = (struct iovec){(void *)(uintptr_t)val.p, val.len};
-    r = io_pwritev_full(d->file->fd, iov, val.len ? 2 : 1, d->size);
-    if (r < 0) {
-        cut_back(d);
+    r = write_record(d, iov, val.len ? 2 : 1, end);
+    if (r < 0)
         goto failed;
-    }
     *off = (uint32_t)d->size;
     d->size = end;
     d->unsynced = true;
@@ -180,7 +203,8 @@ failed:
 void data_release(struct data *d)
 {
     /* a cut to the present length gives back what fallocate took behind it */
-    if (d->active && d->reserved > d->size && data_open(d) == 0 && ftruncate(d->file->fd, (off_t)d->size) < 0)
+    if (tail_write(&d->tail) == 0 && d->active && d->reserved > d->size && data_open(d) == 0 &&
+        ftruncate(d->file->fd, (off_t)d->size) < 0)
         log_warn("data %s: reserved space is not given back: %s", d->path, strerror(errno));
     d->reserved = 0;
 }
@@ -240,6 +264,17 @@ static bool is_zero(const uint8_t *p, size_t n)
     return n == 0;
 }
 
+/* A record that is not written yet: nobody else has touched it, but a wrong offset may lead here. */
+static int read_tail(struct data *d, uint32_t off, struct slice key, uint32_t length, uint32_t crc, struct buf *out)
+{
+    const uint8_t *p = tail_at(&d->tail, off, DATA_REC_SIZE + key.len + length);
+
+    if (!p || !slice_eq(slice_of(p + DATA_REC_SIZE, key.len), key) || crc_raw(0, p + DATA_REC_SIZE + key.len, length) != crc)
+        return read_failed(d, -EBADMSG);
+    buf_put(out, p + DATA_REC_SIZE + key.len, length);
+    return 0;
+}
+
 int data_read(struct data *d, uint32_t off, struct slice key, uint32_t length, uint32_t crc, struct buf *out, bool nowait)
 {
     uint8_t head[DATA_REC_SIZE + DATA_KEY_MAX], *p;
@@ -254,6 +289,8 @@ int data_read(struct data *d, uint32_t off, struct slice key, uint32_t length, u
         buf_put_slice(out, cached);
         return 0;
     }
+    if (tail_at(&d->tail, off, 0))
+        return read_tail(d, off, key, length, crc, out);
     r = data_open(d);
     if (r < 0)
         return read_failed(d, r);
@@ -279,6 +316,14 @@ int data_read(struct data *d, uint32_t off, struct slice key, uint32_t length, u
     return 0;
 }
 
+void data_hint(const struct data *d, uint32_t off, int step)
+{
+    if (step == 0)
+        vcache_hint_slot(d->fs->cache, d->owner, d->id, off);
+    else
+        vcache_hint(d->fs->cache, d->owner, d->id, off);
+}
+
 int data_record(struct data *d, uint32_t off, struct data_rec *rec, uint8_t *key, struct buf *out, bool nowait)
 {
     uint8_t head[DATA_REC_SIZE + DATA_KEY_MAX], *p;
@@ -287,7 +332,9 @@ int data_record(struct data *d, uint32_t off, struct data_rec *rec, uint8_t *key
     ssize_t n;
     int r;
 
-    r = data_open(d);
+    r = tail_write(&d->tail);
+    if (r == 0)
+        r = data_open(d);
     if (r < 0)
         return read_failed(d, r);
     if (off < DATA_HEADER_SIZE)

@@ -6,6 +6,7 @@
 #include "common/buf.h"
 #include "zdb/data_format.h"
 #include "zdb/files.h"
+#include "zdb/tail.h"
 
 #define DATA_RESERVE_FROM (64 * KIB) /* smaller files get no disk space reserved ahead */
 #define DATA_DEL_MARGIN   (16 * KIB) /* of the reserve: values do not take it, so that deletions fit on a full disk */
@@ -13,13 +14,14 @@
 struct data {
     struct files *fs;
     struct file *file;     /* cache slot */
+    struct tail tail;      /* the end, as far as it is not written yet */
     char *path;
     uint32_t id;
     uint32_t owner;        /* of its payloads in the value cache */
     bool active;
     bool unsynced;         /* has bytes that no sync has covered */
     bool no_reserve;       /* the filesystem cannot reserve */
-    uint64_t size;         /* active: of the file; sealed: bytes known to be in use, the file has at least so many */
+    uint64_t size;         /* active: of the file, tail included; sealed: bytes known to be in use, the file has at least so many */
     uint64_t reserved;     /* active: disk space is allocated up to here */
     uint64_t failed_at;    /* size when a reservation last failed for lack of space, 0 = never */
 };
@@ -35,7 +37,7 @@ int data_check_header(struct data *d);
 int data_write_header(struct data *d);
 
 /* Append one record; *off = its first byte.  rec: length and keylen are set here.  reserve: bytes of disk space to keep
- * ahead of the end, 0 = none.
+ * ahead of the end, 0 = none.  A record that fits into what is reserved may be written later (fs->tails).
  * 0, -EFBIG (offset past 4 GiB), -ENOSPC, -EIO and others.  On failure the file has its former length. */
 int data_append(struct data *d, struct data_rec *rec, struct slice key, struct slice val, uint64_t reserve,
                 uint32_t *off);
@@ -62,6 +64,8 @@ bool data_marked(struct data *d, struct data_mark *m);
  * relatime do not tell.  Sets its access time, at most once in a few seconds. */
 void data_touch(struct data *d);
 
+/* The payload at off is about to be read: a hint, in two steps. */
+void data_hint(const struct data *d, uint32_t off, int step);
 /* Payload of the record at off, which has to be of key with this length and CRC; appended to out.
  * 0, -EAGAIN (nowait, not in the page cache), -EBADMSG (another record, or its CRC is wrong), -ENODATA, -ENOENT, -ENOMEM,
  * -errno.  out has its former length unless 0. */

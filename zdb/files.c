@@ -15,6 +15,7 @@ void files_init(struct files *fs, unsigned max)
 {
     TAILQ_INIT(&fs->lru);
     fs->cache = vcache_new(VALUE_CACHE);
+    fs->tails = NULL;
     fs->open = 0;
     fs->max = MAX(max, 4u);
 }

@@ -22,10 +22,12 @@ struct files_count { /* since start, over all files of one kind */
     uint64_t read_bytes, write_bytes, read_failed, write_failed;
 };
 
+struct tails;
 struct vcache;
 
 struct files {
     struct vcache *cache; /* small payloads of data segments */
+    struct tails *tails;  /* appends that wait for the end of the round; NULL: none does.  Borrowed */
     TAILQ_HEAD(, file) lru;
     unsigned open, max;
     struct files_count data, index;

@@ -175,6 +175,28 @@ struct index_entry *index_find(struct index *ix, struct slice key)
     return at ? *at : NULL;
 }
 
+void index_hint(const struct index *ix, const struct slice *keys, size_t n, const struct index_entry *e[INDEX_HINTS])
+{
+    uint32_t hash[INDEX_HINTS];
+
+    assert(n <= INDEX_HINTS);
+    for (size_t i = 0; i < n; i++) {
+        hash[i] = keys[i].len - 1 < 255 ? hash_of(ix, keys[i]) : 0;
+        __builtin_prefetch(&ix->cur.bucket[hash[i] & (ix->cur.n - 1)]);
+    }
+    for (size_t i = 0; i < n; i++) {
+        e[i] = ix->cur.bucket[hash[i] & (ix->cur.n - 1)];
+        if (e[i]) {
+            __builtin_prefetch(e[i]);
+            __builtin_prefetch((const uint8_t *)e[i] + 64);
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        while (e[i] && (e[i]->hash != hash[i] || e[i]->keylen != keys[i].len))
+            e[i] = e[i]->next;
+    }
+}
+
 struct index_entry *index_put(struct index *ix, struct slice key, bool *added)
 {
     uint32_t hash = hash_of(ix, key);

@@ -28,6 +28,10 @@ size_t index_memory(const struct index *ix); /* bytes allocated */
 struct index_entry *index_find(struct index *ix, struct slice key); /* NULL when absent */
 /* Find or add (then all numbers are 0 and *added is true).  key: 1..255 bytes. */
 struct index_entry *index_put(struct index *ix, struct slice key, bool *added);
+/* These keys are about to be asked for: only a hint, it gets their entries into the processor's cache.  e: those that are
+ * found, as far as that can be told cheaply, else NULL. */
+#define INDEX_HINTS 16
+void index_hint(const struct index *ix, const struct slice *keys, size_t n, const struct index_entry *e[INDEX_HINTS]);
 void index_remove(struct index *ix, struct slice key); /* absent: nothing happens */
 void index_expect(struct index *ix, size_t keys);      /* room for so many keys at once; only while it is empty */
 /* Every entry, in no order; nothing may be changed meanwhile. */

@@ -16,6 +16,7 @@ void index_file_init(struct index_file *f, struct files *fs, const char *dir, ui
 
 void index_file_fini(struct index_file *f)
 {
+    tail_fini(&f->tail);
     if (f->fs)
         files_drop(f->fs, &f->file);
     free(f->path);
@@ -28,15 +29,8 @@ int index_file_open(struct index_file *f)
     return files_get(f->fs, &f->file, f->path, O_RDWR);
 }
 
-/* Write inside the part in use (or the header of a new file). */
-static int write_at(struct index_file *f, const void *p, size_t n, uint64_t off)
+static int written(struct index_file *f, int r, size_t n)
 {
-    int r = index_file_open(f);
-
-    if (r == 0 && !f->file->writable)
-        r = -EROFS;
-    if (r == 0)
-        r = io_pwrite_full(f->file->fd, p, n, off);
     if (r < 0) {
         f->fs->index.write_failed++;
         return r;
@@ -44,6 +38,26 @@ static int write_at(struct index_file *f, const void *p, size_t n, uint64_t off)
     f->unsynced = true;
     f->fs->index.write_bytes += n;
     return 0;
+}
+
+/* Write inside the part in use, or at its end. */
+static int write_at(struct index_file *f, const void *p, size_t n, uint64_t off)
+{
+    uint8_t *unwritten = tail_at(&f->tail, off, n);
+    int r;
+
+    if (unwritten) {
+        memcpy(unwritten, p, n);
+        return written(f, 0, n);
+    }
+    r = tail_write(&f->tail);
+    if (r == 0)
+        r = index_file_open(f);
+    if (r == 0 && !f->file->writable)
+        r = -EROFS;
+    if (r == 0)
+        r = io_pwrite_full(f->file->fd, p, n, off);
+    return written(f, r, n);
 }
 
 int index_file_write_header(struct index_file *f, uint8_t mode)
@@ -81,17 +95,26 @@ static void cut_back(struct index_file *f)
 
     if (!f->file || !f->file->writable)
         return;
-    if (fstat(f->file->fd, &st) == 0 && (uint64_t)st.st_size == f->size)
+    if (fstat(f->file->fd, &st) == 0 && (uint64_t)st.st_size <= f->size) /* less: the rest is in the tail */
         return;
+    f->reserved = 0; /* goes with the cut */
     if (ftruncate(f->file->fd, (off_t)f->size) < 0)
         log_error("index %s: cannot be cut back to %llu: %s", f->path, (unsigned long long)f->size, strerror(errno));
 }
 
+static void appended(struct index_file *f, size_t n, uint32_t *off)
+{
+    *off = (uint32_t)f->size;
+    f->last = *off;
+    index_file_mark(f, *off);
+    f->size += n;
+}
+
 void index_file_accept(struct index_file *f, const struct index_rec *rec)
 {
-    f->last = (uint32_t)f->size;
-    index_file_mark(f, f->last);
-    f->size += index_rec_size(rec);
+    uint32_t off;
+
+    appended(f, index_rec_size(rec), &off);
 }
 
 int index_file_append(struct index_file *f, const struct index_rec *rec, uint32_t *off)
@@ -107,9 +130,51 @@ int index_file_append(struct index_file *f, const struct index_rec *rec, uint32_
         cut_back(f);
         return r;
     }
-    *off = (uint32_t)f->size;
-    index_file_accept(f, rec);
+    appended(f, n, off);
     return 0;
+}
+
+static bool reserve_for(struct index_file *f, uint64_t end, uint64_t ahead)
+{
+    uint64_t from = MAX(f->reserved, f->size), step;
+
+    if (end <= f->reserved)
+        return true;
+    if (ahead == 0 || f->no_reserve || f->size < INDEX_RESERVE_FROM)
+        return false;
+    step = end - from + MIN(MIN(ahead, f->size), (uint64_t)INDEX_RESERVE_MAX);
+    if (fallocate(f->file->fd, FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)step) == 0) {
+        f->reserved = from + step;
+        return true;
+    }
+    f->no_reserve = errno != ENOSPC && errno != EDQUOT;
+    return false;
+}
+
+int index_file_append_later(struct index_file *f, const struct index_rec *rec, uint64_t ahead, uint32_t *off)
+{
+    uint8_t bytes[INDEX_REC_MAX];
+    struct iovec iov = {bytes, 0};
+    int r = index_file_open(f);
+
+    if (r < 0)
+        return written(f, r, 0);
+    iov.iov_len = index_rec_encode(bytes, rec);
+    if (!f->fs->tails || !f->file->writable || f->size + iov.iov_len > UINT32_MAX ||
+        !reserve_for(f, f->size + iov.iov_len, ahead))
+        return index_file_append(f, rec, off);
+    r = tail_append(&f->tail, f->fs->tails, f->file, f->size, &iov, 1);
+    if (r == 0)
+        appended(f, iov.iov_len, off);
+    return written(f, r, iov.iov_len);
+}
+
+void index_file_release(struct index_file *f)
+{
+    if (tail_write(&f->tail) == 0 && f->reserved > f->size && index_file_open(f) == 0 &&
+        ftruncate(f->file->fd, (off_t)f->size) < 0)
+        log_warn("index %s: reserved space is not given back: %s", f->path, strerror(errno));
+    f->reserved = 0;
 }
 
 static void forget_from(struct index_file *f, uint64_t size, uint32_t last)
@@ -172,13 +237,21 @@ int index_file_flag(struct index_file *f, uint32_t off)
 
 ssize_t index_file_block(struct index_file *f, uint64_t off, void *p, size_t n, bool nowait)
 {
+    const uint8_t *unwritten;
     ssize_t got;
     int r;
 
     if (off >= f->size)
         return 0;
     n = MIN(n, f->size - off);
-    r = index_file_open(f);
+    unwritten = tail_at(&f->tail, off, n);
+    if (unwritten) {
+        memcpy(p, unwritten, n);
+        return (ssize_t)n;
+    }
+    r = tail_overlaps(&f->tail, off + n) ? tail_write(&f->tail) : 0;
+    if (r == 0)
+        r = index_file_open(f);
     got = r < 0 ? r : files_pread(f->file, p, n, off, nowait);
     if (got < 0) {
         if (got != -EAGAIN)

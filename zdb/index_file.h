@@ -5,18 +5,24 @@
 
 #include "zdb/files.h"
 #include "zdb/index_format.h"
+#include "zdb/tail.h"
 
+#define INDEX_RESERVE_FROM (16 * KIB) /* smaller files get no disk space reserved ahead */
+#define INDEX_RESERVE_MAX  (256 * KIB)
 #define INDEX_MARK_EVERY (32 * KIB) /* distance of the remembered record starts (user mode) */
 
 struct index_file {
     struct files *fs;
     struct file *file;  /* cache slot */
+    struct tail tail;   /* the end, as far as it is not written yet */
     char *path;
     uint32_t id;
     uint8_t mode;
     uint64_t dirty_at;  /* INDEX DIRTY: files.rewrites at the last rewrite in place, 0 = clean */
     bool unsynced;      /* has bytes that no sync has covered */
-    uint64_t size;      /* bytes in use: header and whole records */
+    uint64_t size;      /* bytes in use: header and whole records, tail included */
+    uint64_t reserved;  /* disk space is allocated up to here, as far as we know */
+    bool no_reserve;    /* the filesystem cannot reserve */
     uint32_t last;      /* offset of the last record, 0 = none */
     uint32_t *marks;    /* offset of the first record at or behind i x INDEX_MARK_EVERY, ascending */
     size_t nmarks, cap_marks;
@@ -33,7 +39,11 @@ int index_file_write_header(struct index_file *f, uint8_t mode);
 int index_file_append(struct index_file *f, const struct index_rec *rec, uint32_t *off);
 /* A load: the record behind the part in use is one that belongs there. */
 void index_file_accept(struct index_file *f, const struct index_rec *rec);
-/* Rewrite the fixed part of the record at off; flag: only its deleted flag.  Both make the file dirty.  0 or -errno. */
+/* The same, written at the end of the round when there is disk space for it already.  ahead: bytes to keep reserved, 0 = none. */
+int index_file_append_later(struct index_file *f, const struct index_rec *rec, uint64_t ahead, uint32_t *off);
+void index_file_release(struct index_file *f); /* gives back what was reserved */
+/* Rewrite the fixed part of the record at off; flag: only its deleted flag.  Both make the file dirty.  Appends to other
+ * files that these follow from have to be written before (ns_commit).  0 or -errno. */
 int index_file_rewrite(struct index_file *f, uint32_t off, const struct index_rec *rec);
 int index_file_flag(struct index_file *f, uint32_t off);
 

@@ -70,6 +70,7 @@ static int init_log(const struct options *o, struct err *e)
 static int init_loop(struct app *a, struct err *e)
 {
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a limit of the file size is the error of a write, not the end */
     int r = loop_new(&a->loop, e);
     if (r < 0)
         return r;

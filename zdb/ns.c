@@ -62,6 +62,11 @@ void ns_unref(struct ns *ns)
     free(ns);
 }
 
+int ns_commit(struct ns *ns)
+{
+    return ns->nsegs ? tail_write(&ns_active(ns)->index.tail) : 0; /* the data goes before it */
+}
+
 void ns_index_failed(struct ns *ns)
 {
     ns->index_io_errors++;
@@ -138,6 +143,23 @@ int ns_find(struct ns *ns, struct slice key, struct ns_entry *e, struct ns_wait 
         return 0;
     entry_of_key(k, e);
     return 1;
+}
+
+void ns_hint(const struct ns *ns, const struct slice *keys, size_t n)
+{
+    const struct index_entry *e[INDEX_HINTS];
+
+    if (ns->mode != NS_USER)
+        return;
+    n = MIN(n, (size_t)INDEX_HINTS);
+    index_hint(ns->keys, keys, n, e);
+    for (int step = 0; step < 2; step++) {
+        for (size_t i = 0; i < n; i++) {
+            const struct seg *s = e[i] ? ns_seg_find(ns, e[i]->file) : NULL;
+            if (s)
+                data_hint(&s->data, e[i]->data_off, step);
+        }
+    }
 }
 
 /* fetch: a missing segment may be asked for. */
@@ -228,7 +250,7 @@ static int append_index(struct ns *ns, struct index_rec *rec, uint32_t *off)
     int r;
 
     rec->previous = ns->last_index;
-    r = index_file_append(&s->index, rec, off);
+    r = index_file_append_later(&s->index, rec, ns->env->reserve, off);
     if (r < 0) {
         log_error("index %s: cannot be written: %s", s->index.path, strerror(-r));
         ns_index_failed(ns);
@@ -434,7 +456,9 @@ int ns_del(struct ns *ns, struct slice key, uint32_t timestamp, struct ns_wait *
     if (r < 0)
         return r;
     home = ns_seg_find(ns, old.file);
-    r = index_file_flag(&home->index, old.off);
+    r = home == ns_active(ns) ? 0 : ns_commit(ns);
+    if (r == 0)
+        r = index_file_flag(&home->index, old.off);
     if (r < 0) {
         log_error("index %s: record at %u cannot be flagged: %s", home->index.path, old.off, strerror(-r));
         ns_index_failed(ns);

@@ -109,6 +109,10 @@ struct ns_entry {           /* one version of a key, as its index record has it 
 
 /* Live record of key: 1 and *e, or 0, or -EINPROGRESS (seq mode), -EIO.  No data file is touched. */
 int ns_find(struct ns *ns, struct slice key, struct ns_entry *e, struct ns_wait *w);
+/* Requests for these keys (at most NS_HINTS) come next: what memory knows of them is fetched into the processor's cache.
+ * No effect otherwise. */
+#define NS_HINTS 16
+void ns_hint(const struct ns *ns, const struct slice *keys, size_t n);
 /* The payload is appended to out.  Checked against the index (key, length, CRC) before: wrong bytes are never given.
  * 0, -EINPROGRESS, -EBADMSG (does not match), -ENOENT (segment missing and not fetched), -ENODATA (short), -EIO,
  * -ENOMEM.  out has its former length unless 0. */

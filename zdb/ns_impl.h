@@ -90,6 +90,7 @@ struct ns_env {
     struct ns_events events;
     struct loop *loop;
     struct workq *reader, *syncer;
+    struct tails tails;
     struct files files;
     LIST_HEAD(, ns_hook) hooks;
     uint64_t next_token;
@@ -161,6 +162,7 @@ static inline struct seg *ns_active(const struct ns *ns)
 struct ns *ns_new(struct ns_env *env, const char *name); /* empty: no segments; one reference */
 void ns_ref(struct ns *ns);
 void ns_unref(struct ns *ns);
+int ns_commit(struct ns *ns);           /* what was appended is in the files; 0 or -errno */
 void ns_index_failed(struct ns *ns);
 void ns_data_failed(struct ns *ns);
 uint64_t ns_limit(const struct ns *ns); /* quota in force */

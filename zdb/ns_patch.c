@@ -10,6 +10,8 @@
 #include <stdlib.h>
 
 #define FIRST_BUCKETS 64
+#define SPAN          ((size_t)16 << 10) /* rewritten with one call at most */
+#define GAP           1024               /* bytes between two records that are worth the copy */
 
 struct ns_patch {
     struct ns_patch *in_bucket, *next; /* the latter: younger */
@@ -185,17 +187,44 @@ void ns_patch_see(const struct ns *ns, uint32_t file, uint32_t off, uint8_t *byt
         memcpy(bytes, one->bytes, MIN(n, (size_t)one->n));
 }
 
-static int write_one(struct ns *ns, const struct ns_patch *one)
+static uint32_t begin_of(const struct ns_patch *one)
 {
-    struct seg *s = ns_seg_find(ns, one->file);
-    int r;
+    return one->n ? one->off : one->off + INDEX_FLAGS_AT;
+}
+
+static uint32_t end_of(const struct ns_patch *one)
+{
+    return one->off + (one->n ? one->n : INDEX_FLAGS_AT + 1);
+}
+
+struct place {
+    uint64_t at; /* file, offset */
+    struct ns_patch *patch;
+};
+
+/* Rewrites that are near to each other in the same file. */
+static int write_span(struct ns *ns, const struct place *v, size_t n)
+{
+    struct seg *s = ns_seg_find(ns, v[0].patch->file);
+    uint32_t begin = begin_of(v[0].patch), end = end_of(v[n - 1].patch);
+    uint8_t bytes[SPAN];
+    ssize_t got;
+    int r = 0;
 
     if (!s)
         return 0;
-    r = one->n ? index_file_write(&s->index, one->off, one->bytes, one->n)
-               : index_file_write(&s->index, (uint64_t)one->off + INDEX_FLAGS_AT, one->bytes + INDEX_FLAGS_AT, 1);
+    if (n > 1) { /* what stands in between is written again as it is */
+        got = index_file_block(&s->index, begin, bytes, end - begin, false);
+        r = got < 0 ? (int)got : (size_t)got < end - begin ? -ENODATA : 0;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const struct ns_patch *one = v[i].patch;
+        memcpy(bytes + (begin_of(one) - begin), one->bytes + (begin_of(one) - one->off), end_of(one) - begin_of(one));
+    }
+    if (r == 0)
+        r = index_file_write(&s->index, begin, bytes, end - begin);
     if (r < 0) {
-        log_error("index %s: record at %u cannot be rewritten: %s", s->index.path, one->off, strerror(-r));
+        log_error("index %s: record at %u cannot be rewritten: %s", s->index.path, v[0].patch->off, strerror(-r));
         ns_index_failed(ns);
         return r;
     }
@@ -222,30 +251,80 @@ void ns_patch_forget_same(struct ns *ns)
     }
 }
 
+static int by_place(const void *a, const void *b)
+{
+    const struct place *x = a, *y = b;
+
+    if (x->at != y->at)
+        return x->at < y->at ? -1 : 1;
+    return x->patch->number < y->patch->number ? -1 : 1;
+}
+
+static int write_some(struct ns *ns, struct place *v, size_t n)
+{
+    size_t from = 0;
+    int r = 0;
+
+    if (n == 0)
+        return 0;
+    qsort(v, n, sizeof *v, by_place);
+    for (size_t i = 1; i <= n && r == 0; i++) {
+        if (i < n && v[i].patch->file == v[from].patch->file && begin_of(v[i].patch) - end_of(v[i - 1].patch) <= GAP &&
+            end_of(v[i].patch) - begin_of(v[from].patch) <= SPAN)
+            continue;
+        r = write_span(ns, v + from, i - from);
+        from = i;
+    }
+    return r;
+}
+
 uint64_t ns_patch_written(const struct ns *ns)
 {
     return ns->patches.first ? ns->patches.first->number - 1 : ns->patches.clock;
 }
 
-bool ns_patch_write(struct ns *ns, uint64_t upto, size_t max)
+/* The oldest ones leave the queue. */
+static void drop(struct ns_patches *p, uint64_t upto)
 {
-    struct ns_patches *p = &ns->patches;
+    bool all = upto == p->clock;
     struct ns_patch *one;
 
+    if (all && p->n > 0) {
+        memset(p->bucket, 0, p->nbuckets * sizeof *p->bucket);
+        p->n = 0;
+    }
     while ((one = p->first) && one->number <= upto) {
-        if (!one->forgotten) {
-            if (max-- == 0)
-                return true;
-            if (write_one(ns, one) < 0)
-                return false; /* stays, and is seen; the next sync tries again */
-            if (!one->shadowed)
-                unhash(p, one);
-        }
+        if (!all && !one->forgotten && !one->shadowed)
+            unhash(p, one);
         p->first = one->next;
         if (!p->first)
             p->tail = &p->first;
         free(one);
     }
+}
+
+bool ns_patch_write(struct ns *ns, uint64_t upto, size_t max)
+{
+    struct ns_patches *p = &ns->patches;
+    CLEANUP(base_free) struct place *v = NULL;
+    uint64_t last = 0;
+    size_t n = 0, due = 0;
+    struct ns_patch *one;
+
+    for (one = p->first; one && one->number <= upto && due < max; one = one->next)
+        due += !one->forgotten;
+    if (due > 0)
+        v = xcalloc(due, sizeof *v);
+    for (one = p->first; one && one->number <= upto && (one->forgotten || n < due); one = one->next) {
+        if (!one->forgotten)
+            v[n++] = (struct place){(uint64_t)one->file << 32 | one->off, one};
+        last = one->number;
+    }
+    if (write_some(ns, v, n) < 0)
+        return false; /* they stay, and are seen; the next sync tries again */
+    drop(p, last);
+    if (p->first && p->first->number <= upto)
+        return true;
     p->since_ms = base_now_ms();
     return false;
 }

@@ -63,8 +63,10 @@ static int rescue_segment(struct seg *s)
 
 void ns_rescue(struct ns *ns)
 {
-    int r;
+    int r = ns_commit(ns);
 
+    if (r < 0)
+        log_error("namespace %s: records cannot be written: %s", ns->name, strerror(-r));
     for (size_t i = 0; i < ns->nsegs; i++) {
         struct seg *s = ns->segs[i];
         if (!s->noted)

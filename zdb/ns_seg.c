@@ -31,8 +31,10 @@ struct seg *ns_seg_add(struct ns *ns, uint32_t id)
 
     assert(ns->nsegs == 0 || ns_active(ns)->id < id);
     s->id = id;
+    /* index records never reach the file before the data they are about */
     index_file_init(&s->index, &ns->env->files, ns->index_dir, id);
     data_init(&s->data, &ns->env->files, ns->data_dir, id);
+    s->index.tail.after = &s->data.tail;
     if (ns->nsegs == ns->cap_segs) {
         size_t cap = ns->cap_segs ? ns->cap_segs * 2 : 2;
         struct seg **p = xcalloc(cap, sizeof *p);
@@ -192,12 +194,13 @@ int ns_jump(struct ns *ns)
     struct seg *closed = ns_active(ns);
     int r;
 
-    if (closed->id == UINT32_MAX)
+    if (closed->id == UINT32_MAX || ns_commit(ns) < 0)
         return -NS_EDATA;
     r = ns_seg_create(ns, closed->id + 1);
     if (r < 0)
         return r;
     data_seal(&closed->data);
+    index_file_release(&closed->index);
     log_info("namespace %s: jumped to segment %u", ns->name, closed->id + 1);
     tell_later(ns, closed->id, closed->id + 1);
     ns_sync_kick(ns); /* in the background: not more than a segment or two are ever in doubt after a power cut */
@@ -292,6 +295,10 @@ static int load_anew(struct ns *ns, struct err *e)
     struct ns *fresh = ns_new(ns->env, ns->name);
     int r = ns_sync_settle(ns); /* rewrites that are still in memory go to the files first */
 
+    if (r < 0 && ns_commit(ns) < 0) {
+        ns_unref(fresh);
+        return err_sys(e, -r, "namespace %s: not written", ns->name);
+    }
     if (r < 0)
         log_error("namespace %s: not durable before it is loaded anew: %s", ns->name, strerror(-r));
     r = index_load(fresh, e);

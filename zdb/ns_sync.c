@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PATCHES_A_TURN 256
+#define PATCHES_A_TURN 4096 /* neighbours are written together */
 #define PATCHES_MAX    65536 /* then they are worth a sync */
 #define PATCH_AGE_MS   1000
 #define MARK_STEP      (1 * MIB) /* a mark of the active file costs a little: it may lag so much */
@@ -295,6 +295,20 @@ static int job_end(struct ns_sync_job *j)
 
 static void start(struct ns *ns);
 
+/* Those who wait for a job after the one that has ended. */
+static void start_next(struct ns *ns)
+{
+    struct ns_miss *next = ns->sync.next;
+    int r = ns_commit(ns); /* what a job covers has to be in the files */
+
+    if (r == 0) {
+        start(ns);
+    } else {
+        ns->sync.next = NULL;
+        ns_wait_finish(next, r);
+    }
+}
+
 static void job_back(void *arg)
 {
     struct ns_sync_job *j = arg;
@@ -309,7 +323,7 @@ static void job_back(void *arg)
     if (now)
         ns_wait_finish(now, r);
     if (ns->sync.next && !ns->sync.running && !ns->dead)
-        start(ns);
+        start_next(ns);
     kick_for_jumps(ns);
     if (ns->sync.pumping || ns->dead || ns_patch_written(ns) >= ns->sync.patch_due) {
         ns->env->jobs--;
@@ -352,7 +366,7 @@ static void start(struct ns *ns)
 
 void ns_sync_kick(struct ns *ns)
 {
-    if (!ns->sync.running && (!is_durable(ns) || ns->sync.n || ns->patches.first || ns->jumps))
+    if (!ns->sync.running && (!is_durable(ns) || ns->sync.n || ns->patches.first || ns->jumps) && ns_commit(ns) == 0)
         start(ns);
 }
 
@@ -376,6 +390,9 @@ int ns_sync_block(struct ns *ns)
         return r;
     if (is_durable(ns) && ns->sync.n == 0)
         return 0;
+    r = ns_commit(ns);
+    if (r < 0)
+        return r;
     j = job_new(ns);
     job_run(j);
     return job_end(j);
@@ -402,6 +419,7 @@ int ns_sync(struct ns *ns, struct ns_wait *w)
 {
     struct ns_sync_state *st = &ns->sync;
     struct ns_miss **m;
+    int r;
 
     if (w && w->sync_done) {
         w->sync_done = false;
@@ -409,6 +427,9 @@ int ns_sync(struct ns *ns, struct ns_wait *w)
     }
     if (st->broken < 0)
         return st->broken;
+    r = ns_commit(ns); /* what a job covers has to be in the files */
+    if (r < 0)
+        return r;
     if (is_durable(ns))
         return 0;
     if (!w)

@@ -150,6 +150,8 @@ int nslist_new(struct nslist **out, const struct nslist_conf *conf, struct loop 
     LIST_INIT(&l->env.hooks);
     TAILQ_INIT(&l->env.ready);
     files_init(&l->env.files, conf->max_files ? conf->max_files : DEFAULT_FILES);
+    tails_init(&l->env.tails);
+    l->env.files.tails = &l->env.tails;
     r = make_root(conf->index_dir, e);
     if (r == 0)
         r = make_root(conf->data_dir, e);
@@ -248,6 +250,20 @@ int nslist_load(struct nslist *l, struct err *e)
     return r;
 }
 
+uint64_t nslist_appended(const struct nslist *l)
+{
+    return l->env.tails.appended;
+}
+
+int nslist_commit(struct nslist *l)
+{
+    int r = tails_write(&l->env.tails);
+
+    if (r < 0)
+        log_error("records cannot be written: %s", strerror(-r));
+    return r;
+}
+
 static void wait_for_jobs(struct nslist *l)
 {
     while (l->env.jobs > 0)
@@ -267,6 +283,7 @@ int nslist_close(struct nslist *l)
         if (!ns)
             continue;
         data_release(&ns_active(ns)->data);
+        index_file_release(&ns_active(ns)->index);
         r = ns_sync_settle(ns);
         if (result == 0)
             result = r;
@@ -282,6 +299,10 @@ int nslist_close(struct nslist *l)
 static void drop(struct ns *ns)
 {
     ns->dead = true;
+    for (size_t i = 0; i < ns->nsegs; i++) {
+        tail_fini(&ns->segs[i]->index.tail);
+        tail_fini(&ns->segs[i]->data.tail);
+    }
     ns_wait_drop_hooks(ns);
     ns_sync_abandon(ns);
 }

@@ -38,6 +38,12 @@ int nslist_load(struct nslist *l, struct err *e);
 int nslist_close(struct nslist *l);
 void nslist_free(struct nslist *l); /* also without nslist_close (then nothing is synced) */
 
+/* Records of SET and DEL may be kept in memory until the end of the round: nslist_commit hands them to the kernel and comes
+ * before their replies are sent.  0 or the first error: then who wrote since nslist_appended was last looked at is not
+ * answered; the records are tried again, no others are taken before they are written. */
+int nslist_commit(struct nslist *l);
+uint64_t nslist_appended(const struct nslist *l); /* grows with each such record */
+
 struct ns *nslist_default(struct nslist *l);
 struct ns *nslist_find(struct nslist *l, struct slice name); /* NULL when absent */
 size_t nslist_slots(const struct nslist *l);

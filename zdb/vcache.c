@@ -1,10 +1,10 @@
 /* vcache - see vcache.h.  Positions count all bytes ever put; an entry is alive while the ring has not gone round over it.
- * The table is direct-mapped: an entry that loses its place there is just not found. */
+ * An entry has two places in the table, side by side; one that loses both is just not found. */
 #include "zdb/vcache.h"
 
 #include <stdlib.h>
 
-#define BYTES_PER_SLOT 128 /* ring bytes per place in the table */
+#define BYTES_PER_SLOT 64 /* ring bytes per place in the table */
 
 struct entry {             /* in the ring, followed by the payload */
     uint32_t owner, seg, off, len;
@@ -62,7 +62,7 @@ static uint64_t *slot_of(const struct vcache *c, uint32_t owner, uint32_t seg, u
 
     h ^= h >> 29;
     h *= UINT64_C(0xbf58476d1ce4e5b9);
-    return &c->slot[(h >> 32) & (c->nslots - 1)];
+    return &c->slot[(h >> 32) & (c->nslots - 1) & ~(uint64_t)1]; /* the first of two */
 }
 
 static size_t space_of(size_t len)
@@ -86,7 +86,8 @@ void vcache_put(struct vcache *c, uint32_t owner, uint32_t seg, uint32_t off, st
     memcpy(c->ring + at, &e, sizeof e);
     if (value.len)
         memcpy(c->ring + at + sizeof e, value.p, value.len);
-    *slot_of(c, owner, seg, off) = c->head + 1;
+    uint64_t *slot = slot_of(c, owner, seg, off);
+    slot[slot[1] < slot[0]] = c->head + 1; /* the older one */
     c->head += space;
 }
 
@@ -96,13 +97,34 @@ bool vcache_get(struct vcache *c, uint32_t owner, uint32_t seg, uint32_t off, st
 
     if (c->size == 0)
         return false;
-    uint64_t pos = *slot_of(c, owner, seg, off);
-    if (pos == 0 || c->head - (pos - 1) > c->size)
-        return false;
-    const uint8_t *p = c->ring + (pos - 1) % c->size;
-    memcpy(&e, p, sizeof e);
-    if (e.owner != owner || e.seg != seg || e.off != off)
-        return false;
-    *value = slice_of(p + sizeof e, e.len);
-    return true;
+    const uint64_t *slot = slot_of(c, owner, seg, off);
+    for (int i = 0; i < 2; i++) {
+        uint64_t pos = slot[i];
+        if (pos == 0 || c->head - (pos - 1) > c->size)
+            continue;
+        const uint8_t *p = c->ring + (pos - 1) % c->size;
+        memcpy(&e, p, sizeof e);
+        if (e.owner != owner || e.seg != seg || e.off != off)
+            continue;
+        *value = slice_of(p + sizeof e, e.len);
+        return true;
+    }
+    return false;
+}
+
+void vcache_hint_slot(const struct vcache *c, uint32_t owner, uint32_t seg, uint32_t off)
+{
+    if (c->size)
+        __builtin_prefetch(slot_of(c, owner, seg, off));
+}
+
+void vcache_hint(const struct vcache *c, uint32_t owner, uint32_t seg, uint32_t off)
+{
+    const uint64_t *slot = c->size ? slot_of(c, owner, seg, off) : NULL;
+
+    for (int i = 0; slot && i < 2; i++) {
+        const uint8_t *p = c->ring + (slot[i] ? slot[i] - 1 : 0) % c->size;
+        __builtin_prefetch(p);
+        __builtin_prefetch(p + 64);
+    }
 }

@@ -14,6 +14,10 @@ struct vcache *vcache_new(size_t bytes); /* 0: keeps nothing.  Memory is used as
 void vcache_free(struct vcache *c);
 uint32_t vcache_owner(struct vcache *c); /* a number never given before */
 
+/* Is about to be asked for, in two steps: n of each in a row. */
+void vcache_hint_slot(const struct vcache *c, uint32_t owner, uint32_t seg, uint32_t off);
+void vcache_hint(const struct vcache *c, uint32_t owner, uint32_t seg, uint32_t off);
+
 /* The payload must be right (checksum verified).  Too large ones are not kept. */
 void vcache_put(struct vcache *c, uint32_t owner, uint32_t seg, uint32_t off, struct slice value);
 bool vcache_get(struct vcache *c, uint32_t owner, uint32_t seg, uint32_t off, struct slice *value); /* borrowed until the next put */

@@ -297,6 +297,28 @@ START_TEST(pipeline_in_one_buffer_at_any_fragmentation)
 }
 END_TEST
 
+START_TEST(requests_are_given_once_more_after_a_rewind)
+{
+    static const char text[] = "*1\r\n$4\r\nPING\r\n*2\r\n$3\r\nGET\r\n$1\r\nk\r\n*2\r\n$3\r\nGE";
+    struct slice in = slice_str(text), rest = slice_of(in.p + 14, in.len - 14);
+    struct resp_parser p;
+    struct resp_req q;
+
+    resp_init(&p, &lim);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(resp_next(&p, in, &q), 1);
+        ck_assert_int_eq(resp_next(&p, rest, &q), 1);
+        ck_assert(q.argc == 2 && slice_eq_str(q.argv[1], "k"));
+        ck_assert_int_eq(resp_next(&p, slice_of(rest.p + q.bytes, rest.len - q.bytes), &q), 0); /* has looked into it */
+        resp_rewind(&p);
+    }
+    ck_assert_int_eq(resp_next(&p, slice_str("*0\r\n"), &q), -EPROTO);
+    resp_rewind(&p);
+    ck_assert_int_eq(resp_next(&p, in, &q), 1);
+    resp_fini(&p);
+}
+END_TEST
+
 START_TEST(want_tells_the_missing_bytes_of_a_bulk)
 {
     struct resp_parser p;
@@ -431,6 +453,7 @@ static TCase *resp(void)
     tcase_add_test(t, args_limit_never_passes_the_constant);
     tcase_add_test(t, whole_request_can_be_limited);
     tcase_add_test(t, pipeline_in_one_buffer_at_any_fragmentation);
+    tcase_add_test(t, requests_are_given_once_more_after_a_rewind);
     tcase_add_test(t, want_tells_the_missing_bytes_of_a_bulk);
     tcase_add_test(t, incomplete_bulk_costs_nothing_per_call);
     tcase_add_test(t, parser_starts_without_memory_and_can_end_twice);

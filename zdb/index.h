@@ -29,6 +29,7 @@ struct index_entry *index_find(struct index *ix, struct slice key); /* NULL when
 /* Find or add (then all numbers are 0 and *added is true).  key: 1..255 bytes. */
 struct index_entry *index_put(struct index *ix, struct slice key, bool *added);
 void index_remove(struct index *ix, struct slice key); /* absent: nothing happens */
+void index_soon(struct index *ix, struct slice key);   /* a hint: it will be asked for after a few others */
 void index_expect(struct index *ix, size_t keys);      /* room for so many keys at once; only while it is empty */
 /* Every entry, in no order; nothing may be changed meanwhile. */
 void index_each(struct index *ix, void (*fn)(void *arg, struct index_entry *e), void *arg);

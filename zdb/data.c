@@ -231,7 +231,7 @@ bool data_marked(struct data *d, struct data_mark *m)
 {
     uint8_t v[MARK_SIZE];
 
-    if (data_open(d) < 0 || fgetxattr(d->file->fd, MARK_NAME, v, sizeof v) != sizeof v)
+    if (getxattr(d->path, MARK_NAME, v, sizeof v) != sizeof v)
         return false;
     *m = (struct data_mark){.size = le64_get(v), .index_size = le64_get(v + 12), .last = le32_get(v + 8)};
     return true;

@@ -239,6 +239,11 @@ void index_remove(struct index *ix, struct slice key)
     move_some(ix, MOVE_STEP);
 }
 
+void index_soon(struct index *ix, struct slice key)
+{
+    __builtin_prefetch(&ix->cur.bucket[hash_of(ix, key) & (ix->cur.n - 1)]);
+}
+
 void index_expect(struct index *ix, size_t keys)
 {
     size_t n = FIRST_BUCKETS;

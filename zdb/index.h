@@ -33,6 +33,7 @@ struct index_entry *index_put(struct index *ix, struct slice key, bool *added);
 #define INDEX_HINTS 16
 void index_hint(const struct index *ix, const struct slice *keys, size_t n, const struct index_entry *e[INDEX_HINTS]);
 void index_remove(struct index *ix, struct slice key); /* absent: nothing happens */
+void index_soon(struct index *ix, struct slice key);   /* a hint: it will be asked for after a few others */
 void index_expect(struct index *ix, size_t keys);      /* room for so many keys at once; only while it is empty */
 /* Every entry, in no order; nothing may be changed meanwhile. */
 void index_each(struct index *ix, void (*fn)(void *arg, struct index_entry *e), void *arg);

@@ -528,6 +528,8 @@ static int load_segment(struct index_load *l, size_t i)
         r = l->ns->mode == NS_SEQ ? index_load_seq(l, s, &damaged) : index_load_user(l, s, &damaged);
     if (r < 0)
         return r;
+    if (f->data && (f->mark.size || data_marked(&s->data, &f->mark)))
+        damaged |= s->index.size < f->mark.index_size; /* cut between two records, perhaps */
     l->repaired |= damaged;
     if (damaged || ends_early(f))
         doubt_from(l, i);

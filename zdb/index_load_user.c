@@ -29,11 +29,12 @@ static bool believed(struct index_load *l, const struct seg *s, const struct ind
 static void apply(struct index_load *l, struct seg *s, uint32_t off, const struct index_rec *rec)
 {
     struct ns *ns = l->ns;
-    struct index_entry *k = index_find(ns->keys, rec->key);
+    struct index_entry *k;
     bool added;
 
     ns->next_id++;
     if (rec->flags & INDEX_DELETED) {
+        k = index_find(ns->keys, rec->key);
         if (!k || rec->off < DATA_HEADER_SIZE || !believed(l, s, rec, k)) /* no data: blanked by a repair */
             return;
         ns_patch_flag(ns, k->file, k->off);
@@ -41,17 +42,17 @@ static void apply(struct index_load *l, struct seg *s, uint32_t off, const struc
         index_remove(ns->keys, rec->key);
         return;
     }
-    if (k && !believed(l, s, rec, k)) {
+    k = index_put(ns->keys, rec->key, &added);
+    if (!added && !believed(l, s, rec, k)) {
         log_error("index %s: record at %u has the key of another record, ignored", s->index.path, off);
         ns_patch_flag(ns, s->id, off);
         return;
     }
-    if (k) {
+    if (!added) {
         index_load_replaced(l, s->id, off, k->file, k->off);
         ns_patch_flag(ns, k->file, k->off);
         index_load_count(ns, k->length, k->keylen, false);
     }
-    k = index_put(ns->keys, rec->key, &added);
     k->file = s->id;
     k->off = off;
     k->data_off = rec->off;
@@ -59,6 +60,40 @@ static void apply(struct index_load *l, struct seg *s, uint32_t off, const struc
     k->crc = rec->crc;
     k->timestamp = rec->timestamp;
     index_load_count(ns, rec->length, rec->key.len, true);
+}
+
+/* Records on their way into the table: the memory of one is fetched while those before it are applied. */
+#define AHEAD 8
+
+struct queue {
+    struct queued {
+        uint32_t off;
+        struct index_rec rec;
+        uint8_t key[INDEX_KEY_MAX];
+    } q[AHEAD];
+    size_t first, n;
+};
+
+static void apply_first(struct index_load *l, struct seg *s, struct queue *q)
+{
+    const struct queued *one = &q->q[q->first++ % AHEAD];
+
+    q->n--;
+    apply(l, s, one->off, &one->rec);
+}
+
+static void apply_soon(struct index_load *l, struct seg *s, struct queue *q, uint32_t off, const struct index_rec *rec)
+{
+    struct queued *one;
+
+    if (q->n == AHEAD)
+        apply_first(l, s, q);
+    one = &q->q[(q->first + q->n++) % AHEAD];
+    one->off = off;
+    one->rec = *rec;
+    memcpy(one->key, rec->key.p, rec->key.len);
+    one->rec.key.p = one->key;
+    index_soon(l->ns->keys, one->rec.key);
 }
 
 /* For the walk: is the record what its data file has?  Where only the keys differ nobody can tell which is right. */
@@ -89,6 +124,7 @@ static int verify(void *arg, const struct index_rec *rec)
 
 int index_load_user(struct index_load *l, struct seg *s, bool *damaged)
 {
+    struct queue queue = {.n = 0};
     struct index_walk w;
     struct index_rec rec;
     uint32_t off;
@@ -104,9 +140,11 @@ int index_load_user(struct index_load *l, struct seg *s, bool *damaged)
     while (r == 0 && (r = index_walk_next(&w, &off, &rec)) == 1) {
         index_file_mark(&s->index, off);
         index_load_note(l, s->id, s->id, off, &rec);
-        apply(l, s, off, &rec);
+        apply_soon(l, s, &queue, off, &rec);
         r = 0;
     }
+    while (queue.n)
+        apply_first(l, s, &queue);
     s->index.size = w.pos;
     s->index.last = w.last;
     if (w.last)

@@ -23,6 +23,7 @@ import shutil
 import signal
 import sys
 import time
+import zlib
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "crash"))
 import record  # noqa: E402
@@ -62,7 +63,7 @@ class Volume:
         self.files = {}
         for d in ("index", "data"):
             for p in (here / d / "v").iterdir():
-                self.files[p.name] = p.read_bytes()
+                self.files[p.name] = record.volume.Content.read(p)
         self.where = {}         # key: its current index record, or the deleted one
         self.records, self.data = {}, {}
         for n in range(segments):
@@ -148,6 +149,11 @@ def damaged(raw, at, kind):
 
 # --- one batch: many damaged copies, each a namespace of one server --------------------------------------
 
+def has_marks(name):
+    """Half of the copies lose the marks of their data files, as other programs copy them."""
+    return zlib.crc32(name.encode()) % 2 == 0
+
+
 def write_batch(here, batch, volumes):
     (here / "index").mkdir(parents=True)
     (here / "data").mkdir()
@@ -157,7 +163,10 @@ def write_batch(here, batch, volumes):
             (here / d / name).mkdir(mode=0o700)
             for other, raw in v.files.items():
                 if other[0] in letter and not (other == f and kind == "gone"):
-                    (here / d / name / other).write_bytes(damaged(raw, at, kind) if other == f else raw)
+                    path = here / d / name / other
+                    path.write_bytes(damaged(raw, at, kind) if other == f else raw)
+                    for attr, value in raw.attrs.items() if has_marks(name) else ():
+                        os.setxattr(path, attr, value)
 
 
 def ask(c, known, hit):

@@ -23,7 +23,8 @@ struct seg {
     uint64_t marked;       /* the mark on the data file: its size */
     struct data_mark safe; /* a mark that may be set; size 0 = none */
     struct data_mark next; /* the one that may be set once the patches up to next_clock are durable; size 0 = none */
-    uint64_t next_clock;
+    struct data_mark later; /* of a younger sync than next; takes its place */
+    uint64_t next_clock, later_clock;
     bool unmarked;         /* load: its data has no mark yet */
     uint64_t loaded_end;   /* load: index records from here on were recovered from the data */
 };

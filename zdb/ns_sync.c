@@ -18,6 +18,7 @@
 #define PATCHES_A_TURN 4096 /* neighbours are written together */
 #define PATCHES_MAX    65536 /* then they are worth a sync */
 #define PATCH_AGE_MS   1000
+#define SYNC_AGE_MS    30000 /* also when nobody asks: what comes behind the marks has to be played again after a crash */
 #define MARK_STEP      (1 * MIB) /* a mark of the active file costs a little: it may lag so much */
 
 struct part {
@@ -208,16 +209,21 @@ static void set_marks(struct ns *ns, const struct ns_sync_job *j)
         if (!s)
             continue;
         s->synced = MAX(s->synced, p->mark.size);
-        if (!s->next.size) {
-            s->next = p->mark;
-            s->next_clock = j->clock;
-        }
+        s->later = p->mark; /* takes the place of an older one that waits there */
+        s->later_clock = j->clock;
     }
     for (size_t i = ns->nsegs; i-- > 0;) {
         struct seg *s = ns->segs[i];
-        if (s->next.size && s->next_clock <= j->written) {
-            s->safe = s->next;
-            s->next.size = 0;
+        for (int k = 0; k < 2; k++) { /* the one that waits, then the one behind it */
+            if (!s->next.size && s->later.size) {
+                s->next = s->later;
+                s->next_clock = s->later_clock;
+                s->later.size = 0;
+            }
+            if (s->next.size && s->next_clock <= j->written) {
+                s->safe = s->next;
+                s->next.size = 0;
+            }
         }
         write_mark(ns, s);
     }
@@ -398,6 +404,18 @@ int ns_sync_block(struct ns *ns)
     return job_end(j);
 }
 
+/* Nothing waits for anything: what is there is durable. */
+static void mark_all(struct ns *ns)
+{
+    for (size_t i = 0; i < ns->nsegs; i++) {
+        struct seg *s = ns->segs[i];
+        if (s->data.active || s->next.size || s->later.size)
+            s->safe = (struct data_mark){s->data.size, s->index.size, s->data.active ? ns->last_data : 0};
+        s->next.size = s->later.size = 0;
+        write_mark(ns, s);
+    }
+}
+
 int ns_sync_settle(struct ns *ns)
 {
     int r = 0;
@@ -408,8 +426,8 @@ int ns_sync_settle(struct ns *ns)
         if (r == 0)
             ns_patch_write(ns, ns->patches.clock, SIZE_MAX);
     }
-    for (size_t i = 0; i < ns->nsegs; i++)
-        write_mark(ns, ns->segs[i]);
+    if (r == 0 && !ns->patches.first && ns->sync.n == 0 && is_durable(ns))
+        mark_all(ns);
     ns_seg_tell(ns, true);
     ns->sync.settling = false;
     return r;
@@ -455,6 +473,7 @@ void ns_sync_tick(struct ns *ns, uint64_t now_ms)
     unsigned every = ns->env->synctime_s;
 
     if ((every && now_ms - ns->sync.last_ms >= every * (uint64_t)1000) || ns->patches.n > PATCHES_MAX ||
+        now_ms - ns->sync.last_ms >= SYNC_AGE_MS ||
         (ns->patches.first && now_ms - ns->patches.since_ms >= PATCH_AGE_MS))
         ns_sync_kick(ns);
 }

@@ -23,6 +23,7 @@ def installed():
 def write(name, data):
     with open(inst.mnt / name, "wb") as f:
         f.write(data)
+        f.flush()
         os.fsync(f.fileno())
 
 

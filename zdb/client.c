@@ -431,9 +431,16 @@ static void client_free(struct client *c)
     free(c);
 }
 
+/* Replies before a SYNC go out together with its own, one packet for all; a sync that takes long does not hold them back
+ * (on_tick). */
+static bool goes_with_sync(const struct client *c)
+{
+    return c->parked && c->state == OPEN && c->out.len < SEND_EARLY && ns_wait_only_sync(&c->s.wait);
+}
+
 static void settle(struct client *c)
 {
-    if (c->state < LINGER)
+    if (c->state < LINGER && !goes_with_sync(c))
         send_output(c);
     if (c->full && c->out.len < c->cs->max_output && c->state == OPEN) {
         c->full = false;
@@ -505,6 +512,8 @@ static void on_tick(void *arg)
             set_state(c, DEAD);
         else if (c->state == LINGER && now - c->state_ms >= LINGER_MS)
             set_state(c, DEAD);
+        if (c->parked && c->state == OPEN)
+            send_output(c);
         if (quiet >= IDLE_SHRINK_MS) {
             buf_shrink(&c->in, IDLE_KEEP);
             buf_shrink(&c->out, IDLE_KEEP);

@@ -5,6 +5,7 @@
 #include "zdb/ns.h"
 #include "common/crc.h"
 #include "common/log.h"
+#include "common/loop.h"
 #include "common/path.h"
 #include "zdb/ns_impl.h"
 #include <assert.h>
@@ -49,6 +50,7 @@ void ns_unref(struct ns *ns)
     index_free(ns->keys);
     index_seq_fini(&ns->seq);
     free(ns->sync.unsynced);
+    loop_defer_free(ns->sync.begin);
     ns_patch_fini(&ns->patches);
     if (ns->password.p)
         sodium_memzero(ns->password.p, ns->password.cap);
@@ -283,7 +285,7 @@ static int set_user(struct ns *ns, struct slice key, struct slice val, uint32_t 
     ns->last_data = rec.off;
     ns->last_index = off;
     if (old)
-        ns_patch_flag(ns, old->file, old->off);
+        ns_patch_supersede(ns, old->file, old->off);
     else
         ns->next_id++;
     k = index_put(ns->keys, key, &added);

@@ -68,6 +68,7 @@ struct ns_wait { /* embedded in a request; the fields are private */
 
 void ns_wait_init(struct ns_wait *w, ns_wait_fn *fn, void *arg);
 bool ns_wait_pending(const struct ns_wait *w); /* something is registered: park the request */
+bool ns_wait_only_sync(const struct ns_wait *w); /* ... and it is nothing but a sync: short, as a rule */
 /* The request is over (answered, or its client is gone): nothing is called any more, w is as after ns_wait_init. */
 void ns_wait_end(struct ns_wait *w);
 

@@ -3,6 +3,7 @@
 #define ZDB_NS_IMPL_H
 
 #include "zdb/data.h"
+#include "zdb/flagset.h"
 #include "zdb/index.h"
 #include "zdb/index_file.h"
 #include "zdb/index_seq.h"
@@ -10,6 +11,7 @@
 #include <sys/queue.h>
 
 struct loop;
+struct loop_defer;
 struct workq;
 
 /* A segment: index file and data file of one number. */
@@ -17,6 +19,7 @@ struct seg {
     uint32_t id;
     struct index_file index;
     struct data data;
+    struct flagset flags;  /* index records that are superseded, as far as the file does not say so */
     struct ns_miss *fetch; /* its data file is being fetched */
     bool noted;            /* in ns_sync_state.unsynced */
     uint64_t synced;       /* bytes of the data file that are durable, as far as known */
@@ -36,6 +39,12 @@ struct ns_patches {
     uint64_t clock;           /* number of the newest patch */
     struct ns_patch *first, **tail; /* oldest first */
     uint64_t since_ms;        /* when the oldest came */
+    struct ns_flags {         /* a generation in the flagsets: flags that are to be written together */
+        size_t n;
+        uint64_t from, to;    /* numbers of its first and its last one */
+    } gen[FLAGSET_GENERATIONS];
+    unsigned open;            /* the one that is being filled */
+    size_t flags;             /* in all of them */
 };
 
 /* What requests wait for: one fetch, one cold read, one sync. */
@@ -103,7 +112,7 @@ struct ns_env {
 
 /* Durability of a namespace (ns_sync.c).
  *   clean    unsynced empty, no job              leaves: a write puts its segment into unsynced
- *   dirty    unsynced not empty, no job          leaves: ns_sync, timer, --secure start a job
+ *   dirty    unsynced not empty, no job          leaves: ns_sync (at the end of the round), timer, --secure start a job
  *   running  job takes unsynced, waiters in now  leaves: the job's end; writes and waiters meanwhile go to unsynced, next */
 struct ns_sync_state {
     uint32_t *unsynced;       /* numbers of segments with unsynced bytes; the flags in seg say which file */
@@ -119,6 +128,7 @@ struct ns_sync_state {
     bool everything;          /* after a load: whatever an earlier process left in the page cache */
     bool directories;         /* files were made or removed */
     struct ns_sync_job *running;
+    struct loop_defer *begin; /* NULL until somebody has waited */
     struct ns_miss *now, *next; /* waiters of the running job, of the one after it */
     uint64_t last_ms;         /* when the last job ended */
 };
@@ -227,6 +237,11 @@ void ns_patch_init(struct ns_patches *p);
 void ns_patch_fini(struct ns_patches *p);
 /* What is queued in p is forgotten, and it gets what is queued in from, as its youngest. */
 void ns_patch_take(struct ns_patches *p, struct ns_patches *from);
+bool ns_patch_any(const struct ns *ns);
+/* The live record (user mode) was replaced by a younger one: it gets its deleted flag. */
+void ns_patch_supersede(struct ns *ns, uint32_t file, uint32_t off);
+/* A job is made: flags that come later are not in the generation that it covers. */
+void ns_patch_close(struct ns *ns);
 /* Queue: the record gets its deleted flag; or these bytes (n: INDEX_REC_SIZE, or with a key of 8). */
 void ns_patch_flag(struct ns *ns, uint32_t file, uint32_t off);
 void ns_patch_bytes(struct ns *ns, uint32_t file, uint32_t off, const uint8_t *bytes, size_t n);

@@ -1,8 +1,11 @@
 /* ns_patch - rewrites of index records that wait until what they follow from is durable.
  * An update flags (user mode) or rewrites (seq mode) the old record in place.  If that reached the disk before the new record
  * did, a power cut would lose a value that SYNC had promised.  So such rewrites are kept here, every reader of index records
- * sees them through ns_patch_see(), and the end of the next sync job writes them.  A crash in between loses nothing: the
- * load plays the data records again that they follow from (index_replay.c).
+ * sees them through ns_patch_see(), and the end of the next whole sync job writes them.  A crash in between loses nothing:
+ * the load plays the data records again that they follow from (index_replay.c).
+ *
+ * Two kinds, numbered together: rewrites with their bytes stand in a queue; the flags of superseded records (user mode), which
+ * come with every update, in the flagset of their segment.  A job closes the generation of flags that is being filled.
  * Owner: struct ns.  Thread: the zdb loop. */
 #include "common/log.h"
 #include "zdb/ns_impl.h"
@@ -12,6 +15,7 @@
 #define FIRST_BUCKETS 64
 #define SPAN          ((size_t)16 << 10) /* rewritten with one call at most */
 #define GAP           1024               /* bytes between two records that are worth the copy */
+#define SPAN_FLAGS    (SPAN / 35 + 1)    /* records in it, at most */
 
 struct ns_patch {
     struct ns_patch *in_bucket, *next; /* the latter: younger */
@@ -38,7 +42,7 @@ void ns_patch_fini(struct ns_patches *p)
         free(one);
     }
     free(p->bucket);
-    *p = (struct ns_patches){.clock = p->clock}; /* jobs under way know its numbers */
+    *p = (struct ns_patches){.clock = p->clock}; /* jobs under way know its numbers; flags go with their segments */
     p->tail = &p->first;
 }
 
@@ -151,6 +155,41 @@ static struct ns_patch *put(struct ns *ns, uint32_t file, uint32_t off)
     return one;
 }
 
+bool ns_patch_any(const struct ns *ns)
+{
+    return ns->patches.first || ns->patches.flags;
+}
+
+void ns_patch_supersede(struct ns *ns, uint32_t file, uint32_t off)
+{
+    struct ns_patches *p = &ns->patches;
+    struct ns_flags *g = &p->gen[p->open];
+    struct seg *s = ns_seg_find(ns, file);
+
+    if (!s || find(p, file, off)) {
+        ns_patch_flag(ns, file, off);
+        return;
+    }
+    index_file_dirty(&s->index); /* decided now, as in put() */
+    if (!flagset_add(&s->flags, off, p->open))
+        return;
+    if (!ns_patch_any(ns))
+        p->since_ms = base_now_ms();
+    g->to = ++p->clock;
+    if (g->n++ == 0)
+        g->from = g->to;
+    p->flags++;
+}
+
+void ns_patch_close(struct ns *ns)
+{
+    struct ns_patches *p = &ns->patches;
+    unsigned next = (p->open + 1) % FLAGSET_GENERATIONS;
+
+    if (p->gen[p->open].n && p->gen[next].n == 0) /* else it takes what comes later, too, and is due with that */
+        p->open = next;
+}
+
 void ns_patch_flag(struct ns *ns, uint32_t file, uint32_t off)
 {
     struct ns_patch *one = put(ns, file, off);
@@ -178,13 +217,12 @@ void ns_patch_bytes(struct ns *ns, uint32_t file, uint32_t off, const uint8_t *b
 void ns_patch_see(const struct ns *ns, uint32_t file, uint32_t off, uint8_t *bytes, size_t n)
 {
     const struct ns_patch *one = find(&ns->patches, file, off);
+    const struct seg *s = ns->patches.flags ? ns_seg_find(ns, file) : NULL;
 
-    if (!one)
-        return;
-    if (one->n == 0)
-        bytes[INDEX_FLAGS_AT] |= INDEX_DELETED;
-    else
+    if (one && one->n)
         memcpy(bytes, one->bytes, MIN(n, (size_t)one->n));
+    else if (one || (s && flagset_has(&s->flags, off)))
+        bytes[INDEX_FLAGS_AT] |= INDEX_DELETED;
 }
 
 static uint32_t begin_of(const struct ns_patch *one)
@@ -280,7 +318,14 @@ static int write_some(struct ns *ns, struct place *v, size_t n)
 
 uint64_t ns_patch_written(const struct ns *ns)
 {
-    return ns->patches.first ? ns->patches.first->number - 1 : ns->patches.clock;
+    const struct ns_patches *p = &ns->patches;
+    uint64_t upto = p->first ? p->first->number - 1 : p->clock;
+
+    for (size_t i = 0; i < FLAGSET_GENERATIONS; i++) {
+        if (p->gen[i].n)
+            upto = MIN(upto, p->gen[i].from - 1);
+    }
+    return upto;
 }
 
 /* The oldest ones leave the queue. */
@@ -303,15 +348,17 @@ static void drop(struct ns_patches *p, uint64_t upto)
     }
 }
 
-bool ns_patch_write(struct ns *ns, uint64_t upto, size_t max)
+/* The queue.  *max: how many more may be written.  1 there is more, 0, -errno: they stay, and are seen. */
+static int write_queued(struct ns *ns, uint64_t upto, size_t *max)
 {
     struct ns_patches *p = &ns->patches;
     CLEANUP(base_free) struct place *v = NULL;
     uint64_t last = 0;
     size_t n = 0, due = 0;
     struct ns_patch *one;
+    int r;
 
-    for (one = p->first; one && one->number <= upto && due < max; one = one->next)
+    for (one = p->first; one && one->number <= upto && due < *max; one = one->next)
         due += !one->forgotten;
     if (due > 0)
         v = xcalloc(due, sizeof *v);
@@ -320,11 +367,73 @@ bool ns_patch_write(struct ns *ns, uint64_t upto, size_t max)
             v[n++] = (struct place){(uint64_t)one->file << 32 | one->off, one};
         last = one->number;
     }
-    if (write_some(ns, v, n) < 0)
-        return false; /* they stay, and are seen; the next sync tries again */
-    drop(p, last);
-    if (p->first && p->first->number <= upto)
-        return true;
+    r = write_some(ns, v, n);
+    if (r < 0)
+        return r;
+    if (last)
+        drop(p, last);
+    *max -= n;
+    return p->first && p->first->number <= upto;
+}
+
+/* Flags that are near to each other. */
+static int write_flags(struct ns *ns, struct seg *s, const uint32_t *off, size_t n)
+{
+    uint32_t begin = off[0] + INDEX_FLAGS_AT, end = off[n - 1] + INDEX_FLAGS_AT + 1;
+    uint8_t bytes[SPAN];
+    ssize_t got = index_file_block(&s->index, begin, bytes, end - begin, false);
+    int r = got < 0 ? (int)got : (size_t)got < end - begin ? -ENODATA : 0;
+
+    for (size_t i = 0; i < n; i++)
+        bytes[off[i] + INDEX_FLAGS_AT - begin] |= INDEX_DELETED;
+    if (r == 0)
+        r = index_file_write(&s->index, begin, bytes, end - begin);
+    if (r < 0) {
+        log_error("index %s: record at %u cannot be flagged: %s", s->index.path, off[0], strerror(-r));
+        ns_index_failed(ns);
+        return r;
+    }
+    ns_sync_note_quiet(ns, s);
+    return 0;
+}
+
+static int write_generation(struct ns *ns, unsigned g, size_t *max)
+{
+    struct ns_patches *p = &ns->patches;
+
+    for (size_t i = 0; i < ns->nsegs && p->gen[g].n; i++) {
+        struct seg *s = ns->segs[i];
+        uint32_t off[SPAN_FLAGS];
+        uint64_t from = 0;
+        size_t n;
+
+        while (s->flags.n && (n = flagset_next(&s->flags, g, from, off, SPAN_FLAGS, SPAN - 1, GAP)) > 0) {
+            int r = *max ? write_flags(ns, s, off, n) : 1;
+            if (r != 0)
+                return r;
+            for (size_t k = 0; k < n; k++)
+                flagset_remove(&s->flags, off[k]);
+            p->gen[g].n -= n;
+            p->flags -= n;
+            *max -= MIN(n, *max);
+            from = (uint64_t)off[n - 1] + 1;
+        }
+    }
+    return 0;
+}
+
+bool ns_patch_write(struct ns *ns, uint64_t upto, size_t max)
+{
+    struct ns_patches *p = &ns->patches;
+    int r = write_queued(ns, upto, &max);
+
+    for (unsigned i = 1; r == 0 && i <= FLAGSET_GENERATIONS; i++) { /* oldest first */
+        unsigned g = (p->open + i) % FLAGSET_GENERATIONS;
+        if (p->gen[g].n && p->gen[g].to <= upto)
+            r = write_generation(ns, g, &max);
+    }
+    if (r != 0)
+        return r > 0; /* after an error the next sync tries again */
     p->since_ms = base_now_ms();
     return false;
 }

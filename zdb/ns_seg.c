@@ -54,6 +54,7 @@ void ns_seg_drop_last(struct ns *ns)
 
     index_file_fini(&s->index);
     data_fini(&s->data);
+    flagset_fini(&s->flags);
     free(s);
 }
 

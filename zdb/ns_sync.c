@@ -125,6 +125,7 @@ static struct ns_sync_job *job_new(struct ns *ns)
     sem_init(&j->ran, 0, 0);
     j->ns = ns;
     ns_ref(ns);
+    ns_patch_close(ns);
     j->everything = st->everything;
     j->directories = st->directories;
     j->writes = st->job_writes = st->writes;
@@ -249,7 +250,7 @@ static void job_succeeded(struct ns_sync_job *j)
     ns->sync.patch_due = MAX(ns->sync.patch_due, j->clock);
     ns->sync.patch_durable = MAX(ns->sync.patch_durable, j->written);
     set_marks(ns, j);
-    if (j->everything && ns->patches.n == 0)
+    if (j->everything && ns->patches.n + ns->patches.flags == 0)
         set_first_marks(ns);
 }
 
@@ -372,7 +373,7 @@ static void start(struct ns *ns)
 
 void ns_sync_kick(struct ns *ns)
 {
-    if (!ns->sync.running && (!is_durable(ns) || ns->sync.n || ns->patches.first || ns->jumps) && ns_commit(ns) == 0)
+    if (!ns->sync.running && (!is_durable(ns) || ns->sync.n || ns_patch_any(ns) || ns->jumps) && ns_commit(ns) == 0)
         start(ns);
 }
 
@@ -421,23 +422,31 @@ int ns_sync_settle(struct ns *ns)
     int r = 0;
 
     ns->sync.settling = true;
-    for (int i = 0; r == 0 && i < 3 && (ns->patches.first || ns->sync.n || !is_durable(ns)); i++) {
+    for (int i = 0; r == 0 && i < 3 && (ns_patch_any(ns) || ns->sync.n || !is_durable(ns)); i++) {
         r = ns_sync_block(ns);
         if (r == 0)
             ns_patch_write(ns, ns->patches.clock, SIZE_MAX);
     }
-    if (r == 0 && !ns->patches.first && ns->sync.n == 0 && is_durable(ns))
+    if (r == 0 && !ns_patch_any(ns) && ns->sync.n == 0 && is_durable(ns))
         mark_all(ns);
     ns_seg_tell(ns, true);
     ns->sync.settling = false;
     return r;
 }
 
+/* At the end of a round: everybody who asked in it shares the job. */
+static void begin(void *arg)
+{
+    struct ns *ns = arg;
+
+    if (!ns->dead && !ns->sync.running && ns->sync.next)
+        start_next(ns);
+}
+
 int ns_sync(struct ns *ns, struct ns_wait *w)
 {
     struct ns_sync_state *st = &ns->sync;
     struct ns_miss **m;
-    int r;
 
     if (w && w->sync_done) {
         w->sync_done = false;
@@ -445,9 +454,6 @@ int ns_sync(struct ns *ns, struct ns_wait *w)
     }
     if (st->broken < 0)
         return st->broken;
-    r = ns_commit(ns); /* what a job covers has to be in the files */
-    if (r < 0)
-        return r;
     if (is_durable(ns))
         return 0;
     if (!w)
@@ -458,8 +464,11 @@ int ns_sync(struct ns *ns, struct ns_wait *w)
         (*m)->is_sync = true;
     }
     ns_wait_add(w, *m);
-    if (!st->running)
-        start(ns);
+    if (!st->running) {
+        if (!st->begin)
+            st->begin = loop_defer_new(ns->env->loop, begin, ns);
+        loop_defer_arm(st->begin);
+    }
     return -EINPROGRESS;
 }
 
@@ -474,7 +483,7 @@ void ns_sync_tick(struct ns *ns, uint64_t now_ms)
 
     if ((every && now_ms - ns->sync.last_ms >= every * (uint64_t)1000) || ns->patches.n > PATCHES_MAX ||
         now_ms - ns->sync.last_ms >= SYNC_AGE_MS ||
-        (ns->patches.first && now_ms - ns->patches.since_ms >= PATCH_AGE_MS))
+        (ns_patch_any(ns) && now_ms - ns->patches.since_ms >= PATCH_AGE_MS))
         ns_sync_kick(ns);
 }
 

@@ -22,6 +22,15 @@ bool ns_wait_pending(const struct ns_wait *w)
     return w->links || w->is_ready;
 }
 
+bool ns_wait_only_sync(const struct ns_wait *w)
+{
+    for (const struct ns_wait_link *l = w->links; l; l = l->next) {
+        if (!l->miss->is_sync)
+            return false;
+    }
+    return ns_wait_pending(w);
+}
+
 void ns_wait_end(struct ns_wait *w)
 {
     struct ns_wait_link *l;

@@ -3,8 +3,12 @@
  * earlier one is flagged when the load is over.  A record that takes the place of another without being its successor is
  * believed only when its data record has the same key: a garbled key must not hide a good one. */
 #include "common/log.h"
+#include "zdb/aside.h"
 #include "zdb/index_load.h"
 #include "zdb/index_walk.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 
 void index_load_count(struct ns *ns, uint64_t length, size_t keylen, bool live)
 {
@@ -122,6 +126,22 @@ static int verify(void *arg, const struct index_rec *rec)
     return rec->key.p[rec->key.len - 1] == 0 && key[head.keylen - 1] != 0 ? 0 : -1;
 }
 
+static int cut(struct index_walk *w, struct index_file *f)
+{
+    CLEANUP(base_free) char *as = NULL;
+    struct stat st;
+    int r;
+
+    if (fstat(f->file->fd, &st) < 0)
+        return -errno;
+    r = aside_index_is_worth(f->path, w->pos, (uint64_t)st.st_size);
+    if (r == 1)
+        r = aside_tail(f->path, w->pos, (uint64_t)st.st_size, &as);
+    if (as)
+        log_warn("index %s: the rest is kept as %s", f->path, as);
+    return r < 0 ? r : index_file_cut(f, w->pos, w->last);
+}
+
 int index_load_user(struct index_load *l, struct seg *s, bool *damaged)
 {
     struct queue queue = {.n = 0};
@@ -153,7 +173,7 @@ int index_load_user(struct index_load *l, struct seg *s, bool *damaged)
     if (*damaged)
         ns_sync_note(l->ns, s);
     if (r == 0 && w.pos < size)
-        r = index_file_cut(&s->index, w.pos, w.last);
+        r = cut(&w, &s->index);
     index_walk_fini(&w);
     return r < 0 ? err_sys(l->e, -r, "index %s", s->index.path) : 0;
 }

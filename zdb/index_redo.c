@@ -265,6 +265,31 @@ static bool is_too_long(struct index_redo *d, struct data_walk_rec *rec)
     return data_walk_next(&d->walk, rec) != 1; /* its bytes were borrowed */
 }
 
+/* Values behind `from`, of which the index knows none: its end is lost. */
+static bool index_is_short(struct index_redo *d, uint64_t from)
+{
+    struct data_walk_rec rec;
+    struct data_walk w;
+
+    if (d->index_is_short || d->recovered || data_walk_init(&w, d->walk.fd, from) < 0)
+        return d->index_is_short || d->recovered;
+    while (!d->index_is_short && data_walk_next(&w, &rec) == 1)
+        d->index_is_short = rec.crc_ok && rec.head.crc != 0;
+    data_walk_fini(&w);
+    return d->index_is_short;
+}
+
+/* One bit makes an empty value of a deletion, which the index does not know either.  It is a value when the index is known
+ * to lack some, or has no record of the key, or a live one, as a deletion would have flagged that. */
+static bool is_deletion(struct index_redo *d, const struct data_walk_rec *rec)
+{
+    if (d->f->collect || !index_redo_user_seen(d, rec->key))
+        return false;
+    if (index_known_behind(&d->f->known, rec->off))
+        return true;
+    return !index_find(d->ns->keys, rec->key) && !index_is_short(d, rec->end);
+}
+
 /* 1 go on, 0 the file ends at walk.off, -errno. */
 static int step(struct index_redo *d)
 {
@@ -287,8 +312,7 @@ static int step(struct index_redo *d)
     d->last_off = rec.off;
     if (!seq && data_rec_removed(rec.head.flags, rec.head.length))
         return 1;
-    if (rec.head.length == 0 && !seq && !(rec.head.flags & DATA_DELETED) && !d->f->collect &&
-        index_redo_user_seen(d, rec.key)) { /* one bit makes this of a deletion */
+    if (rec.head.length == 0 && !seq && !(rec.head.flags & DATA_DELETED) && is_deletion(d, &rec)) {
         d->skipped++;
         return 1;
     }

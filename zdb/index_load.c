@@ -185,6 +185,24 @@ static void plan(struct index_load *l)
     }
 }
 
+void index_load_unmark(struct index_load *l, uint32_t seg)
+{
+    struct index_found *f = index_load_found(l, seg);
+    struct seg *s = ns_seg_find(l->ns, seg);
+    struct data d;
+
+    if (!f || !f->data || f->unmarked)
+        return;
+    f->unmarked = true;
+    data_init(&d, &l->ns->env->files, l->ns->data_dir, seg);
+    data_unmark(&d);
+    data_fini(&d);
+    if (s) {
+        s->synced = s->marked = 0;
+        s->unmarked = true; /* gets its mark with the first sync */
+    }
+}
+
 /* As far as their data is here. */
 static void doubt_from(struct index_load *l, size_t i)
 {
@@ -194,6 +212,7 @@ static void doubt_from(struct index_load *l, size_t i)
         l->found[i].collect = true;
         l->found[i].durable = 0;
         l->found[i].replay = false;
+        index_load_unmark(l, l->found[i].id);
     }
 }
 
@@ -440,8 +459,8 @@ static int replay(struct index_load *l, size_t i, struct seg *s)
 static int load_segment(struct index_load *l, size_t i)
 {
     struct index_found *f = &l->found[i];
-    bool played = f->replay;
     struct seg *s = ns_seg_add(l->ns, f->id);
+    bool played = f->replay;
     uint32_t expected = i > 0 ? l->found[i - 1].id + 1 : 0;
     bool damaged = false;
     int r = 0;
@@ -449,6 +468,7 @@ static int load_segment(struct index_load *l, size_t i)
     s->index.mode = (uint8_t)l->ns->mode;
     s->loaded_end = UINT64_MAX;
     s->synced = s->marked = f->durable;
+    s->unmarked = f->unmarked;
     if (f->id != expected) {
         log_error("namespace %s: segments %u to %u are missing", l->ns->name, expected, f->id - 1);
         l->ids_lost = l->gap = true;

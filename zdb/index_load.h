@@ -25,6 +25,7 @@ struct index_found {           /* a segment as the directories have it */
     uint64_t durable;          /* the mark on the data file; 0 = none */
     struct data_mark mark;     /* all of it */
     bool replay;               /* what is behind the mark is played again (index_replay.c) */
+    bool unmarked;             /* it has no mark any more */
     struct index_known known;  /* of its data; only when audited */
 };
 
@@ -61,6 +62,8 @@ struct index_found *index_load_found(struct index_load *l, uint32_t seg); /* NUL
 void index_load_note(struct index_load *l, uint32_t seg, uint32_t file, uint32_t off, const struct index_rec *rec);
 /* The segment, and all behind it, have to be compared whole. */
 void index_load_doubt(struct index_load *l, uint32_t seg);
+/* The index of the segment is about to be changed by a repair: its mark, which says how long it is, goes first. */
+void index_load_unmark(struct index_load *l, uint32_t seg);
 /* Is the data record that rec names of this key?  1 yes, 0 no, -1 cannot be told (not here). */
 int index_load_has_key(struct index_load *l, uint32_t seg, const struct index_rec *rec);
 

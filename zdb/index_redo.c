@@ -388,7 +388,10 @@ int index_redo(struct index_load *l, size_t i, struct seg *s)
     if (r < 0)
         return r;
     report(&d);
-    l->repaired |= d.recovered || d.healed || d.dropped;
+    if (d.recovered || d.healed || d.dropped) {
+        l->repaired = true;
+        index_load_unmark(l, s->id);
+    }
     if (end < d.walk.size && s->data.active)
         index_load_cut(l, end);
     if (s->data.active) {

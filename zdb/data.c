@@ -237,6 +237,14 @@ bool data_marked(struct data *d, struct data_mark *m)
     return true;
 }
 
+void data_unmark(struct data *d)
+{
+    CLEANUP(base_close) int fd = open(d->path, O_RDONLY | O_CLOEXEC);
+
+    if (fd >= 0 && fremovexattr(fd, MARK_NAME) == 0)
+        (void)!io_fsync(fd);
+}
+
 void data_touch(struct data *d)
 {
     static const struct timespec times[2] = {{.tv_nsec = UTIME_NOW}, {.tv_nsec = UTIME_OMIT}};

@@ -59,6 +59,7 @@ struct data_mark {
 
 void data_mark(struct data *d, const struct data_mark *m);
 bool data_marked(struct data *d, struct data_mark *m);
+void data_unmark(struct data *d); /* durable: what the mark says is about to be no longer true */
 
 /* Somebody used this sealed file: the evictor removes what was not read for the longest time, and mounts with noatime or
  * relatime do not tell.  Sets its access time, at most once in a few seconds. */

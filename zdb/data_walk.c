@@ -5,7 +5,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define BLOCK ((size_t)1 << 20)
+#define BLOCK    ((size_t)1 << 20)
+#define FIND_MAX ((uint64_t)1 << 30) /* bytes of payload that a search sums up: values may be made of what looks like records */
 
 int data_walk_init(struct data_walk *w, int fd, uint64_t from)
 {
@@ -85,4 +86,64 @@ int data_walk_next(struct data_walk *w, struct data_walk_rec *out)
     out->crc_ok = crc_raw(0, out->payload.p, out->payload.len) == out->head.crc;
     w->off = out->end;
     return 1;
+}
+
+/* Is there a whole record at off?  1, 0, -errno. */
+static int is_record(struct data_walk *w, uint64_t off, uint64_t *budget)
+{
+    struct data_walk_rec rec, next;
+    int r;
+
+    w->off = off;
+    r = data_walk_next(w, &rec);
+    if (r == -ENODATA || r == -EBADMSG)
+        return 0;
+    if (r <= 0)
+        return r;
+    *budget -= MIN(*budget, rec.end - rec.off);
+    if (!rec.crc_ok)
+        return 0;
+    if (rec.head.crc != 0 || rec.end == w->size)
+        return 1;
+    r = data_walk_next(w, &next);
+    if (r < 0)
+        return r == -ENODATA || r == -EBADMSG ? 0 : r;
+    return next.head.previous == off;
+}
+
+int data_walk_find(struct data_walk *w, uint64_t from, uint64_t end, uint32_t before, uint32_t before2, uint64_t *off)
+{
+    uint64_t budget = FIND_MAX;
+
+    end = MIN(end, w->size);
+    while (from < end && budget > 0) {
+        struct slice s = {NULL, 0};
+        uint64_t at = from;
+        size_t i, n;
+        int r;
+
+        w->off = from;
+        r = view(w, BLOCK, &s);
+        if (r < 0)
+            return r == -ENODATA ? 0 : r;
+        if (s.len < DATA_REC_SIZE + 1)
+            return 0;
+        n = (size_t)MIN((uint64_t)(s.len - DATA_REC_SIZE), end - from);
+        for (i = 0; i < n; i++) {
+            uint32_t previous = le32_get(s.p + i + 5);
+            if ((previous == before || previous == before2) && previous < from + i)
+                break;
+        }
+        from += i;
+        if (i == n)
+            continue;
+        at += i;
+        r = is_record(w, at, &budget);
+        if (r == 1)
+            *off = at;
+        if (r != 0)
+            return r;
+        from = at + 1;
+    }
+    return 0;
 }

@@ -26,5 +26,8 @@ void data_walk_fini(struct data_walk *w);
 /* 1: *out, w->off is behind it; 0: exactly at the end; -ENODATA: a record starts at w->off, but the file ends before it does;
  * -EBADMSG: no record at w->off; -ENOMEM, -errno.  w->off stays on failure. */
 int data_walk_next(struct data_walk *w, struct data_walk_rec *out);
+/* The first place in [from, end) where a whole record begins that names before or before2 as the one before it: the payload's
+ * sum is right, or when that says nothing the next record names it.  1: *off; 0: none; -errno.  w->off is anywhere then. */
+int data_walk_find(struct data_walk *w, uint64_t from, uint64_t end, uint32_t before, uint32_t before2, uint64_t *off);
 
 #endif

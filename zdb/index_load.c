@@ -9,7 +9,7 @@
 #include "common/log.h"
 #include "common/parse.h"
 #include "common/path.h"
-#include "zdb/data_walk.h"
+#include "zdb/aside.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +20,6 @@
 #define AUDIT_UNMARKED (64 * MIB)   /* and so much of files without mark, but always: */
 #define AUDIT_NEWEST   2            /* the tails of the newest segments */
 #define AUDIT_TAIL     (8 * MIB)
-#define MODE_SLOTS     1024
 #define BYTES_A_KEY    48           /* guess for the size of the key table */
 
 struct index_found *index_load_found(struct index_load *l, uint32_t seg)
@@ -186,6 +185,24 @@ static void plan(struct index_load *l)
     }
 }
 
+void index_load_unmark(struct index_load *l, uint32_t seg)
+{
+    struct index_found *f = index_load_found(l, seg);
+    struct seg *s = ns_seg_find(l->ns, seg);
+    struct data d;
+
+    if (!f || !f->data || f->unmarked)
+        return;
+    f->unmarked = true;
+    data_init(&d, &l->ns->env->files, l->ns->data_dir, seg);
+    data_unmark(&d);
+    data_fini(&d);
+    if (s) {
+        s->synced = s->marked = 0;
+        s->unmarked = true; /* gets its mark with the first sync */
+    }
+}
+
 /* As far as their data is here. */
 static void doubt_from(struct index_load *l, size_t i)
 {
@@ -195,6 +212,7 @@ static void doubt_from(struct index_load *l, size_t i)
         l->found[i].collect = true;
         l->found[i].durable = 0;
         l->found[i].replay = false;
+        index_load_unmark(l, l->found[i].id);
     }
 }
 
@@ -206,68 +224,7 @@ void index_load_doubt(struct index_load *l, uint32_t seg)
         doubt_from(l, (size_t)(f - l->found));
 }
 
-/* --- headers and mode ---- */
-
-/* The mode byte has no second witness but the records: fixed slots of 8-byte keys whose newest version names a later record
- * are sequential, anything else than such slots is not. */
-static uint8_t mode_of_records(int fd, uint8_t said)
-{
-    CLEANUP(base_free) uint8_t *block = xcalloc(MODE_SLOTS, INDEX_SEQ_REC);
-    ssize_t n = pread(fd, block, (size_t)MODE_SLOTS * INDEX_SEQ_REC, INDEX_HEADER_SIZE);
-    size_t slots = n < 0 ? 0 : (size_t)n / INDEX_SEQ_REC, fit = 0, later = 0;
-
-    for (size_t i = 0; i < slots; i++) {
-        const uint8_t *p = block + i * INDEX_SEQ_REC;
-        uint32_t off = (uint32_t)(INDEX_HEADER_SIZE + i * INDEX_SEQ_REC);
-        fit += p[0] == INDEX_SEQ_KEY && (i == 0 || le32_get(p + 9) == off - INDEX_SEQ_REC);
-        later += p[0] == INDEX_SEQ_KEY && le32_get(p + 30) > off && le32_get(p + 30) < off + (slots - i) * INDEX_SEQ_REC;
-    }
-    if (said == INDEX_MODE_USER && later > 0 && fit * 2 > slots)
-        return INDEX_MODE_SEQ;
-    if (said == INDEX_MODE_SEQ && slots > 1 && fit * 2 <= slots)
-        return INDEX_MODE_USER;
-    return said;
-}
-
-/* The mode is what the first good index header says; failing all of them, what the first data record looks like. */
-static int find_mode(struct index_load *l)
-{
-    struct ns *ns = l->ns;
-    bool known = false;
-
-    for (size_t i = 0; i < l->n && !known; i++) {
-        CLEANUP(base_free) char *path = xasprintf("%s/i%u", ns->index_dir, l->found[i].id);
-        CLEANUP(base_close) int fd = l->found[i].index ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-        uint8_t bytes[INDEX_HEADER_SIZE];
-        struct index_header h;
-
-        if (fd < 0 || io_pread_full(fd, bytes, sizeof bytes, 0) < 0 ||
-            index_header_decode(slice_of(bytes, sizeof bytes), &h) < 0 || h.fileid != l->found[i].id)
-            continue;
-        h.mode = mode_of_records(fd, h.mode);
-        if (ns->env->mode != NS_MIXED && h.mode != (uint8_t)ns->env->mode)
-            return err_set(l->e, EINVAL, "index %s: the namespace is in %s mode, the server was started with --mode %s",
-                           path, h.mode ? "sequential" : "user", h.mode ? "user" : "seq");
-        ns->mode = h.mode == INDEX_MODE_SEQ ? NS_SEQ : NS_USER;
-        known = true;
-    }
-    for (size_t i = 0; i < l->n && !known && ns->env->mode == NS_MIXED; i++) {
-        CLEANUP(base_free) char *path = xasprintf("%s/d%u", ns->data_dir, l->found[i].id);
-        CLEANUP(base_close) int fd = l->found[i].data ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-        struct data_walk_rec rec;
-        struct data_walk w;
-
-        if (fd < 0 || data_walk_init(&w, fd, DATA_HEADER_SIZE) < 0)
-            continue;
-        if (data_walk_next(&w, &rec) == 1) {
-            known = true;
-            ns->mode = l->found[i].id == 0 && rec.key.len == NS_SEQ_KEY_SIZE && le64_get(rec.key.p) == 0 ? NS_SEQ
-                                                                                                       : NS_USER;
-        }
-        data_walk_fini(&w);
-    }
-    return 0;
-}
+/* --- headers ---- */
 
 static bool is_zero(const uint8_t *p, size_t n)
 {
@@ -391,7 +348,7 @@ static int redo(struct index_load *l, size_t i, struct seg *s)
         return 0;
     r = data_check_header(&s->data);
     if (r < 0 && !s->data.active)
-        index_load_head(l, s->id, 0, &(struct data_rec){0});
+        index_load_header(l, s->id);
     r = 0;
     if (l->ns->mode == NS_USER && f->collect)
         r = collect_known(l, f);
@@ -410,12 +367,14 @@ static int redo(struct index_load *l, size_t i, struct seg *s)
 /* The index of s is built from its data under another name: it appears whole or not at all. */
 static int begin_rebuild(struct index_load *l, size_t i, struct seg *s, bool keep)
 {
-    CLEANUP(base_free) char *aside = xasprintf("%s.damaged", s->index.path);
     struct index_found *f = &l->found[i];
-    int r;
+    CLEANUP(base_free) char *as = NULL;
+    int r = keep ? aside_file(s->index.path, ".damaged", &as) : 0;
 
-    if (keep && rename(s->index.path, aside) < 0)
-        return err_sys(l->e, errno, "rename %s", s->index.path);
+    if (r < 0)
+        return err_sys(l->e, -r, "rename %s", s->index.path);
+    if (as)
+        log_warn("index %s: what was there is kept as %s", s->index.path, as);
     f->final = s->index.path;
     files_drop(s->index.fs, &s->index.file);
     s->index.path = xasprintf("%s/.i%u.rebuild", l->ns->index_dir, s->id);
@@ -500,8 +459,8 @@ static int replay(struct index_load *l, size_t i, struct seg *s)
 static int load_segment(struct index_load *l, size_t i)
 {
     struct index_found *f = &l->found[i];
-    bool played = f->replay;
     struct seg *s = ns_seg_add(l->ns, f->id);
+    bool played = f->replay;
     uint32_t expected = i > 0 ? l->found[i - 1].id + 1 : 0;
     bool damaged = false;
     int r = 0;
@@ -509,6 +468,7 @@ static int load_segment(struct index_load *l, size_t i)
     s->index.mode = (uint8_t)l->ns->mode;
     s->loaded_end = UINT64_MAX;
     s->synced = s->marked = f->durable;
+    s->unmarked = f->unmarked;
     if (f->id != expected) {
         log_error("namespace %s: segments %u to %u are missing", l->ns->name, expected, f->id - 1);
         l->ids_lost = l->gap = true;
@@ -627,7 +587,7 @@ static int load_all(struct index_load *l)
         r = ns_seg_create(ns, 0);
         return r < 0 ? err_set(l->e, EIO, "namespace %s: the first segment cannot be created", ns->name) : 0;
     }
-    r = find_mode(l);
+    r = index_load_mode(l);
     if (r < 0)
         return r;
     if (ns->mode == NS_USER)

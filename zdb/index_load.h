@@ -25,6 +25,7 @@ struct index_found {           /* a segment as the directories have it */
     uint64_t durable;          /* the mark on the data file; 0 = none */
     struct data_mark mark;     /* all of it */
     bool replay;               /* what is behind the mark is played again (index_replay.c) */
+    bool unmarked;             /* it has no mark any more */
     struct index_known known;  /* of its data; only when audited */
 };
 
@@ -48,28 +49,26 @@ struct index_load {
     struct index_ids hollow;   /* seq mode: ids whose slots were unreadable and have no data yet */
     struct index_drop *drops;
     size_t ndrops, cap_drops;
-    struct index_hole {        /* garbage in a data file, up to `to`; UINT64_MAX: to its end */
-        uint32_t seg;
-        uint64_t from, to;
-    } *holes;
-    size_t nholes, cap_holes;
     struct index_replaced {    /* user mode: of two unflagged records, in ascending order of the newer one */
         uint32_t file, off, old_file, old_off;
     } *replaced;
     size_t nreplaced, cap_replaced;
-    struct index_head {        /* data records, or whole files (off 0), whose header is garbled */
-        uint32_t seg, off;
-        struct data_rec head;
-    } *heads;
-    size_t nheads, cap_heads;
+    uint32_t *headers;         /* closed data files whose header is garbled */
+    size_t nheaders, cap_headers;
+    uint64_t cut;              /* the data of the active segment ends here; 0: with its file */
 };
 
 struct index_found *index_load_found(struct index_load *l, uint32_t seg); /* NULL: no such segment */
 void index_load_note(struct index_load *l, uint32_t seg, uint32_t file, uint32_t off, const struct index_rec *rec);
 /* The segment, and all behind it, have to be compared whole. */
 void index_load_doubt(struct index_load *l, uint32_t seg);
+/* The index of the segment is about to be changed by a repair: its mark, which says how long it is, goes first. */
+void index_load_unmark(struct index_load *l, uint32_t seg);
 /* Is the data record that rec names of this key?  1 yes, 0 no, -1 cannot be told (not here). */
 int index_load_has_key(struct index_load *l, uint32_t seg, const struct index_rec *rec);
+
+/* index_load_mode.c: ns->mode, as far as the files say.  0, -EINVAL (not what the server was told) with l->e set. */
+int index_load_mode(struct index_load *l);
 
 /* Records of one index file into memory.  *damaged: some were lost or doubtful.  0 or -errno with l->e set. */
 int index_load_user(struct index_load *l, struct seg *s, bool *damaged);
@@ -84,8 +83,8 @@ const struct index_replaced *index_load_was(const struct index_load *l, uint32_t
 
 /* What finish has to do. */
 void index_load_drop(struct index_load *l, const struct index_drop *d);
-void index_load_hole(struct index_load *l, uint32_t seg, uint64_t from, uint64_t to);
-void index_load_head(struct index_load *l, uint32_t seg, uint32_t off, const struct data_rec *head);
+void index_load_header(struct index_load *l, uint32_t seg);
+void index_load_cut(struct index_load *l, uint64_t size);
 /* index_load_finish.c: write what was decided, in an order that a power cut in between does no harm to.  0 or -errno. */
 int index_load_finish(struct index_load *l);
 void index_load_finish_free(struct index_load *l);

@@ -3,9 +3,11 @@
  * from which the next load decides the same. */
 #include "common/io.h"
 #include "common/log.h"
+#include "zdb/aside.h"
 #include "zdb/index_load.h"
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define DROP_CHAIN 4096 /* versions of one key in a row; more is a ring */
@@ -30,24 +32,15 @@ void index_load_drop(struct index_load *l, const struct index_drop *d)
     l->drops[l->ndrops++] = *d;
 }
 
-void index_load_hole(struct index_load *l, uint32_t seg, uint64_t from, uint64_t to)
+void index_load_header(struct index_load *l, uint32_t seg)
 {
-    struct index_hole *last = l->nholes ? &l->holes[l->nholes - 1] : NULL;
-
-    if (from >= to)
-        return;
-    if (last && last->seg == seg && last->to == from) {
-        last->to = to;
-        return;
-    }
-    l->holes = grown(l->holes, l->nholes, &l->cap_holes, sizeof *l->holes);
-    l->holes[l->nholes++] = (struct index_hole){seg, from, to};
+    l->headers = grown(l->headers, l->nheaders, &l->cap_headers, sizeof *l->headers);
+    l->headers[l->nheaders++] = seg;
 }
 
-void index_load_head(struct index_load *l, uint32_t seg, uint32_t off, const struct data_rec *head)
+void index_load_cut(struct index_load *l, uint64_t size)
 {
-    l->heads = grown(l->heads, l->nheads, &l->cap_heads, sizeof *l->heads);
-    l->heads[l->nheads++] = (struct index_head){seg, off, *head};
+    l->cut = size;
 }
 
 void index_load_replaced(struct index_load *l, uint32_t file, uint32_t off, uint32_t old_file, uint32_t old_off)
@@ -74,8 +67,7 @@ const struct index_replaced *index_load_was(const struct index_load *l, uint32_t
 void index_load_finish_free(struct index_load *l)
 {
     free(l->drops);
-    free(l->holes);
-    free(l->heads);
+    free(l->headers);
     free(l->replaced);
 }
 
@@ -179,63 +171,42 @@ static int open_data(struct index_load *l, uint32_t seg, struct seg **s)
     return fd;
 }
 
-static int write_head(struct index_load *l, const struct index_head *h)
+static int write_header(struct index_load *l, uint32_t seg)
 {
     uint8_t bytes[DATA_HEADER_SIZE];
     struct seg *s;
-    CLEANUP(base_close) int fd = open_data(l, h->seg, &s);
+    CLEANUP(base_close) int fd = open_data(l, seg, &s);
 
     if (fd < 0)
         return fd;
-    if (h->off == 0) {
-        log_warn("data %s: garbled header, set right", s->data.path);
-        data_header_encode(bytes, h->seg);
-        return io_pwrite_full(fd, bytes, DATA_HEADER_SIZE, 0);
-    }
-    data_rec_encode(bytes, &h->head);
-    return io_pwrite_full(fd, bytes, DATA_REC_SIZE, h->off);
+    log_warn("data %s: garbled header, set right", s->data.path);
+    data_header_encode(bytes, seg);
+    return io_pwrite_full(fd, bytes, DATA_HEADER_SIZE, 0);
 }
 
-/* A hole is filled with deletion records of keys that nobody has, so that whoever walks over the file gets through. */
-static int fill(int fd, uint64_t from, uint64_t to)
+/* Whatever cannot be read elsewhere stays as it is; only new records must not come behind it. */
+static int cut(struct index_load *l)
 {
-    while (from < to) {
-        uint8_t bytes[DATA_REC_SIZE + DATA_KEY_MAX] = {0};
-        uint64_t left = to - from;
-        size_t n = (size_t)MIN(left, (uint64_t)sizeof bytes);
-        struct data_rec head = {.flags = DATA_DELETED};
-        int r;
-
-        if (left <= DATA_REC_SIZE)
-            return 0; /* no record is so small */
-        if (left > n && left - n <= DATA_REC_SIZE)
-            n -= DATA_REC_SIZE + 1;
-        head.keylen = (uint8_t)(n - DATA_REC_SIZE);
-        data_rec_encode(bytes, &head);
-        r = io_pwrite_full(fd, bytes, n, from);
-        if (r < 0)
-            return r;
-        from += n;
-    }
-    return 0;
-}
-
-static int mend_hole(struct index_load *l, const struct index_hole *h)
-{
+    CLEANUP(base_free) char *as = NULL;
+    struct stat st;
     struct seg *s;
-    CLEANUP(base_close) int fd = open_data(l, h->seg, &s);
+    CLEANUP(base_close) int fd = open_data(l, ns_active(l->ns)->id, &s);
+    int r;
 
     if (fd < 0)
         return fd;
-    if (h->to == UINT64_MAX) {
-        log_warn("data %s: torn tail cut at %llu", s->data.path, (unsigned long long)h->from);
-        if (s->data.active)
-            s->data.size = h->from;
-        return ftruncate(fd, (off_t)h->from) < 0 ? -errno : 0;
-    }
-    log_warn("data %s: %llu bytes at %llu did not reach the disk, filled", s->data.path,
-             (unsigned long long)(h->to - h->from), (unsigned long long)h->from);
-    return fill(fd, h->from, h->to);
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    r = aside_data_is_worth(s->data.path, l->cut, (uint64_t)st.st_size);
+    if (r == 1)
+        r = aside_tail(s->data.path, l->cut, (uint64_t)st.st_size, &as);
+    if (r < 0)
+        return r;
+    log_warn("data %s: torn tail of %llu bytes cut at %llu%s%s", s->data.path,
+             (unsigned long long)st.st_size - (unsigned long long)l->cut, (unsigned long long)l->cut, as ? ", kept as " : "",
+             as ? as : "");
+    s->data.size = l->cut;
+    return ftruncate(fd, (off_t)l->cut) < 0 ? -errno : 0;
 }
 
 int index_load_finish(struct index_load *l)
@@ -243,7 +214,7 @@ int index_load_finish(struct index_load *l)
     struct ns *ns = l->ns;
     int r;
 
-    if (l->ndrops == 0 && l->nholes == 0 && l->nheads == 0 && !l->ids_lost && !l->repaired)
+    if (l->ndrops == 0 && l->nheaders == 0 && !l->cut && !l->ids_lost && !l->repaired)
         return 0;
     r = relink(l);
     if (r == 0)
@@ -254,10 +225,10 @@ int index_load_finish(struct index_load *l)
     }
     for (size_t i = 0; r == 0 && i < l->ndrops; i++)
         r = blank(l, &l->drops[i]);
-    for (size_t i = 0; r == 0 && i < l->nheads; i++)
-        r = write_head(l, &l->heads[i]);
-    for (size_t i = 0; r == 0 && i < l->nholes; i++)
-        r = mend_hole(l, &l->holes[i]);
+    for (size_t i = 0; r == 0 && i < l->nheaders; i++)
+        r = write_header(l, l->headers[i]);
+    if (r == 0 && l->cut)
+        r = cut(l);
     if (r == 0)
         r = ns_sync_block(ns);
     if (r == 0 && ns->mode == NS_SEQ)

@@ -62,9 +62,10 @@ static void push_first(struct index_load *l, struct seg *s, const uint8_t *block
         index_load_doubt(l, ns->segs[ns->nsegs - 2]->id);
 }
 
-static int set_field(struct seg *s, uint64_t off, uint8_t *slot, size_t at, const uint8_t *bytes, size_t n)
+static int set_field(struct index_load *l, struct seg *s, uint64_t off, uint8_t *slot, size_t at, const uint8_t *bytes, size_t n)
 {
     memcpy(slot + at, bytes, n);
+    index_load_unmark(l, s->id);
     return index_file_patch(&s->index, off + at, bytes, n);
 }
 
@@ -93,15 +94,15 @@ static int heal_slot(struct index_load *l, struct seg *s, uint64_t off, uint8_t 
 
     le32_put(before, l->ns->last_index);
     if (memcmp(slot + 9, before, sizeof before) != 0 && !(off == INDEX_HEADER_SIZE && l->ids_lost)) {
-        r = set_field(s, off, slot, 9, before, sizeof before);
+        r = set_field(l, s, off, slot, 9, before, sizeof before);
         *healed = true;
     }
     if (r == 0 && slot[0] != keylen) {
-        r = set_field(s, off, slot, 0, &keylen, 1);
+        r = set_field(l, s, off, slot, 0, &keylen, 1);
         *healed = true;
     }
     if (r == 0 && slot[INDEX_FLAGS_AT] != flags) {
-        r = set_field(s, off, slot, INDEX_FLAGS_AT, &flags, 1);
+        r = set_field(l, s, off, slot, INDEX_FLAGS_AT, &flags, 1);
         *healed = true;
     }
     if (r < 0 || flags || (key == id && le32_get(slot + 1) >= DATA_HEADER_SIZE))
@@ -111,7 +112,7 @@ static int heal_slot(struct index_load *l, struct seg *s, uint64_t off, uint8_t 
     if (index_rec_decode(&rd, &rec) == 1 && key < id && rec.off >= DATA_HEADER_SIZE &&
         index_load_has_key(l, rec.dataid, &rec) != 0) { /* a copy: copies are flagged */
         flags = INDEX_DELETED;
-        return set_field(s, off, slot, INDEX_FLAGS_AT, &flags, 1);
+        return set_field(l, s, off, slot, INDEX_FLAGS_AT, &flags, 1);
     }
     return make_hollow(l, s, off, slot, id);
 }
@@ -181,6 +182,7 @@ int index_load_seq(struct index_load *l, struct seg *s, bool *damaged)
     if (n % INDEX_SEQ_REC) {
         log_warn("index %s: torn record at %llu, cut", s->index.path, (unsigned long long)off);
         *damaged = true;
+        index_load_unmark(l, s->id);
         r = index_file_cut(&s->index, off, s->index.last);
     }
     if (*damaged)
@@ -215,6 +217,7 @@ static int pad(struct index_load *l, struct seg *s)
 
     if (!index_seq_range(&ns->seq, s->id, &next, &limit) || limit == UINT64_MAX || next >= limit)
         return 0;
+    index_load_unmark(l, s->id);
     for (from = next; r == 0 && next < limit; next++) {
         uint8_t id[INDEX_SEQ_KEY];
         struct index_rec rec = {.previous = s->index.last, .flags = INDEX_DELETED, .key = slice_of(id, sizeof id)};

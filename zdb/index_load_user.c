@@ -3,8 +3,12 @@
  * earlier one is flagged when the load is over.  A record that takes the place of another without being its successor is
  * believed only when its data record has the same key: a garbled key must not hide a good one. */
 #include "common/log.h"
+#include "zdb/aside.h"
 #include "zdb/index_load.h"
 #include "zdb/index_walk.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 
 void index_load_count(struct ns *ns, uint64_t length, size_t keylen, bool live)
 {
@@ -96,11 +100,23 @@ static void apply_soon(struct index_load *l, struct seg *s, struct queue *q, uin
     index_soon(l->ns->keys, one->rec.key);
 }
 
+struct walked {
+    struct index_load *l;
+    struct seg *s;
+};
+
+static void before_change(void *arg)
+{
+    const struct walked *a = arg;
+
+    index_load_unmark(a->l, a->s->id);
+}
+
 /* For the walk: is the record what its data file has?  Where only the keys differ nobody can tell which is right. */
 static int verify(void *arg, const struct index_rec *rec)
 {
     CLEANUP(buf_fini) struct buf payload = BUF_INIT;
-    struct seg *s = arg;
+    struct seg *s = ((struct walked *)arg)->s;
     uint8_t key[DATA_KEY_MAX];
     struct data_rec head;
 
@@ -122,6 +138,25 @@ static int verify(void *arg, const struct index_rec *rec)
     return rec->key.p[rec->key.len - 1] == 0 && key[head.keylen - 1] != 0 ? 0 : -1;
 }
 
+static int cut(struct index_load *l, struct index_walk *w, struct index_file *f)
+{
+    CLEANUP(base_free) char *as = NULL;
+    struct stat st;
+    int r;
+
+    if (fstat(f->file->fd, &st) < 0)
+        return -errno;
+    r = aside_index_is_worth(f->path, w->pos, (uint64_t)st.st_size);
+    if (r == 1)
+        r = aside_tail(f->path, w->pos, (uint64_t)st.st_size, &as);
+    if (as)
+        log_warn("index %s: the rest is kept as %s", f->path, as);
+    if (r < 0)
+        return r;
+    index_load_unmark(l, f->id);
+    return index_file_cut(f, w->pos, w->last);
+}
+
 int index_load_user(struct index_load *l, struct seg *s, bool *damaged)
 {
     struct queue queue = {.n = 0};
@@ -130,11 +165,13 @@ int index_load_user(struct index_load *l, struct seg *s, bool *damaged)
     uint32_t off;
     uint64_t size;
     struct index_found *f = index_load_found(l, s->id);
-    int r = index_walk_init(&w, &s->index, f && f->audit ? verify : NULL, s);
+    struct walked arg = {l, s};
+    int r = index_walk_init(&w, &s->index, f && f->audit ? verify : NULL, &arg);
 
     if (f && f->replay)
         w.size = MIN(w.size, f->mark.index_size);
     size = w.size;
+    w.before_change = before_change;
     w.before = l->ns->last_index;
     w.has_before = !l->gap;
     while (r == 0 && (r = index_walk_next(&w, &off, &rec)) == 1) {
@@ -153,7 +190,7 @@ int index_load_user(struct index_load *l, struct seg *s, bool *damaged)
     if (*damaged)
         ns_sync_note(l->ns, s);
     if (r == 0 && w.pos < size)
-        r = index_file_cut(&s->index, w.pos, w.last);
+        r = cut(l, &w, &s->index);
     index_walk_fini(&w);
     return r < 0 ? err_sys(l->e, -r, "index %s", s->index.path) : 0;
 }

@@ -116,30 +116,11 @@ static bool payload_is_right(struct index_redo *d, const struct index_known_rec 
            data_read(&d->s->data, m->data_off, r.key, r.length, r.crc, &payload, false) == 0;
 }
 
-/* The header gets what the index says. */
-static void rehead(struct index_redo *d, const struct index_known_rec *m)
+/* The index knows better than the header what is there. */
+static void pass_over(struct index_redo *d, const struct index_known_rec *m)
 {
-    struct data_rec head = {.keylen = m->keylen, .length = m->length, .crc = m->crc, .timestamp = m->timestamp,
-                            .previous = (uint32_t)d->last_off};
-
     d->last_off = m->data_off;
-    if (d->again)
-        return;
-    index_load_head(d->l, d->s->id, m->data_off, &head);
-    d->healed++;
-}
-
-static void hole(struct index_redo *d, uint64_t from, uint64_t to)
-{
-    if (!d->again)
-        index_load_hole(d->l, d->s->id, from, to);
-}
-
-static int heal_data(struct index_redo *d, const struct index_known_rec *m)
-{
-    rehead(d, m);
     d->walk.off = index_known_end(m);
-    return 0;
 }
 
 /* Neither its header nor its payload can be believed. */
@@ -171,48 +152,55 @@ static bool is_readable(struct index_redo *d, const struct index_known_rec *m)
     return yes;
 }
 
-/* From `from` on nothing can be read, up to the next place that the index knows and that can.  1, or 0 when there is none. */
+/* From `from` on nothing can be read, up to the next place that the index knows and that can, or up to a record that names the
+ * one here, or the one before, as the one before it.  1, or 0 when there is none, -errno. */
 static int resync(struct index_redo *d, uint64_t from)
 {
     struct index_known_rec *m = index_known_behind(&d->f->known, from);
+    bool readable = false;
+    uint64_t off;
     int r;
 
-    d->walk.off = from;
     for (; m; m = index_known_behind(&d->f->known, m->data_off)) {
-        if (is_readable(d, m)) {
-            d->skipped++;
-            hole(d, from, m->data_off);
-            d->walk.off = m->data_off;
-            return 1;
-        }
-        r = damaged(d, m);
+        readable = is_readable(d, m);
+        r = readable ? 0 : damaged(d, m);
         if (r < 0)
             return r;
-        if (m->kept) { /* nothing of it is right but its place: a walk over the file has to get through */
-            hole(d, from, m->data_off);
-            rehead(d, m);
-            d->walk.off = index_known_end(m);
-            return 1;
-        }
+        if (readable || m->kept)
+            break;
     }
-    return 0;
+    r = data_walk_find(&d->walk, from + 1, m ? m->data_off : d->walk.size, (uint32_t)from,
+                       (uint32_t)(d->last_off ? d->last_off : from), &off);
+    d->walk.off = from;
+    if (r < 0)
+        return r;
+    if (r == 0 && !m)
+        return 0;
+    d->skipped++;
+    if (r == 1)
+        d->walk.off = off;
+    else if (readable)
+        d->walk.off = m->data_off;
+    else
+        pass_over(d, m); /* nothing of it is right but its place */
+    return 1;
 }
 
 /* What the index has at m is not there.  1 go on, 0 nothing more can be read. */
-static int lost(struct index_redo *d, struct index_known_rec *m, bool head_is_right)
+static int lost(struct index_redo *d, struct index_known_rec *m)
 {
     uint64_t end = index_known_end(m);
+    struct index_known_rec *next;
     int r = damaged(d, m);
 
     if (r < 0)
         return r;
     if (end > d->walk.size)
         return resync(d, m->data_off);
-    if (!m->kept)
-        hole(d, m->data_off, end);
-    else if (!head_is_right)
-        rehead(d, m);
-    d->walk.off = end;
+    next = index_known_behind(&d->f->known, m->data_off);
+    if (m->kept)
+        d->last_off = m->data_off;
+    d->walk.off = next && next->data_off < end && is_readable(d, next) ? next->data_off : end;
     return 1;
 }
 
@@ -227,16 +215,19 @@ static bool is_weak(struct index_redo *d, const struct data_walk_rec *rec)
 static int known(struct index_redo *d, struct index_known_rec *m, const struct data_walk_rec *rec)
 {
     bool same = rec->head.length == m->length && rec->head.keylen == m->keylen;
-    int r;
+    int r = 0;
 
     if (!rec->crc_ok || (rec->head.flags & DATA_DELETED) || is_weak(d, rec)) {
         if (!payload_is_right(d, m))
-            return lost(d, m, same && rec->head.flags == 0);
-        r = heal_data(d, m);
+            return lost(d, m);
+        pass_over(d, m);
     } else if (!same || rec->head.crc != m->crc || m->key_crc != crc_raw(0, rec->key.p, rec->key.len)) {
         d->last_off = rec->off;
         /* both may make sense: then the index says which key it is */
-        r = payload_is_right(d, m) ? heal_data(d, m) : heal_index(d, m, rec);
+        if (payload_is_right(d, m))
+            pass_over(d, m);
+        else
+            r = heal_index(d, m, rec);
     } else {
         d->last_off = rec->off;
         r = d->ns->mode == NS_USER ? index_redo_user_after(d, rec) : 0;
@@ -250,16 +241,53 @@ static int known(struct index_redo *d, struct index_known_rec *m, const struct d
 static int unreadable(struct index_redo *d, int why)
 {
     struct index_known_rec *m = index_known_at(&d->f->known, d->walk.off);
-    int r;
 
     if (why != -ENODATA && why != -EBADMSG)
         return why;
     if (!m)
         return resync(d, d->walk.off);
     if (!payload_is_right(d, m))
-        return lost(d, m, false);
-    r = heal_data(d, m);
-    return r < 0 ? r : 1;
+        return lost(d, m);
+    pass_over(d, m);
+    return 1;
+}
+
+/* Its sum says nothing, and it has a record in it that the index knows: its length is garbled. */
+static bool is_too_long(struct index_redo *d, struct data_walk_rec *rec)
+{
+    const struct index_known_rec *next = rec->head.crc == 0 ? index_known_behind(&d->f->known, rec->off) : NULL;
+
+    if (!next || next->data_off >= rec->end)
+        return false;
+    if (is_readable(d, next))
+        return true;
+    d->walk.off = rec->off;
+    return data_walk_next(&d->walk, rec) != 1; /* its bytes were borrowed */
+}
+
+/* Values behind `from`, of which the index knows none: its end is lost. */
+static bool index_is_short(struct index_redo *d, uint64_t from)
+{
+    struct data_walk_rec rec;
+    struct data_walk w;
+
+    if (d->index_is_short || d->recovered || data_walk_init(&w, d->walk.fd, from) < 0)
+        return d->index_is_short || d->recovered;
+    while (!d->index_is_short && data_walk_next(&w, &rec) == 1)
+        d->index_is_short = rec.crc_ok && rec.head.crc != 0;
+    data_walk_fini(&w);
+    return d->index_is_short;
+}
+
+/* One bit makes an empty value of a deletion, which the index does not know either.  It is a value when the index is known
+ * to lack some, or has no record of the key, or a live one, as a deletion would have flagged that. */
+static bool is_deletion(struct index_redo *d, const struct data_walk_rec *rec)
+{
+    if (d->f->collect || !index_redo_user_seen(d, rec->key))
+        return false;
+    if (index_known_behind(&d->f->known, rec->off))
+        return true;
+    return !index_find(d->ns->keys, rec->key) && !index_is_short(d, rec->end);
 }
 
 /* 1 go on, 0 the file ends at walk.off, -errno. */
@@ -277,15 +305,14 @@ static int step(struct index_redo *d)
     m = index_known_at(&d->f->known, rec.off);
     if (m)
         return known(d, m, &rec);
-    if (!rec.crc_ok || is_weak(d, &rec)) {
+    if (!rec.crc_ok || is_weak(d, &rec) || is_too_long(d, &rec)) {
         d->walk.off = rec.off;
         return unreadable(d, -EBADMSG);
     }
     d->last_off = rec.off;
     if (!seq && data_rec_removed(rec.head.flags, rec.head.length))
         return 1;
-    if (rec.head.length == 0 && !seq && !(rec.head.flags & DATA_DELETED) && !d->f->collect &&
-        index_redo_user_seen(d, rec.key)) { /* one bit makes this of a deletion */
+    if (rec.head.length == 0 && !seq && !(rec.head.flags & DATA_DELETED) && is_deletion(d, &rec)) {
         d->skipped++;
         return 1;
     }
@@ -361,9 +388,12 @@ int index_redo(struct index_load *l, size_t i, struct seg *s)
     if (r < 0)
         return r;
     report(&d);
-    l->repaired |= d.recovered || d.healed || d.dropped;
-    if (end < d.walk.size)
-        index_load_hole(l, s->id, end, UINT64_MAX);
+    if (d.recovered || d.healed || d.dropped) {
+        l->repaired = true;
+        index_load_unmark(l, s->id);
+    }
+    if (end < d.walk.size && s->data.active)
+        index_load_cut(l, end);
     if (s->data.active) {
         s->data.size = end;
         l->ns->last_data = (uint32_t)MIN(d.last_off, (uint64_t)UINT32_MAX);

@@ -22,6 +22,7 @@ struct index_redo {
     struct data_walk walk;
     struct index_known fresh; /* what was recovered in this pass */
     bool again;               /* second pass: what was taken back in the first may have hidden older versions */
+    bool index_is_short;      /* values at the end of the file are not in the index */
     unsigned recovered, healed, damaged, skipped, dropped;
     uint64_t last_off; /* of the last whole record, 0 = none */
 };

@@ -2,14 +2,12 @@
 #include "zdb/index_replay.h"
 #include "common/io.h"
 #include "common/log.h"
-#include "common/path.h"
+#include "zdb/aside.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#define ASIDE ".lost"
 
 /* --- where it begins ---- */
 
@@ -161,14 +159,12 @@ static bool follows(struct index_replay *p, uint32_t last)
 static int put_aside(const char *dir, char prefix, uint32_t id)
 {
     CLEANUP(base_free) char *path = xasprintf("%s/%c%u", dir, prefix, id);
-    CLEANUP(base_free) char *aside = xasprintf("%s" ASIDE, path);
-    int r;
+    CLEANUP(base_free) char *as = NULL;
+    int r = aside_file(path, ".lost", &as);
 
-    if (rename(path, aside) < 0)
-        return errno == ENOENT ? 0 : -errno;
-    log_warn("%s: nothing in it was durable, kept as %s", path, aside);
-    r = path_sync_dir(dir);
-    return r;
+    if (as)
+        log_warn("%s: nothing in it was durable, kept as %s", path, as);
+    return r == -ENOENT ? 0 : r;
 }
 
 /* Newest first, and durable one by one: what is left is always the beginning of what was. */
@@ -187,32 +183,50 @@ static int put_later_aside(struct index_load *l, size_t i)
 }
 
 /* New records must not meet old ones behind the cut: so it is durable before there are any. */
-static int cut_data(struct seg *s, uint64_t size)
+static int cut_data(struct seg *s, uint64_t size, const char *as)
 {
     CLEANUP(base_close) int fd = open(s->data.path, O_RDWR | O_CLOEXEC);
 
     if (fd < 0)
         return -errno;
-    log_warn("data %s: history ends at %llu, the rest (%llu bytes) was not durable and is cut", s->data.path,
-             (unsigned long long)s->data.size, (unsigned long long)(size - s->data.size));
+    log_warn("data %s: history ends at %llu, the rest (%llu bytes) was not durable and is cut%s%s", s->data.path,
+             (unsigned long long)s->data.size, (unsigned long long)(size - s->data.size), as ? ", kept as " : "", as ? as : "");
     if (ftruncate(fd, (off_t)s->data.size) < 0)
         return -errno;
     return io_fsync(fd);
 }
 
+static int cut_index(struct index_load *l, struct seg *s, const char *as)
+{
+    int r;
+
+    log_warn("index %s: cut at %llu, as its data was not durable%s%s", s->index.path, (unsigned long long)s->index.size,
+             as ? ", kept as " : "", as ? as : "");
+    r = index_file_cut(&s->index, s->index.size, s->index.last);
+    if (r == 0)
+        r = io_fsync(s->index.file->fd);
+    ns_sync_note_quiet(l->ns, s);
+    return r;
+}
+
 static int end_here(struct index_load *l, size_t i, struct seg *s, const struct index_replay *p)
 {
+    CLEANUP(base_free) char *data = NULL;
+    CLEANUP(base_free) char *idx = NULL;
+    bool more_index = s->index.size < p->index_size, more_data = s->data.size < p->walk.size;
     int r = put_later_aside(l, i);
 
-    if (r == 0 && s->index.size < p->index_size) {
-        log_warn("index %s: cut at %llu, as its data was not durable", s->index.path, (unsigned long long)s->index.size);
-        r = index_file_cut(&s->index, s->index.size, s->index.last);
-        if (r == 0)
-            r = io_fsync(s->index.file->fd);
-        ns_sync_note_quiet(l->ns, s);
+    if (r == 0 && more_data)
+        r = aside_data_is_worth(s->data.path, s->data.size, p->walk.size);
+    if (r == 1) {
+        r = aside_tail(s->data.path, s->data.size, p->walk.size, &data);
+        if (r == 0 && more_index)
+            r = aside_tail(s->index.path, s->index.size, p->index_size, &idx);
     }
-    if (r == 0 && s->data.size < p->walk.size)
-        r = cut_data(s, p->walk.size);
+    if (r == 0 && more_index)
+        r = cut_index(l, s, idx);
+    if (r == 0 && more_data)
+        r = cut_data(s, p->walk.size, data);
     return r;
 }
 

@@ -80,8 +80,11 @@ static int decode(struct index_walk *w, uint64_t off, struct index_rec *rec, uin
 static int patch(struct index_walk *w, uint64_t off, const void *p, size_t n)
 {
     const uint8_t *from = p;
-    int r = w->read_only ? 0 : index_file_patch(w->f, off, p, n);
+    int r;
 
+    if (w->before_change && !w->read_only)
+        w->before_change(w->arg);
+    r = w->read_only ? 0 : index_file_patch(w->f, off, p, n);
     if (r < 0)
         return r;
     for (size_t i = 0; i < n; i++) { /* the block may hold a part only */

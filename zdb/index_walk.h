@@ -26,6 +26,7 @@ struct index_walk {
     struct buf block;
     uint64_t block_at;
     index_walk_verify *verify;
+    void (*before_change)(void *arg); /* called whenever bytes are about to be set right; NULL: nobody is told */
     void *arg;
     bool read_only;         /* a check: report only; a hole then ends the walk */
     unsigned healed;        /* single fields set right */

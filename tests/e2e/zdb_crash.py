@@ -70,7 +70,7 @@ def every_state(claim, tasks, work, each=1):
     global _work
     _work = work
     bad, start = [], time.monotonic()
-    with multiprocessing.get_context("fork").Pool(2) as pool:
+    with multiprocessing.get_context("fork").Pool(int(os.environ.get("QSFS_JOBS", "2"))) as pool:
         for task, problems in pool.imap_unordered(_one, tasks, chunksize=4):
             if problems:
                 bad.append((task, problems))

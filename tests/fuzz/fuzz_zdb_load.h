@@ -1,7 +1,7 @@
 /* fuzz_zdb_load - a namespace of two segments made by the engine, one of whose files is replaced by the input, is loaded.
  * Whatever the file holds: the server starts, each key that is listed is served with the bytes of its record or not at all,
- * new values are kept, and repair comes to an end: a third start answers what the second did.
- * Input: u8, bit 0: sequential mode | the content of the file. */
+ * new values are kept, and what the first start answers, every later one answers: keys, values and their errors.
+ * Input: u8, bit 0: sequential mode, bit 1: the data files have their marks | the content of the file. */
 #ifndef TESTS_FUZZ_ZDB_LOAD_H
 #define TESTS_FUZZ_ZDB_LOAD_H
 
@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "common/io.h"
@@ -23,11 +24,14 @@ enum load_file { LOAD_I0, LOAD_I1, LOAD_D0, LOAD_D1, LOAD_DESCRIPTOR, LOAD_FILES
 
 #define LOAD_NS   "fuzz"
 #define LOAD_KEYS 4096 /* more than a small index can hold */
+#define LOAD_MARK "user.zdb.durable"
 
 static char load_in_memory[] = "/dev/shm/fuzz-load.XXXXXX", load_on_disk[] = "/tmp/fuzz-load.XXXXXX";
 static char *load_dir;
 static struct loop *load_loop;
 static struct buf load_good[2][LOAD_FILES]; /* by mode */
+static char load_marks[2][LOAD_FILES][64];  /* the same */
+static ssize_t load_mark_size[2][LOAD_FILES];
 
 static void load_path(enum load_file f, char *out, size_t n)
 {
@@ -116,6 +120,7 @@ static void load_make(int mode)
         char path[160];
         load_path((enum load_file)f, path, sizeof path);
         FUZZ_CHECK(path_read(path, MIB, &load_good[mode][f], NULL) == 0);
+        load_mark_size[mode][f] = getxattr(path, LOAD_MARK, load_marks[mode][f], sizeof load_marks[mode][f]);
     }
     FUZZ_CHECK(path_remove_tree(load_dir) == 0);
 }
@@ -127,7 +132,10 @@ static void load_clean(void)
 
 static void load_start(enum load_file which)
 {
-    static const struct log_conf quiet = {.level = LOG_LVL_ERROR, .path = "/dev/null"};
+    struct log_conf quiet = {.level = LOG_LVL_ERROR, .path = "/dev/null"};
+
+    if (getenv("FUZZ_LOG")) /* what a load says of one input */
+        quiet = (struct log_conf){.level = LOG_LVL_WARN, .path = getenv("FUZZ_LOG")};
 
     load_dir = mkdtemp(load_in_memory);
     if (!load_dir)
@@ -199,7 +207,7 @@ static void load_look(struct ns *ns, struct load_seen *s)
     }
 }
 
-static void load_write(int mode, enum load_file which, struct slice content)
+static void load_write(int mode, bool marks, enum load_file which, struct slice content)
 {
     char path[160];
 
@@ -212,13 +220,21 @@ static void load_write(int mode, enum load_file which, struct slice content)
         struct slice c = f == (int)which ? content : buf_slice(&load_good[mode][f]);
         int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
         FUZZ_CHECK(fd >= 0 && io_write_full(fd, c.p, c.len) == 0);
+        if (marks && load_mark_size[mode][f] > 0)
+            FUZZ_CHECK(fsetxattr(fd, LOAD_MARK, load_marks[mode][f], (size_t)load_mark_size[mode][f], 0) == 0);
         close(fd);
     }
 }
 
+static void load_same(const struct load_seen *a, const struct load_seen *b)
+{
+    FUZZ_CHECK(a->n == b->n && slice_eq(buf_slice(&a->keys), buf_slice(&b->keys)) && a->sum == b->sum);
+}
+
 static int load_one(enum load_file which, const uint8_t *data, size_t size)
 {
-    struct load_seen first, second;
+    struct load_seen first, again;
+    struct ns_info info, info2;
     struct nslist *l;
     struct ns *ns;
 
@@ -226,36 +242,35 @@ static int load_one(enum load_file which, const uint8_t *data, size_t size)
         load_start(which);
     if (size < 1 || size > 64 * KIB)
         return 0;
-    load_write(data[0] & 1, which, slice_of(data + 1, size - 1));
+    load_write(data[0] & 1, data[0] & 2, which, slice_of(data + 1, size - 1));
     l = load_open(true);
     ns = nslist_find(l, slice_str(LOAD_NS));
     if (ns) { /* else refused and named in the log */
         load_look(ns, &first);
-        load_close(l);
-        for (int again = 0; again < 2; again++) {
+        for (int i = 0; i < 2; i++) {
+            load_close(l);
             l = load_open(true);
             ns = nslist_find(l, slice_str(LOAD_NS));
             FUZZ_CHECK(ns);
-            buf_fini(&first.keys);
-            load_look(ns, again ? &second : &first);
-            if (!again)
-                load_close(l);
+            load_look(ns, &again);
+            load_same(&first, &again);
+            buf_fini(&again.keys);
         }
-        FUZZ_CHECK(first.n == second.n && first.sum == second.sum);
         buf_fini(&first.keys);
-        buf_fini(&second.keys);
-        struct ns_info info;
         ns_info(ns, &info);
         load_set(ns, info.mode == NS_SEQ ? slice_of(NULL, 0) : slice_str("new"), "new value", 1700000000);
-        uint64_t entries;
+        load_look(ns, &first);
         ns_info(ns, &info);
-        entries = info.entries;
         load_close(l);
         l = load_open(true);
         ns = nslist_find(l, slice_str(LOAD_NS));
         FUZZ_CHECK(ns);
-        ns_info(ns, &info);
-        FUZZ_CHECK(info.entries == entries);
+        load_look(ns, &again);
+        load_same(&first, &again);
+        ns_info(ns, &info2);
+        FUZZ_CHECK(info.entries == info2.entries && info.data_size == info2.data_size);
+        buf_fini(&first.keys);
+        buf_fini(&again.keys);
     }
     load_close(l);
     FUZZ_CHECK(path_remove_tree(load_dir) == 0);

@@ -8,7 +8,8 @@ import time
 import libqsfs as q
 
 # Writes "start|name|instance|args..." and "end|name|status" to $HOOK_DIR/calls.  Told by files in $HOOK_DIR:
-#   hang.NAME: sleep long; slow.NAME: a short while; exit.NAME: exit status; restore/: copies of segments for missing-data
+#   hang.NAME: sleep long; slow.NAME: a short while; exit.NAME: exit status; restore/: copies of segments for missing-data;
+#   run.NAME: commands for the shell, $3 is the first argument
 HOOK = r"""#!/bin/sh
 name=$1
 line="start"
@@ -20,6 +21,7 @@ status=0
 [ -e "$HOOK_DIR/slow.$name" ] && sleep 0.3
 [ -e "$HOOK_DIR/hang.$name" ] && sleep 60
 [ -e "$HOOK_DIR/exit.$name" ] && status=$(cat "$HOOK_DIR/exit.$name")
+[ -e "$HOOK_DIR/run.$name" ] && . "$HOOK_DIR/run.$name"
 if [ "$name" = missing-data ] && [ -e "$HOOK_DIR/restore/$(basename "$3")" ]; then
     cp "$HOOK_DIR/restore/$(basename "$3")" "$3.part" && mv "$3.part" "$3"
 fi
@@ -283,6 +285,51 @@ def test_hook_that_fails_or_lies_gives_an_error_and_the_rest_works():
     h.zdb.stop()
 
 
+def test_hook_that_brings_no_file_but_something_else():
+    """Whatever stands there afterwards: an error for those who asked, in a moment, and nothing for the others."""
+    h = Hooked(mode="user")
+    size = 28 + 18 + 2 + BIG
+    things = {
+        "a directory": "mkdir $3",
+        "a fifo": "mkfifo $3",
+        "a link to nothing": "ln -s nowhere $3",
+        "a link to itself": "ln -s $3 $3",
+        "a link to a fifo": "mkfifo $3.x; ln -s $3.x $3",
+        "a device": "ln -s /dev/zero $3",
+        "an empty file": ": >$3",
+        "only a header": "cp $HOOK_DIR/head $3",
+        "a shorter file": f"(cat $HOOK_DIR/head; head -c {size - 29} /dev/zero) >$3",
+        "zeros": f"head -c {size} /dev/zero >$3",
+        "a header and zeros": f"(cat $HOOK_DIR/head; head -c {size - 28} /dev/zero) >$3",
+        "a header and noise": f"(cat $HOOK_DIR/head; head -c {size - 28} /dev/urandom) >$3",
+        "a very large file": "truncate -s 1T $3",
+        "a socket": "cd $(dirname $3) && python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"'$(basename $3)'\")'",
+    }
+    c = h.zdb.client()
+    last = f"k{len(things)}"
+    h.fill(c, len(things))
+    for i in range(len(things)):
+        h.lose("default", i, keep=False)
+    h.zdb.stop()
+    h.zdb.start()
+    c, other = h.zdb.client(), h.zdb.client()
+    value = other.ok("GET", last)
+    for i, (what, commands) in enumerate(things.items()):
+        (h.hooks / "head").write_bytes(b"DAT0\x03" + bytes(19) + i.to_bytes(4, "little"))
+        h.set("run.missing-data", f"{commands}\n")
+        c.send("GET", f"k{i}")
+        c.send("MGET", last, f"k{i}")
+        c.send("CHECK", f"k{i}")
+        q.same(other.cmd("GET", last), value, f"{what}: another client")
+        q.same(c.recv(), q.Error("Internal Error"), f"{what}: GET")
+        q.check(os.path.lexists(h.zdb.data / "default" / f"d{i}"), f"{what}: the hook has made it")
+        q.same(c.recv(), [value, q.Error("Internal Error")], f"{what}: MGET")
+        q.check(c.recv() in (0, -1), f"{what}: CHECK")
+        q.check(isinstance(c.cmd("DATA", "RAW", i, "28"), (q.Error, list)), f"{what}: DATA RAW")
+        q.same(other.cmd("GET", last), value, f"{what}: another client, afterwards")
+    q.same(h.zdb.stop(), 143, "exit code")
+
+
 def test_hung_hook_stops_nobody_else():
     h = Hooked(hook_timeout=3 * q.SLOWDOWN)
     c = h.zdb.client()
@@ -346,6 +393,25 @@ def test_namespace_deleted_under_a_parked_request():
     run = [r for r in c.ok("HOOKS") if r[0] == b"missing-data"][0]
     os.killpg(run[2], signal.SIGKILL)
     h.settle(c)
+    h.zdb.stop()
+
+
+def test_hooks_that_outlive_the_server_end_their_work():
+    """After --hook-timeout the end waits no longer: what runs goes on, what waited is started; nobody is killed by output
+    that zdb no longer reads."""
+    h = Hooked(hook_timeout=1)
+    c = h.zdb.client()
+    h.set("run.jump-index", "sleep 2.5; echo first line; echo second line\n")
+    h.set("run.namespace-closing", "echo closing line; echo and another\n")
+    c.ok("NSJUMP")
+    q.wait_for(lambda: h.started("jump-index"), what="hook")
+    q.same(h.zdb.stop(), 143, "exit code")
+    ends = lambda: sorted(x[1] for x in h.calls() if x[0] == "end" and x[2] == "0")
+    want = sorted(["close", "jump-data", "jump-index", "namespace-closing", "namespaces-init", "ready"])
+    q.wait_for(lambda: ends() == want, 10, f"end of all hooks (have {ends()})")
+    text = h.zdb.log.read_text()
+    q.wait_for(lambda: "second line" in h.zdb.log.read_text() and "and another" in h.zdb.log.read_text(), 5, f"output in the log: {text}")
+    h.zdb.start()
     h.zdb.stop()
 
 

@@ -179,6 +179,33 @@ def test_huge_pipelines():
     zdb.stop()
 
 
+def test_requests_that_come_faster_than_they_can_be_run():
+    """What waits for its turn is bounded for each connection, however much is sent."""
+    zdb = q.start_zdb()
+    before = zdb.rss_kib(peak=False)
+    blob = q.Redis.encode("WAIT", "*", "1800000") * 5000    # no reply that would stop it
+    conns = [[connect(zdb), 0] for _ in range(4)]
+    for c, _ in conns:
+        c.s.setblocking(False)
+    sent, until = 0, time.monotonic() + 2
+    while time.monotonic() < until:
+        for x in conns:
+            try:
+                n = x[0].s.send(blob[x[1]:])
+            except BlockingIOError:
+                continue
+            sent += n
+            x[1] = (x[1] + n) % len(blob)
+    grown = zdb.rss_kib() - before
+    print(f"# {sent >> 20} MiB sent, memory grew by {grown} KiB")
+    q.check(grown < 32 * 1024 * q.SLOWDOWN ** 2, f"memory grew by {grown} KiB")
+    with connect(zdb) as c:
+        q.same(c.cmd("PING"), "PONG", "another client")
+    for c, _ in conns:
+        c.close()
+    q.same(zdb.stop(), 143, "exit code")
+
+
 def test_half_closed_connection_gets_its_replies():
     zdb = q.start_zdb()
     c = connect(zdb)

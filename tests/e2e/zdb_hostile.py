@@ -206,6 +206,45 @@ def test_requests_that_come_faster_than_they_can_be_run():
     q.same(zdb.stop(), 143, "exit code")
 
 
+def test_scan_over_many_dead_records():
+    """It takes turns with the others; and what happens to the namespace meanwhile does no harm."""
+    for mode in ("user", "seq"):
+        zdb = q.start_zdb(mode=mode)
+        c = connect(zdb)
+        n = 100000
+        key = lambda i: struct.pack("<Q", i) if mode == "seq" else f"k{i}"
+        for at in range(0, n, 2000):
+            c.pipeline([("SET", "" if mode == "seq" else key(i), "v") for i in range(at, at + 2000)])
+        last = c.ok("SET", "" if mode == "seq" else "last", "v")
+        for at in range(0, n, 2000):
+            c.pipeline([("DEL", key(i)) for i in range(at, at + 2000)])
+        q.same([e[0] for e in c.ok("SCAN")[1]], [last], f"{mode}: SCAN")
+        q.same([e[0] for e in c.ok("RSCAN")[1]], [last], f"{mode}: RSCAN")
+        first = c.ok("SET", "" if mode == "seq" else "newest", "v")
+        q.same([e[0] for e in c.ok("SCAN")[1]], [last, first], f"{mode}: SCAN")
+        q.same(c.ok("DEL", last), "OK", "DEL")
+        q.same(c.ok("DEL", first), "OK", "DEL")
+        others = [connect(zdb) for _ in range(20)]
+        for o in others:
+            o.send_raw(q.Redis.encode("SCAN") + q.Redis.encode("RSCAN") + q.Redis.encode("PING"))
+        times = []
+        for _ in range(50):
+            t0 = time.perf_counter()
+            q.same(c.cmd("PING"), "PONG", "another client")
+            times.append(time.perf_counter() - t0)
+        q.check(sorted(times)[25] < 0.02 * q.SLOWDOWN ** 2, f"{mode}: median of others {sorted(times)[25] * 1000:.1f} ms")
+        for o in others:
+            q.same([o.recv(), o.recv(), o.recv()], ["No more data", "No more data", "PONG"], f"{mode}: answers")
+        for o in others:
+            o.send("SCAN")
+        others[0].close()
+        c.ok("NSNEW", "n")
+        c.ok("RELOAD", "default")
+        for o in others[1:]:
+            q.same(o.recv(), "No more data", f"{mode}: RELOAD meanwhile")
+        q.same(zdb.stop(), 143, "exit code")
+
+
 def test_half_closed_connection_gets_its_replies():
     zdb = q.start_zdb()
     c = connect(zdb)

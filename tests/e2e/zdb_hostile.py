@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """Clients that misbehave: malformed streams, readers that do not read, giant pipelines, disconnects, too many of them."""
 import os
+import random
 import socket
 import struct
+import threading
 import time
 
 import libqsfs as q
@@ -392,6 +394,103 @@ def test_crafted_cursors_are_refused():
     q.same(c.cmd("HISTORY", "", struct.pack("<II", 0, 29)), "Invalid arguments (invalid key)", "HISTORY of an empty key")
     q.same(c.cmd("HISTORY", "key", struct.pack("<II", f, off)), "Invalid arguments (invalid key)", "HISTORY of a prefix")
     zdb.stop()
+
+
+CHAOS_HOOK = """#!/bin/sh
+[ "$1" = missing-data ] || exit 0
+n=$(od -An -N1 -tu1 /dev/urandom)
+[ $((n % 4)) = 0 ] && exit 1
+[ $((n % 4)) = 1 ] && sleep 0.1
+[ -e "$KEPT/$(basename "$3")" ] && cp "$KEPT/$(basename "$3")" "$3.part" && mv "$3.part" "$3"
+exit 0
+"""
+
+
+class Chaos(threading.Thread):
+    """A client that does anything, and goes away in the middle of it."""
+
+    def __init__(self, zdb, seed, until):
+        super().__init__()
+        self.zdb, self.random, self.until, self.fault, self.done = zdb, random.Random(seed), until, None, 0
+
+    def request(self):
+        r = self.random
+        ns, key = r.choice(["a", "b", "default"]), f"k{r.randrange(40)}"
+        cursor = struct.pack("<BIIII", r.choice([2, 3, 8]), r.randrange(4), r.randrange(9), r.randrange(2000), r.randrange(9))
+        return r.choice([
+            ("SET", key, bytes([r.randrange(256)]) * r.choice([0, 1, 100, 5000, 200000])), ("SET", key, "same"), ("GET", key),
+            ("MGET", *[f"k{r.randrange(40)}" for _ in range(30)]), ("DEL", key), ("CHECK", key), ("SCAN",), ("RSCAN",),
+            ("SCAN", cursor), ("HISTORY", key), ("HISTORY", key, struct.pack("<II", r.randrange(4), r.randrange(3000))),
+            ("KEYCUR", key), ("SYNC",), ("SYNC",), ("NSJUMP",), ("RELOAD", ns), ("FLUSH",), ("NSINFO", ns), ("INFO",), ("NSLIST",),
+            ("DATA", "RAW", r.randrange(4), r.randrange(3000)), ("INDEX", "DIRTY"), ("HOOKS",),
+            ("SELECT", ns, "pw"), ("SELECT", ns, "pw"), ("DBSIZE",), ("NSNEW", ns), ("NSDEL", ns),
+            ("NSSET", ns, r.choice(["lock", "freeze", "worm"]), "0"), ("NSSET", ns, "password", "pw"), ("NSSET", ns, "public", "0"),
+            ("NSSET", ns, "mode", r.choice(["user", "seq"])), ("AUTH", "SECURE", "CHALLENGE"), ("TIME",)])
+
+    def run(self):
+        while time.monotonic() < self.until:
+            try:
+                self.connection(connect(self.zdb))
+            except ConnectionError:
+                continue
+            except Exception as e:  # pylint: disable=broad-except
+                self.fault = repr(e)
+                return
+
+    def connection(self, c):
+        with c:
+            for _ in range(self.random.randrange(1, 40)):
+                batch = [self.request() for _ in range(self.random.choice([1, 1, 3, 20]))]
+                if self.random.random() < 0.05:
+                    batch = [("WAIT", "*", "100")]      # alone: a second one would replace it
+                c.send_raw(b"".join(q.Redis.encode(*x) for x in batch))
+                if self.random.random() < 0.05:
+                    return      # without taking the replies
+                for _ in batch:
+                    c.recv()
+                    self.done += 1
+
+
+def lose_segments(zdb, kept, rng):
+    """What an evictor does: sealed data files go away, a copy is kept."""
+    for f in (zdb.data / "default").glob("d*"):
+        active = max((int(x.name[1:]) for x in (zdb.data / "default").glob("d[0-9]*") if x.name[1:].isdigit()), default=0)
+        if f.name[1:].isdigit() and int(f.name[1:]) < active and rng.random() < 0.3:
+            try:
+                (kept / f.name).write_bytes(f.read_bytes())
+                f.unlink()
+            except FileNotFoundError:
+                pass
+
+
+def test_clients_that_do_anything_at_once():
+    """RELOAD and FLUSH while SYNC runs, NSDEL under parked requests, disconnects anywhere: nothing hangs, nothing dies."""
+    d = q.tmpdir("chaos")
+    hook = d / "hook.sh"
+    hook.write_text(CHAOS_HOOK)
+    hook.chmod(0o755)
+    kept = d / "kept"
+    kept.mkdir()
+    seconds = int(os.environ.get("QSFS_CHAOS_S", 4))
+    seed = int(os.environ.get("QSFS_SEED", time.time()))
+    print(f"# seed {seed}")
+    zdb = q.start_zdb(dir=d, hook=hook, datasize=524288, hook_timeout=5, env={"KEPT": kept})
+    clients = [Chaos(zdb, seed + i, time.monotonic() + seconds) for i in range(8)]
+    for t in clients:
+        t.start()
+    rng = random.Random(seed)
+    while any(t.is_alive() for t in clients):
+        lose_segments(zdb, kept, rng)
+        time.sleep(0.2)
+    q.same([t.fault for t in clients], [None] * len(clients), "clients")
+    print(f"# {sum(t.done for t in clients)} replies, {zdb.rss_kib()} KiB")
+    q.check(zdb.alive(), f"zdb lives: {zdb.tail()}")
+    with connect(zdb) as c:
+        q.same(c.cmd("PING"), "PONG", "server")
+        q.wait_for(lambda: c.cmd("HOOKS", "PENDING") == 0, what="end of the hooks")
+    q.same(zdb.stop(), 143, "exit code")
+    zdb.start()
+    q.same(zdb.stop(), 143, "exit code of the next run")
 
 
 if __name__ == "__main__":

@@ -44,6 +44,11 @@ struct run {
 
 TAILQ_HEAD(run_list, run);
 
+struct waiting {
+    bool over;
+    int result;
+};
+
 struct queue { /* lives while it has runs */
     struct hooks *h;
     struct run_list runs;
@@ -59,6 +64,7 @@ struct hooks {
     struct run_list all, urgent, answers;
     struct loop_timer *answer_timer;
     size_t nall, waiting_or_running, queued_running, urgent_running;
+    struct waiting *waiting; /* the hook_wait under way */
 };
 
 static void run_free(struct run *r)
@@ -348,10 +354,6 @@ void hook_now(struct hooks *h, const char *name, unsigned nargs, const char *con
         push(h, NULL, name, nargs, args, done, arg);
 }
 
-struct waiting {
-    bool over;
-    int result;
-};
 
 static void on_waited(void *arg, int result)
 {
@@ -367,12 +369,30 @@ int hook_wait(struct hooks *h, const char *name, unsigned nargs, const char *con
     if (!h->conf.path)
         return -ENOENT;
     hook_now(h, name, nargs, args, on_waited, &w);
-    while (!w.over)
-        if (loop_once(h->loop, 1000) < 0) {
-            hook_forget(h, &w);
-            return -EIO;
-        }
+    h->waiting = &w;
+    while (!w.over) {
+        if (loop_once(h->loop, 1000) < 0)
+            on_waited(&w, -EIO);
+    }
+    h->waiting = NULL;
+    hook_forget(h, &w);
     return w.result;
+}
+
+void hook_interrupt(struct hooks *h)
+{
+    struct run *r;
+
+    if (!h->waiting)
+        return;
+    TAILQ_FOREACH(r, &h->all, all)
+    {
+        if (r->arg == h->waiting && r->sp) {
+            log_warn("hook %s: ended by a signal to zdb", r->name);
+            spawn_kill(r->sp);
+        }
+    }
+    on_waited(h->waiting, -EINTR);
 }
 
 void hook_forget(struct hooks *h, const void *arg)

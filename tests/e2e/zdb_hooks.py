@@ -212,6 +212,22 @@ def test_failed_ready_ends_with_1_and_closing_hooks():
     q.check("ready" in h.zdb.tail(), f"message names the hook: {h.zdb.tail()}")
 
 
+def test_a_signal_ends_a_start_that_waits_for_a_hook():
+    for hung in ("namespaces-init", "ready"):
+        h = Hooked(start=False, hook_timeout=60)
+        h.set(f"hang.{hung}")
+        h.zdb.spawn()
+        q.wait_for(lambda: h.started(hung), what=f"hook {hung}")
+        begin = time.monotonic()
+        q.same(h.zdb.stop(seconds=20), 143, f"{hung}: exit code")
+        q.check(time.monotonic() - begin < 10, f"{hung}: end after {time.monotonic() - begin:.1f} s")
+        q.same([x[0] for x in h.started()], ["namespaces-init", "ready"][:1 + (hung == "ready")] + ["close", "namespace-closing"], "events")
+        q.check([hung] not in [x[1:2] for x in h.calls() if x[0] == "end"], f"{hung} was ended, too")
+        h.unset(f"hang.{hung}")
+        h.zdb.start()
+        h.zdb.stop()
+
+
 def test_hook_gets_no_descriptors():
     h = Hooked()
     c = h.zdb.client()

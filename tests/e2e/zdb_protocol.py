@@ -598,6 +598,63 @@ def test_index_dirty():
     zdb.stop()
 
 
+def test_flush():
+    """The files go, the mode and the properties stay; numbers start at 0 again."""
+    for mode in ("user", "seq"):
+        zdb = q.start_zdb(datasize=524288)
+        with zdb.client() as c:
+            c.ok("NSNEW", "n")
+            for words in (("mode", mode), ("password", "pw"), ("public", "0"), ("maxsize", "1000")):
+                c.ok("NSSET", "n", *words)
+            c.ok("SELECT", "n", "pw")
+            for _ in range(2):
+                c.ok("SET", "" if mode == "seq" else "a", "v")
+                c.ok("NSJUMP")
+            expect(c, [("FLUSH", OK), ("DBSIZE", 0), ("SCAN", E("No more data")), ("INDEX", "DIRTY", [])])
+            info = c.info("n")
+            q.same([info[k] for k in ("mode", "password", "public", "data_limits_bytes", "data_current_id", "data_current_offset",
+                                      "data_size_bytes", "next_internal_id")],
+                   ["sequential" if mode == "seq" else "userkey", "yes", "no", "1000", "0", "28", "0", "0x00000000"], f"{mode}: NSINFO")
+            q.same(sorted(x.name for root in (zdb.data, zdb.index) for x in (root / "n").iterdir() if x.name[0] in "id"), ["d0", "i0"],
+                   f"{mode}: files")
+            key = bytes(8) if mode == "seq" else b"b"
+            expect(c, [("SET", "" if mode == "seq" else "b", "after", key), ("GET", key, b"after")])
+        zdb.stop()
+        zdb.start()
+        with zdb.client("n", "pw") as c:
+            expect(c, [("DBSIZE", 1), ("GET", key, b"after")])
+        zdb.stop()
+
+
+def test_a_password_that_was_taken_away_is_not_on_the_disk():
+    zdb = q.start_zdb()
+    descriptor = zdb.index / "n" / "zdb-namespace"
+    with zdb.client() as c:
+        c.ok("NSNEW", "n")
+        c.ok("NSSET", "n", "password", "a-long-password")
+        q.check(b"a-long-password" in descriptor.read_bytes(), "stored in clear, as in the original")
+        c.ok("NSSET", "n", "password", "short")
+        q.check(b"password" not in descriptor.read_bytes(), "shorter one")
+        c.ok("NSSET", "n", "password", "*")
+        q.check(b"short" not in descriptor.read_bytes(), "none")
+    zdb.stop()
+
+
+def test_unchanged_values_cost_no_memory():
+    zdb = q.start_zdb(mode="user")
+    with zdb.client() as c:
+        value = b"u" * (1 << 20)
+        c.ok("SET", "k", value)
+        c.cmd("SET", "k", value)
+        before = zdb.rss_kib(peak=False)
+        for _ in range(100):
+            q.same(c.cmd("SET", "k", value), None, "unchanged")
+        grown = zdb.rss_kib(peak=False) - before
+        q.check(grown < 20 * 1024 * q.SLOWDOWN, f"100 unchanged SETs of 1 MiB: {grown} KiB")
+        q.check(int(c.info("default")["data_current_offset"]) < 2 << 20, "nothing was written")
+    zdb.stop()
+
+
 def test_rotation_by_size():
     zdb = q.start_zdb(mode="user", datasize=524288)
     with zdb.client() as c:

@@ -228,6 +228,8 @@ def test_scan_over_many_dead_records():
     for mode in ("user", "seq"):
         zdb = q.start_zdb(mode=mode)
         c = connect(zdb)
+        for words in (("NSNEW", "p"), ("NSSET", "p", "password", "pw"), ("NSSET", "p", "public", "0"), ("SELECT", "p", "pw")):
+            c.ok(*words)
         n = 100000
         key = lambda i: struct.pack("<Q", i) if mode == "seq" else f"k{i}"
         for at in range(0, n, 2000):
@@ -241,7 +243,7 @@ def test_scan_over_many_dead_records():
         q.same([e[0] for e in c.ok("SCAN")[1]], [last, first], f"{mode}: SCAN")
         q.same(c.ok("DEL", last), "OK", "DEL")
         q.same(c.ok("DEL", first), "OK", "DEL")
-        others = [connect(zdb) for _ in range(20)]
+        others = [zdb.client("p", "pw") for _ in range(20)]
         for o in others:
             o.send_raw(q.Redis.encode("SCAN") + q.Redis.encode("RSCAN") + q.Redis.encode("PING"))
         times = []
@@ -255,10 +257,16 @@ def test_scan_over_many_dead_records():
         for o in others:
             o.send("SCAN")
         others[0].close()
-        c.ok("NSNEW", "n")
-        c.ok("RELOAD", "default")
+        c.ok("RELOAD", "p")
         for o in others[1:]:
             q.same(o.recv(), "No more data", f"{mode}: RELOAD meanwhile")
+            o.send("RSCAN")
+        c.ok("FLUSH")
+        for o in others[1:]:
+            q.same(o.recv(), "No more data", f"{mode}: FLUSH meanwhile")
+            o.send("SCAN")
+        c.ok("SELECT", "default")
+        c.ok("NSDEL", "p")
         q.same(zdb.stop(), 143, "exit code")
 
 
@@ -373,6 +381,39 @@ def test_out_of_descriptors():
     with q.wait_for(lambda: connect(zdb), what="connection") as c:
         q.same(c.cmd("PING"), "PONG", "after the others have gone")
     q.check(time.monotonic() - t0 < 30 * q.SLOWDOWN, "accepting goes on")
+    q.same(zdb.stop(), 143, "exit code")
+
+
+def test_mirrors_that_vanish_or_do_not_read():
+    zdb = q.start_zdb(max_output=65536)
+    c = connect(zdb)
+    for i in range(20):
+        m = connect(zdb)
+        m.send_raw(q.Redis.encode("MIRROR") + (q.Redis.encode("WAIT", "*", "60000") if i % 2 else b""))
+        m.recv()
+        if i % 3 == 0:
+            m.s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        c.send("SET", f"k{i}", "v" * 1000)
+        m.close()
+        q.same(c.recv(), f"k{i}".encode(), "SET")
+    lazy, good = connect(zdb), connect(zdb)
+    lazy.ok("MIRROR")
+    good.ok("MIRROR")
+    before = zdb.rss_kib(peak=False)
+    for i in range(300):    # 30 MB: more than the socket buffers and eight times --max-output take
+        c.ok("SET", "big", bytes([i % 256]) * 100000)
+        q.same(good.recv()[4:], [b"big", bytes([i % 256]) * 100000], f"mirrored request {i}")
+    q.check(zdb.rss_kib() - before < 16 * 1024 * q.SLOWDOWN ** 2, "memory")
+    with q.case("a_mirror_that_does_not_read_is_dropped"):
+        lazy.s.settimeout(20 * q.SLOWDOWN)
+        total = 0
+        try:
+            while data := lazy.s.recv(1 << 20):
+                total += len(data)
+        except ConnectionResetError:
+            pass
+        q.check(total < 25_000_000, f"it got {total} bytes")
+    good.close()
     q.same(zdb.stop(), 143, "exit code")
 
 

@@ -296,6 +296,8 @@ static int run_server(struct app *a)
         r = daemon_background(false, &e);
     if (r == 0)
         r = init_log(&a->o, &e);
+    if (r == 0 && a->o.old_mode)
+        log_warn("--mode direct: the old name of seq");
     if (r == 0)
         r = init_loop(a, &e);
     if (r == 0)

@@ -598,6 +598,28 @@ def test_index_dirty():
     zdb.stop()
 
 
+def test_rotation_by_time():
+    """Only what was appended to since its last files were started; changes in place are no reason."""
+    zdb = q.start_zdb(mode="user", rotate=1)
+    with zdb.client() as c:
+        number = lambda ns: int(c.info(ns)["data_current_id"])
+        c.ok("NSNEW", "n")
+        c.ok("NSNEW", "m")
+        c.ok("SELECT", "n")
+        t0 = time.monotonic()
+        c.ok("SET", "a", "1")
+        q.wait_for(lambda: number("n") == 1, 5, "rotation")
+        q.check(time.monotonic() - t0 > 0.9, "not before its time")
+        c.ok("DEL", "a")                # n has other reasons to rotate than m from here on, and more time
+        c.ok("SELECT", "m")
+        c.ok("SET", "a", "1")
+        q.wait_for(lambda: number("m") == 1, 5, "rotation")
+        c.ok("SET", "a", "2")
+        q.wait_for(lambda: number("m") == 2, 5, "second rotation")
+        q.same((number("n"), number("default")), (1, 0), "those that were not appended to")
+    zdb.stop()
+
+
 def test_flush():
     """The files go, the mode and the properties stay; numbers start at 0 again."""
     for mode in ("user", "seq"):

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Hooks of zdb: names, arguments, order; requests that wait for a missing segment while everybody else goes on."""
+import json
 import os
 import signal
 import threading
@@ -210,6 +211,36 @@ def test_failed_ready_ends_with_1_and_closing_hooks():
     q.same(h.zdb.wait(), 1, "exit code")
     q.same([x[0] for x in h.started()], ["namespaces-init", "ready", "namespace-closing"], "events")
     q.check("ready" in h.zdb.tail(), f"message names the hook: {h.zdb.tail()}")
+
+
+def test_dump_of_everything():
+    """--dump: all keys of namespaces in user mode; nothing is listened to, and ready is not called."""
+    h = Hooked()
+    with h.zdb.client() as c:
+        c.ok("NSNEW", "s")
+        c.ok("NSSET", "s", "mode", "seq")
+        c.ok("NSNEW", "u")
+        for ns in ("default", "s", "u"):
+            c.ok("SELECT", ns)
+            for i in range(3):
+                c.ok("SET", "" if ns == "s" else f"{ns}-{i}\n", "v" * i, 10 + i)
+        c.ok("DEL", "u-1\n")
+        h.settle(c)
+    h.zdb.stop()
+    (h.hooks / "calls").unlink()
+    argv = [h.zdb.argv[0], "--dump", *h.zdb.argv[1:]]
+    text = q.run(*argv, env=h.zdb.env, check_exit=0).stdout.decode()
+    lines = [x for x in text.splitlines() if x.startswith(("default ", "u ", "s "))]
+    q.same(len(lines), 5, f"keys: {text}")
+    q.check(all(x.split()[0] != "s" for x in lines) and lines[0].endswith(" 0 10") and lines[4].endswith(" 2 12"), f"{lines}")
+    q.same(sorted(x[0] for x in h.started()), ["namespace-closing"] * 3 + ["namespaces-init"], "events")
+    out = q.run(*argv, "--json", env=h.zdb.env, check_exit=0).stdout.decode()
+    keys = [json.loads(x) for x in out.splitlines() if x.startswith("{")]
+    q.same([(k["namespace"], bytes.fromhex(k["key"]), k["length"], k["timestamp"]) for k in keys],
+           [("default", f"default-{i}\n".encode(), i, 10 + i) for i in range(3)] + [("u", f"u-{i}\n".encode(), i, 10 + i) for i in (0, 2)],
+           "keys in JSON")
+    full = q.run("/bin/sh", "-c", 'exec "$@" >/dev/full', "sh", *argv, env=h.zdb.env)
+    q.same(full.returncode, 1, f"output that cannot be written: {full.stderr}")
 
 
 def test_a_signal_ends_a_start_that_waits_for_a_hook():

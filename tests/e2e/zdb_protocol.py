@@ -2,7 +2,9 @@
 """Every command, reply by reply: number and order of the checks, exact texts, rights, and what each namespace state does.
 Beside zdb_transcript.py, which replays what was recorded: here stands what the specification says and no record shows."""
 import hashlib
+import os
 import re
+import shutil
 import struct
 import time
 
@@ -617,6 +619,90 @@ def test_rotation_by_time():
         c.ok("SET", "a", "2")
         q.wait_for(lambda: number("m") == 2, 5, "second rotation")
         q.same((number("n"), number("default")), (1, 0), "those that were not appended to")
+    zdb.stop()
+
+
+def forget_pages(zdb):
+    """What the kernel has cached of the files is dropped (as far as it is on the disk)."""
+    for root in (zdb.data, zdb.index):
+        for f in root.rglob("*"):
+            if f.is_file():
+                fd = os.open(f, os.O_RDONLY)
+                os.fdatasync(fd)
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+                os.close(fd)
+
+
+def test_cold_files():
+    """Nothing of the files is in memory: the same answers, in the same order, whoever asks at the same time."""
+    for mode in ("user", "seq"):
+        zdb = q.start_zdb(mode=mode, datasize=524288)
+        value = lambda i: struct.pack("<I", i) * (20000 + i)
+        n = 24
+        with zdb.client() as c:
+            keys = [c.ok("SET", "" if mode == "seq" else f"key{i}", value(i), 100 + i) for i in range(n)]
+            old = c.ok("SET", keys[0], "newer")
+            q.same(old, keys[0], "update")
+        zdb.stop()
+        want = [b"newer"] + [value(i) for i in range(1, n)]
+        requests = [("GET", keys[3]), ("MGET", *keys), ("CHECK", keys[5]), ("HISTORY", keys[0]), ("SCAN",), ("RSCAN",),
+                    ("DATA", "RAW", "1", "28"), ("LENGTH", keys[7]), ("KEYTIME", keys[9]), ("KEYCUR", keys[2]), ("PING",)]
+        zdb.start()
+        with zdb.client() as c:
+            warm = [c.cmd(*r) for r in requests]
+            q.same(warm[1], want, f"{mode}: MGET")
+        for round_ in range(3):
+            zdb.stop()
+            zdb.start()
+            forget_pages(zdb)
+            clients = [zdb.client() for _ in range(4)]
+            for i, c in enumerate(clients):     # each begins with another one
+                c.send_raw(b"".join(q.Redis.encode(*r) for r in requests[i:] + requests[:i]))
+            for i, c in enumerate(clients):
+                got = [c.recv() for _ in requests]
+                for r, g, w in zip(requests[i:] + requests[:i], got, warm[i:] + warm[:i]):
+                    if r[0] in ("SCAN", "RSCAN"):   # what is at hand is an answer
+                        q.check(g[1] and g[1] == w[1][:len(g[1])], f"{mode}, round {round_}, {r[0]}: {g!r:.100}")
+                    else:
+                        q.check(g == w, f"{mode}, round {round_}, {r[0]}: {g!r:.100}")
+            forget_pages(zdb)
+            c = clients[0]
+            q.same(c.ok("SCAN", c.ok("KEYCUR", keys[n - 2]))[1][0][0], keys[n - 1], f"{mode}: SCAN behind a cursor")
+            forget_pages(zdb)
+            gone = zdb.client()
+            gone.send("MGET", *keys)
+            gone.close()
+            q.same(c.cmd("SET", keys[1], value(1)), None, f"{mode}: unchanged")
+        forget_pages(zdb)
+        expect(c, [("SET", keys[1], "x", keys[1]), ("SET", keys[1], value(1), keys[1])])
+        forget_pages(zdb)
+        expect(c, [("DEL", keys[4], OK), ("GET", keys[4], None), ("DBSIZE", n - 1)])
+        zdb.stop()
+
+
+def test_nsset_that_cannot_be_stored_changes_nothing():
+    zdb = q.start_zdb()
+    descriptor = zdb.index / "n" / "zdb-namespace"
+    internal = E("Internal Error")
+    with zdb.client() as c:
+        c.ok("NSNEW", "n")
+        c.ok("NSSET", "n", "password", "old")
+        kept = descriptor.read_bytes()
+        descriptor.unlink()
+        (descriptor / "in the way").mkdir(parents=True)
+        expect(c, [("NSSET", "n", p, v, internal) for p, v in (("password", "new"), ("password", "*"), ("public", "0"), ("worm", "1"),
+                                                              ("maxsize", "5"), ("lock", "1"), ("freeze", "1"), ("mode", "seq"))])
+        info = c.info("n")
+        q.same([info[k] for k in ("password", "public", "worm", "locked", "mode", "data_limits_bytes")],
+               ["yes", "yes", "no", "no", "userkey", "0"], "properties")
+        expect(c, [("SELECT", "n", "new", E("Access denied")), ("SELECT", "n", "old", OK), ("SET", "a", "b", b"a")])
+        shutil.rmtree(descriptor)
+        descriptor.write_bytes(kept)
+        expect(c, [("NSSET", "n", "worm", "1", OK)])
+    zdb.stop()
+    zdb.start()
+    with zdb.client("n", "old") as c:
+        expect(c, [("GET", "a", b"b"), ("SET", "a", "c", E("Namespace is protected by worm mode"))])
     zdb.stop()
 
 

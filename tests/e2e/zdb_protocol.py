@@ -758,7 +758,8 @@ def test_unchanged_values_cost_no_memory():
         for _ in range(100):
             q.same(c.cmd("SET", "k", value), None, "unchanged")
         grown = zdb.rss_kib(peak=False) - before
-        q.check(grown < 20 * 1024 * q.SLOWDOWN, f"100 unchanged SETs of 1 MiB: {grown} KiB")
+        if q.SLOWDOWN == 1:     # sanitizers keep what was freed for a while
+            q.check(grown < 20 * 1024, f"100 unchanged SETs of 1 MiB: {grown} KiB")
         q.check(int(c.info("default")["data_current_offset"]) < 2 << 20, "nothing was written")
     zdb.stop()
 

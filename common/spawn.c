@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -243,15 +244,42 @@ void spawn_kill(struct spawn *s)
     kill(-s->pid, SIGKILL);
 }
 
-void spawn_detach(struct spawn *s)
+static void reap_later(pid_t pid)
 {
     struct detached *d = xcalloc(1, sizeof *d);
 
-    d->pid = s->pid;
+    d->pid = pid;
     d->next = detached;
     detached = d;
+}
+
+/* cat(1) takes the rest of the output to our standard error: without a reader the program would die of its next line. */
+static void hand_output_over(struct spawn *s)
+{
+    static const char *const argv[] = {"cat", NULL};
+    posix_spawn_file_actions_t fa;
+    pid_t pid;
+
+    fcntl(s->out_fd, F_SETFL, 0);
+    posix_spawn_file_actions_init(&fa);
+    posix_spawn_file_actions_adddup2(&fa, s->out_fd, 0);
+    posix_spawn_file_actions_adddup2(&fa, 2, 1);
+    posix_spawn_file_actions_addclosefrom_np(&fa, 3);
+    int code = posix_spawnp(&pid, argv[0], &fa, NULL, (char *const *)(uintptr_t)argv, environ);
+    posix_spawn_file_actions_destroy(&fa);
+    if (code == 0)
+        reap_later(pid);
+    else
+        log_warn("%s: nobody takes its output: cat: %s", s->name, strerror(code));
+}
+
+void spawn_detach(struct spawn *s)
+{
+    reap_later(s->pid);
     if (s->out_fd >= 0)
         read_output(s);
     flush_line(s);
+    if (s->out_fd >= 0)
+        hand_output_over(s);
     spawn_free(s);
 }

@@ -25,7 +25,7 @@ int spawn_start(struct spawn **out, struct loop *l, const struct spawn_conf *c, 
                 struct err *e);
 pid_t spawn_pid(const struct spawn *s);
 void spawn_kill(struct spawn *s);     /* group gets SIGKILL now; done still runs */
-/* Leave it running, done never runs, s is freed.  Its output has no reader from then on: for a process that is about to end. */
+/* Leave it running, done never runs, s is freed.  Its output goes on to standard error: for a process that is about to end. */
 void spawn_detach(struct spawn *s);
 
 #endif

@@ -3,6 +3,7 @@
  *   state     reads   requests run   left by
  *   OPEN      yes     yes            everything below
  *   parked    64 KiB  no             resume() (its wait is over)
+ *   again     64 KiB  no             its next turn
  *   full      no      no             the output was sent
  *   CLOSING   no      no             the output was sent: FIN, then LINGER
  *   LINGER    drops   no             the peer closes, or LINGER_MS
@@ -79,7 +80,9 @@ static void update_wants(struct client *c)
 {
     unsigned want = 0;
 
-    if (c->state == OPEN && !c->eof && !c->full && (!c->parked || c->in.len < PARKED_MAX + c->room))
+    bool waits = c->parked || c->in_again; /* for its wait or its turn, with requests at hand */
+
+    if (c->state == OPEN && !c->eof && !c->full && (!waits || c->in.len < PARKED_MAX + c->room))
         want |= LOOP_READ;
     if (c->state == LINGER)
         want |= LOOP_READ;
@@ -481,19 +484,22 @@ static void on_flush(void *arg)
         cs->closed(cs->arg);
 }
 
+/* One turn for all of them together: however many there are, who has just come with a small request is served in between. */
 static void on_again(void *arg)
 {
     struct client_set *cs = arg;
-    struct client_list now = TAILQ_HEAD_INITIALIZER(now);
+    uint64_t start = base_now_us();
     struct client *c;
 
-    TAILQ_CONCAT(&now, &cs->again, again);
-    TAILQ_FOREACH(c, &now, again)
-    c->in_again = false;
-    while ((c = TAILQ_FIRST(&now))) {
-        TAILQ_REMOVE(&now, c, again);
+    while ((c = TAILQ_FIRST(&cs->again))) {
+        TAILQ_REMOVE(&cs->again, c, again);
+        c->in_again = false;
         run(c);
+        if (base_now_us() - start >= TURN_US)
+            break;
     }
+    if (!TAILQ_EMPTY(&cs->again))
+        loop_timer_start(cs->again_timer, 0, false);
 }
 
 static void on_tick(void *arg)

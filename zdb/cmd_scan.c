@@ -40,10 +40,12 @@ static enum req_result scan(struct req *r, enum ns_dir dir)
     if (r->argc > 1 && cursor.len != NS_CURSOR_SIZE)
         return req_error(r, REPLY_BAD_CURSOR);
     buf_clear(s.entries);
-    int rc = ns_scan(r->s->ns, cursor, dir, on_entry, &s, &r->s->wait);
+    int rc = ns_scan_part(r->s->ns, cursor, dir, on_entry, &s, &r->s->scan, &r->s->wait);
     if (s.n == 0) {
         if (rc == -EINPROGRESS)
             return REQ_PARK;
+        if (rc == -EAGAIN)
+            return REQ_LATER;
         return req_error(r, rc == -NS_EBADCURSOR ? REPLY_BAD_CURSOR : rc < 0 ? REPLY_INTERNAL : REPLY_NO_MORE);
     }
     ns_cursor_encode(&s.last, out);

@@ -67,12 +67,24 @@ static bool close_oldest(struct files *fs)
     return false;
 }
 
+/* Others put files here (hooks): what is not a regular file must not hold us up, and is no segment. */
+static int only_regular(int fd)
+{
+    struct stat st;
+    int r = fstat(fd, &st) < 0 ? -errno : S_ISREG(st.st_mode) ? 0 : -EMEDIUMTYPE;
+
+    if (r == 0)
+        return fd;
+    close(fd);
+    return r;
+}
+
 static int open_file(struct files *fs, const char *path, int *flags)
 {
     for (;;) {
-        int fd = open(path, *flags | O_CLOEXEC, 0600);
+        int fd = open(path, *flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0600);
         if (fd >= 0)
-            return fd;
+            return only_regular(fd);
         if ((errno == EMFILE || errno == ENFILE) && close_oldest(fs))
             continue;
         if ((errno == EROFS || errno == EACCES) && (*flags & O_ACCMODE) == O_RDWR && !(*flags & O_CREAT)) {

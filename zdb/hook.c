@@ -2,9 +2,9 @@
  * in a queue (or in `urgent`), while its answer is owed it is also in `answers`:
  *
  *   state    in queue?  in answers?  spawn?  left by
- *   WAITING  yes        no           NULL    run_start
+ *   WAITING  yes        no           NULL    run_start, on_no_place (urgent ones: nobody waits for a place for ever)
  *   RUNNING  head       no           yes     on_end
- *   OWED     no         yes          NULL    on_answer   (could not be started, or no program)
+ *   OWED     no         yes          NULL    on_answer   (could not be started, no place, or no program)
  *   DONE     no         no           NULL    expire
  */
 #include "zdb/hook.h"
@@ -35,6 +35,7 @@ struct run {
     char *name, *args[HOOK_MAX_ARGS + 1];
     unsigned nargs;
     uint64_t timeout_ms, started, finished;
+    uint64_t place_ms; /* urgent: when it has waited long enough for a place */
     struct spawn *sp;
     pid_t pid;
     int status, result;
@@ -43,6 +44,11 @@ struct run {
 };
 
 TAILQ_HEAD(run_list, run);
+
+struct waiting {
+    bool over;
+    int result;
+};
 
 struct queue { /* lives while it has runs */
     struct hooks *h;
@@ -57,8 +63,9 @@ struct hooks {
     struct hook_conf conf;
     struct queue *queues;
     struct run_list all, urgent, answers;
-    struct loop_timer *answer_timer;
+    struct loop_timer *answer_timer, *place_timer;
     size_t nall, waiting_or_running, queued_running, urgent_running;
+    struct waiting *waiting; /* the hook_wait under way */
 };
 
 static void run_free(struct run *r)
@@ -220,6 +227,32 @@ static void schedule(struct hooks *h)
     }
 }
 
+/* The first of them is the oldest, and all have the same limit. */
+static void watch_places(struct hooks *h)
+{
+    const struct run *r = TAILQ_FIRST(&h->urgent);
+    uint64_t now = base_now_ms();
+
+    if (r)
+        loop_timer_start(h->place_timer, r->place_ms > now ? r->place_ms - now : 0, false);
+}
+
+static void on_no_place(void *arg)
+{
+    struct hooks *h = arg;
+    uint64_t now = base_now_ms();
+    struct run *r;
+
+    while ((r = TAILQ_FIRST(&h->urgent)) && r->place_ms <= now) {
+        TAILQ_REMOVE(&h->urgent, r, next);
+        log_error("hook %s %s: not started: %d others have run for %" PRIu64 " ms", r->name, r->nargs ? r->args[0] : "",
+                  MAX_URGENT_RUNS, r->timeout_ms);
+        leave(r);
+        owe(r, -ETIMEDOUT);
+    }
+    watch_places(h);
+}
+
 static struct queue *queue_get(struct hooks *h, const char *name)
 {
     struct queue *q;
@@ -267,11 +300,15 @@ static void push(struct hooks *h, struct queue *q, const char *name, unsigned na
         return;
     }
     h->waiting_or_running++;
-    if (q)
+    if (q) {
         TAILQ_INSERT_TAIL(&q->runs, r, next);
-    else
+    } else {
+        r->place_ms = base_now_ms() + r->timeout_ms;
         TAILQ_INSERT_TAIL(&h->urgent, r, next);
+    }
     schedule(h);
+    if (!q)
+        watch_places(h);
 }
 
 int hook_new(struct hooks **out, struct loop *l, const struct hook_conf *c, struct err *e)
@@ -285,6 +322,7 @@ int hook_new(struct hooks **out, struct loop *l, const struct hook_conf *c, stru
     TAILQ_INIT(&h->urgent);
     TAILQ_INIT(&h->answers);
     h->answer_timer = loop_timer_new(l, on_answer, h);
+    h->place_timer = loop_timer_new(l, on_no_place, h);
     *out = h;
     return 0;
 }
@@ -325,6 +363,7 @@ void hook_free(struct hooks *h)
     while ((r = TAILQ_FIRST(&h->all)))
         run_free(r);
     loop_timer_free(h->answer_timer);
+    loop_timer_free(h->place_timer);
     free(h);
 }
 
@@ -348,10 +387,6 @@ void hook_now(struct hooks *h, const char *name, unsigned nargs, const char *con
         push(h, NULL, name, nargs, args, done, arg);
 }
 
-struct waiting {
-    bool over;
-    int result;
-};
 
 static void on_waited(void *arg, int result)
 {
@@ -367,12 +402,30 @@ int hook_wait(struct hooks *h, const char *name, unsigned nargs, const char *con
     if (!h->conf.path)
         return -ENOENT;
     hook_now(h, name, nargs, args, on_waited, &w);
-    while (!w.over)
-        if (loop_once(h->loop, 1000) < 0) {
-            hook_forget(h, &w);
-            return -EIO;
-        }
+    h->waiting = &w;
+    while (!w.over) {
+        if (loop_once(h->loop, 1000) < 0)
+            on_waited(&w, -EIO);
+    }
+    h->waiting = NULL;
+    hook_forget(h, &w);
     return w.result;
+}
+
+void hook_interrupt(struct hooks *h)
+{
+    struct run *r;
+
+    if (!h->waiting)
+        return;
+    TAILQ_FOREACH(r, &h->all, all)
+    {
+        if (r->arg == h->waiting && r->sp) {
+            log_warn("hook %s: ended by a signal to zdb", r->name);
+            spawn_kill(r->sp);
+        }
+    }
+    on_waited(h->waiting, -EINTR);
 }
 
 void hook_forget(struct hooks *h, const void *arg)

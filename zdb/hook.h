@@ -36,8 +36,10 @@ void hook_push(struct hooks *h, const char *queue, const char *name, unsigned na
                hook_done_fn *done, void *arg);
 /* At once, in no queue. */
 void hook_now(struct hooks *h, const char *name, unsigned nargs, const char *const *args, hook_done_fn *done, void *arg);
-/* Runs the loop until the program has ended (start-up and shutdown only); the same result. */
+/* Runs the loop until the program has ended (start-up and shutdown only); the same result, or -EINTR. */
 int hook_wait(struct hooks *h, const char *name, unsigned nargs, const char *const *args);
+/* Ends a hook_wait that is under way, and its program. */
+void hook_interrupt(struct hooks *h);
 /* The owner of arg goes away: hooks still run, their done is not called. */
 void hook_forget(struct hooks *h, const void *arg);
 /* Runs the loop until nothing is queued or running, at most so long.  Number of hooks left. */

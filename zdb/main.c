@@ -41,18 +41,24 @@ struct app {
     int signo; /* 0: go on */
 };
 
+static void end(struct app *a, int signo)
+{
+    if (a->signo)
+        return; /* it is under way */
+    a->signo = signo;
+    loop_stop(a->loop);
+    if (a->hooks)
+        hook_interrupt(a->hooks); /* of the start */
+}
+
 static void on_term(void *arg)
 {
-    struct app *a = arg;
-    a->signo = SIGTERM;
-    loop_stop(a->loop);
+    end(arg, SIGTERM);
 }
 
 static void on_int(void *arg)
 {
-    struct app *a = arg;
-    a->signo = SIGINT;
-    loop_stop(a->loop);
+    end(arg, SIGINT);
 }
 
 static void on_hup(void *arg)
@@ -212,14 +218,14 @@ static int close_store(struct app *a)
     return r;
 }
 
-static int serve(struct app *a, struct err *e)
+static int start_serving(struct app *a, struct err *e)
 {
     int r = hook_wait(a->hooks, "ready", 0, NULL);
 
-    if (r != 0 && hook_enabled(a->hooks)) {
-        close_store(a);
+    if (a->signo)
+        return 0;
+    if (r != 0 && hook_enabled(a->hooks))
         return err_set(e, ECANCELED, "hook ready of %s failed (%d); see the log", a->o.hook, r);
-    }
     server_start(a->server);
     say_ready(a);
     if (a->o.background) {
@@ -227,6 +233,17 @@ static int serve(struct app *a, struct err *e)
         fflush(stdout);
     }
     daemon_ready();
+    return 0;
+}
+
+static int serve(struct app *a, struct err *e)
+{
+    int r = a->signo ? 0 : start_serving(a, e);
+
+    if (r < 0) {
+        close_store(a);
+        return r;
+    }
     r = a->signo ? 0 : loop_run(a->loop);
     log_info("zdb ends (signal %d)", a->signo);
     server_stop(a->server);
@@ -279,6 +296,8 @@ static int run_server(struct app *a)
         r = daemon_background(false, &e);
     if (r == 0)
         r = init_log(&a->o, &e);
+    if (r == 0 && a->o.old_mode)
+        log_warn("--mode direct: the old name of seq");
     if (r == 0)
         r = init_loop(a, &e);
     if (r == 0)

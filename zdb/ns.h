@@ -145,6 +145,14 @@ typedef bool ns_scan_fn(void *arg, struct slice key, const struct ns_entry *e);
  * hand; -EINPROGRESS (then nothing was given), -NS_EBADCURSOR, -EIO (a record could not be read; what was given to fn
  * until then is right). */
 int ns_scan(struct ns *ns, struct slice cursor, enum ns_dir dir, ns_scan_fn *fn, void *arg, struct ns_wait *w);
+/* The same, a part at a time: -EAGAIN when many records were passed and none of them was live; call again with the same rest,
+ * which is zero at first.  A namespace that was emptied meanwhile has nothing left. */
+struct ns_scan_rest {
+    bool set;
+    uint32_t file, off; /* the next record to look at */
+};
+int ns_scan_part(struct ns *ns, struct slice cursor, enum ns_dir dir, ns_scan_fn *fn, void *arg, struct ns_scan_rest *rest,
+                 struct ns_wait *w);
 
 /* Current version of key with its parent fields: 1, 0 absent, -EINPROGRESS, -EIO. */
 int ns_current(struct ns *ns, struct slice key, struct ns_entry *e, struct ns_wait *w);

@@ -6,6 +6,7 @@
 #include <assert.h>
 
 #define WINDOW (64 * KIB)
+#define PART   20000 /* records passed at a time: about a millisecond */
 
 struct window {
     uint32_t file;
@@ -178,30 +179,56 @@ static int previous_place(struct ns *ns, struct place *at, uint32_t previous)
     return 1;
 }
 
-int ns_scan(struct ns *ns, struct slice cursor, enum ns_dir dir, ns_scan_fn *fn, void *arg, struct ns_wait *w)
+/* Where to begin: 1, 0 nothing there, or an error. */
+static int first_place(struct ns *ns, struct slice cursor, enum ns_dir dir, struct place *at, struct ns_wait *w)
 {
-    static struct window win; /* the loop thread is the only user; too large for the stack */
     uint8_t bytes[INDEX_REC_MAX];
     struct index_rec rec;
-    struct place at = {0, INDEX_HEADER_SIZE};
-    struct ns_entry e;
-    bool given = false;
     int r;
 
+    if (!cursor.len)
+        return dir == NS_FORWARD ? next_place(ns, at, 0) : last_place(ns, ns->nsegs, at);
+    r = place_of_cursor(ns, cursor, at, &rec, bytes, w);
+    if (r < 0)
+        return r;
+    return dir == NS_FORWARD ? next_place(ns, at, index_rec_size(&rec)) : previous_place(ns, at, rec.previous);
+}
+
+static int place_of_rest(struct ns *ns, const struct ns_scan_rest *rest, struct place *at, struct ns_wait *w)
+{
+    uint8_t bytes[INDEX_REC_MAX];
+    struct index_rec rec;
+    int r = record_at(ns, rest->file, rest->off, &rec, bytes, w);
+
+    if (r < 0)
+        return r == -NS_EBADCURSOR ? 0 : r;
+    for (at->seg = 0; ns->segs[at->seg]->id != rest->file; at->seg++)
+        ;
+    at->off = rest->off;
+    return 1;
+}
+
+int ns_scan_part(struct ns *ns, struct slice cursor, enum ns_dir dir, ns_scan_fn *fn, void *arg, struct ns_scan_rest *rest,
+                 struct ns_wait *w)
+{
+    static struct window win; /* the loop thread is the only user; too large for the stack */
+    struct place at = {0, INDEX_HEADER_SIZE};
+    struct index_rec rec;
+    struct ns_entry e;
+    bool given = false;
+    unsigned passed = 0;
+    int r = rest && rest->set ? place_of_rest(ns, rest, &at, w) : first_place(ns, cursor, dir, &at, w);
+
     win.len = 0;
-    if (cursor.len) {
-        r = place_of_cursor(ns, cursor, &at, &rec, bytes, w);
-        if (r < 0)
-            return r;
-        r = dir == NS_FORWARD ? next_place(ns, &at, index_rec_size(&rec)) : previous_place(ns, &at, rec.previous);
-    } else {
-        r = dir == NS_FORWARD ? next_place(ns, &at, 0) : last_place(ns, ns->nsegs, &at);
-    }
     while (r > 0) {
         struct seg *s = ns->segs[at.seg];
 
+        if (rest && passed++ == PART) {
+            *rest = (struct ns_scan_rest){true, s->id, (uint32_t)at.off};
+            return given ? 0 : -EAGAIN; /* an answer with less is an answer */
+        }
         r = window_get(ns, &win, s, at.off, dir, &rec, w, !given);
-        if (r == -EAGAIN) /* an answer with less is an answer */
+        if (r == -EAGAIN)
             return 0;
         if (r == -EBADMSG) {
             log_error("index %s: no record at %llu", s->index.path, (unsigned long long)at.off);
@@ -212,6 +239,7 @@ int ns_scan(struct ns *ns, struct slice cursor, enum ns_dir dir, ns_scan_fn *fn,
             return r;
         if (is_live(ns, s, at.off, &rec)) {
             given = true;
+            passed = 0;
             ns_entry_of_rec(ns, s->id, (uint32_t)at.off, &rec, &e);
             if (!fn(arg, rec.key, &e))
                 return 0;
@@ -219,6 +247,11 @@ int ns_scan(struct ns *ns, struct slice cursor, enum ns_dir dir, ns_scan_fn *fn,
         r = dir == NS_FORWARD ? next_place(ns, &at, index_rec_size(&rec)) : previous_place(ns, &at, rec.previous);
     }
     return r;
+}
+
+int ns_scan(struct ns *ns, struct slice cursor, enum ns_dir dir, ns_scan_fn *fn, void *arg, struct ns_wait *w)
+{
+    return ns_scan_part(ns, cursor, dir, fn, arg, NULL, w);
 }
 
 /* A parent is told only when there is a version of this key: a crash may have taken it. */

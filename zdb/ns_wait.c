@@ -165,8 +165,8 @@ static int verify_fetched(struct seg *s)
         r = -ENODATA;
     if (r < 0) {
         log_error("data %s: not usable after the missing-data hook: %s", s->data.path,
-                  r == -ENODATA ? "shorter than its index" : r == -EBADMSG || r == -EINVAL || r == -EPROTONOSUPPORT
-                                                               ? "wrong header" : strerror(-r));
+                  r == -ENODATA ? "shorter than its index" : r == -EMEDIUMTYPE ? "not a regular file"
+                  : r == -EBADMSG || r == -EINVAL || r == -EPROTONOSUPPORT ? "wrong header" : strerror(-r));
         files_drop(s->data.fs, &s->data.file);
     }
     return r;

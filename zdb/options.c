@@ -145,6 +145,7 @@ static int set_mode(struct options *o, const char *text, struct err *e)
         o->mode = "seq";
     else
         return err_set(e, EINVAL, "--mode %s: must be user or seq", text);
+    o->old_mode = strcmp(text, "direct") == 0;
     return 0;
 }
 

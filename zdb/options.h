@@ -15,6 +15,7 @@ struct options {
     const char *listen, *port, *socket;
     bool dualnet, verbose, sync, secure, protect, background;
     const char *mode;                /* "user", "seq", or NULL: each namespace its own */
+    bool old_mode;                   /* said "direct" */
     uint64_t datasize, maxsize, synctime_s, rotate_s;
     const char *logfile, *hook;
     char *admin;                     /* password, NULL: everybody is admin.  Wiped by options_fini */

@@ -102,6 +102,7 @@ void req_session_end(struct session *s)
     s->busy = false;
     s->step = 0;
     s->element = 0;
+    s->scan.set = false;
     if (s->later.len > 0) {
         buf_put_slice(s->out, buf_slice(&s->later));
         buf_fini(&s->later);

@@ -59,6 +59,7 @@ struct session {                /* embedded in its connection */
     bool busy;
     unsigned step;              /* where the handler goes on when it runs again */
     size_t element;             /* MGET: next key */
+    struct ns_scan_rest scan;   /* SCAN: where it goes on */
     uint8_t id[NS_SEQ_KEY_SIZE];
     struct ns_wait wait;
 };
@@ -75,7 +76,7 @@ struct req {
 enum req_result {
     REQ_DONE,                   /* the reply is whole */
     REQ_PARK,                   /* the session's wait is registered; run again when it is over */
-    REQ_LATER,                  /* part of the reply is there; run again when it was sent */
+    REQ_LATER,                  /* its turn is over, or part of the reply is there: run again when that was sent */
 };
 typedef enum req_result req_fn(struct req *r);
 

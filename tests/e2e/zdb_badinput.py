@@ -2,7 +2,9 @@
 """Wrong options and start conditions: one clear line, exit 1, nothing made or changed."""
 import os
 import pathlib
+import pty
 import socket
+import subprocess
 
 import libqsfs as q
 
@@ -215,6 +217,42 @@ def test_ctl_failures():
     q.same(p.returncode, 1, "--ns of a namespace that is not there")
     p = ctl("GET", "-x", "--weird")
     q.same((p.returncode, p.stdout), (1, b"(error) Unexpected arguments\n"), "dashes behind the command are its words")
+    zdb.stop()
+
+
+def test_ctl_on_a_terminal():
+    """People get quotes, types and numbers; programs (test_ctl_failures) get bytes."""
+    zdb = q.start_zdb()
+    with zdb.client() as c:
+        c.ok("SET", "k", b'a"b\\\n\r\t\x01', 7)
+
+    def ctl(*words):
+        there, here = pty.openpty()
+        p = subprocess.Popen([q.BIN / "zdb", "--ctl", "--listen", zdb.host, "--port", str(zdb.port), *words], stdin=subprocess.DEVNULL,
+                             stdout=here)
+        os.close(here)
+        out = b""
+        try:
+            while data := os.read(there, 4096):
+                out += data
+        except OSError:     # EIO: the other side is closed
+            pass
+        os.close(there)
+        return p.wait(), out.replace(b"\r\n", b"\n")
+
+    q.same(ctl("GET", "k"), (0, b'"a\\"b\\\\\\n\\r\\t\\x01"\n'), "a value")
+    q.same(ctl("GET", "none"), (0, b"(nil)\n"), "nothing")
+    q.same(ctl("KEYTIME", "k"), (0, b"(integer) 7\n"), "a number")
+    q.same(ctl("HOOKS"), (0, b"(empty array)\n"), "an empty array")
+    q.same(ctl("MGET", "none", "none"), (0, b"1) (nil)\n2) (nil)\n"), "an array")
+    q.same(ctl("PING"), (0, b"PONG\n"), "a status")
+    q.same(ctl("NOPE"), (1, b"(error) Command not supported\n"), "an error")
+    plain = lambda *words, **k: q.run(q.BIN / "zdb", "--ctl", "--listen", zdb.host, "--port", zdb.port, *words, **k)
+    q.same(plain("MGET", "none", "k").stdout, b'\na"b\\\n\r\t\x01\n', "an array for a program")
+    for line in (b"GET 'open\n", b'GET "open\n', b"MGET" + b" k" * 1024 + b"\n"):
+        p = plain(stdin=line + b"PING\n")
+        q.check(p.returncode == 1 and p.stdout.startswith(b"(error)") and p.stdout.endswith(b"PONG\n"), f"{line[:20]}: {p}"[:300])
+    q.same(plain("MGET", *["k"] * 1024).returncode, 1, "more words than a request has")
     zdb.stop()
 
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Hooks of zdb: names, arguments, order; requests that wait for a missing segment while everybody else goes on."""
+import json
 import os
 import signal
 import threading
@@ -8,7 +9,8 @@ import time
 import libqsfs as q
 
 # Writes "start|name|instance|args..." and "end|name|status" to $HOOK_DIR/calls.  Told by files in $HOOK_DIR:
-#   hang.NAME: sleep long; slow.NAME: a short while; exit.NAME: exit status; restore/: copies of segments for missing-data
+#   hang.NAME: sleep long; slow.NAME: a short while; exit.NAME: exit status; restore/: copies of segments for missing-data;
+#   run.NAME: commands for the shell, $3 is the first argument
 HOOK = r"""#!/bin/sh
 name=$1
 line="start"
@@ -20,6 +22,7 @@ status=0
 [ -e "$HOOK_DIR/slow.$name" ] && sleep 0.3
 [ -e "$HOOK_DIR/hang.$name" ] && sleep 60
 [ -e "$HOOK_DIR/exit.$name" ] && status=$(cat "$HOOK_DIR/exit.$name")
+[ -e "$HOOK_DIR/run.$name" ] && . "$HOOK_DIR/run.$name"
 if [ "$name" = missing-data ] && [ -e "$HOOK_DIR/restore/$(basename "$3")" ]; then
     cp "$HOOK_DIR/restore/$(basename "$3")" "$3.part" && mv "$3.part" "$3"
 fi
@@ -210,6 +213,52 @@ def test_failed_ready_ends_with_1_and_closing_hooks():
     q.check("ready" in h.zdb.tail(), f"message names the hook: {h.zdb.tail()}")
 
 
+def test_dump_of_everything():
+    """--dump: all keys of namespaces in user mode; nothing is listened to, and ready is not called."""
+    h = Hooked()
+    with h.zdb.client() as c:
+        c.ok("NSNEW", "s")
+        c.ok("NSSET", "s", "mode", "seq")
+        c.ok("NSNEW", "u")
+        for ns in ("default", "s", "u"):
+            c.ok("SELECT", ns)
+            for i in range(3):
+                c.ok("SET", "" if ns == "s" else f"{ns}-{i}\n", "v" * i, 10 + i)
+        c.ok("DEL", "u-1\n")
+        h.settle(c)
+    h.zdb.stop()
+    (h.hooks / "calls").unlink()
+    argv = [h.zdb.argv[0], "--dump", *h.zdb.argv[1:]]
+    text = q.run(*argv, env=h.zdb.env, check_exit=0).stdout.decode()
+    lines = [x for x in text.splitlines() if x.startswith(("default ", "u ", "s "))]
+    q.same(len(lines), 5, f"keys: {text}")
+    q.check(all(x.split()[0] != "s" for x in lines) and lines[0].endswith(" 0 10") and lines[4].endswith(" 2 12"), f"{lines}")
+    q.same(sorted(x[0] for x in h.started()), ["namespace-closing"] * 3 + ["namespaces-init"], "events")
+    out = q.run(*argv, "--json", env=h.zdb.env, check_exit=0).stdout.decode()
+    keys = [json.loads(x) for x in out.splitlines() if x.startswith("{")]
+    q.same([(k["namespace"], bytes.fromhex(k["key"]), k["length"], k["timestamp"]) for k in keys],
+           [("default", f"default-{i}\n".encode(), i, 10 + i) for i in range(3)] + [("u", f"u-{i}\n".encode(), i, 10 + i) for i in (0, 2)],
+           "keys in JSON")
+    full = q.run("/bin/sh", "-c", 'exec "$@" >/dev/full', "sh", *argv, env=h.zdb.env)
+    q.same(full.returncode, 1, f"output that cannot be written: {full.stderr}")
+
+
+def test_a_signal_ends_a_start_that_waits_for_a_hook():
+    for hung in ("namespaces-init", "ready"):
+        h = Hooked(start=False, hook_timeout=60)
+        h.set(f"hang.{hung}")
+        h.zdb.spawn()
+        q.wait_for(lambda: h.started(hung), what=f"hook {hung}")
+        begin = time.monotonic()
+        q.same(h.zdb.stop(seconds=20), 143, f"{hung}: exit code")
+        q.check(time.monotonic() - begin < 10, f"{hung}: end after {time.monotonic() - begin:.1f} s")
+        q.same([x[0] for x in h.started()], ["namespaces-init", "ready"][:1 + (hung == "ready")] + ["close", "namespace-closing"], "events")
+        q.check([hung] not in [x[1:2] for x in h.calls() if x[0] == "end"], f"{hung} was ended, too")
+        h.unset(f"hang.{hung}")
+        h.zdb.start()
+        h.zdb.stop()
+
+
 def test_hook_gets_no_descriptors():
     h = Hooked()
     c = h.zdb.client()
@@ -283,6 +332,51 @@ def test_hook_that_fails_or_lies_gives_an_error_and_the_rest_works():
     h.zdb.stop()
 
 
+def test_hook_that_brings_no_file_but_something_else():
+    """Whatever stands there afterwards: an error for those who asked, in a moment, and nothing for the others."""
+    h = Hooked(mode="user")
+    size = 28 + 18 + 2 + BIG
+    things = {
+        "a directory": "mkdir $3",
+        "a fifo": "mkfifo $3",
+        "a link to nothing": "ln -s nowhere $3",
+        "a link to itself": "ln -s $3 $3",
+        "a link to a fifo": "mkfifo $3.x; ln -s $3.x $3",
+        "a device": "ln -s /dev/zero $3",
+        "an empty file": ": >$3",
+        "only a header": "cp $HOOK_DIR/head $3",
+        "a shorter file": f"(cat $HOOK_DIR/head; head -c {size - 29} /dev/zero) >$3",
+        "zeros": f"head -c {size} /dev/zero >$3",
+        "a header and zeros": f"(cat $HOOK_DIR/head; head -c {size - 28} /dev/zero) >$3",
+        "a header and noise": f"(cat $HOOK_DIR/head; head -c {size - 28} /dev/urandom) >$3",
+        "a very large file": "truncate -s 1T $3",
+        "a socket": "cd $(dirname $3) && python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"'$(basename $3)'\")'",
+    }
+    c = h.zdb.client()
+    last = f"k{len(things)}"
+    h.fill(c, len(things))
+    for i in range(len(things)):
+        h.lose("default", i, keep=False)
+    h.zdb.stop()
+    h.zdb.start()
+    c, other = h.zdb.client(), h.zdb.client()
+    value = other.ok("GET", last)
+    for i, (what, commands) in enumerate(things.items()):
+        (h.hooks / "head").write_bytes(b"DAT0\x03" + bytes(19) + i.to_bytes(4, "little"))
+        h.set("run.missing-data", f"{commands}\n")
+        c.send("GET", f"k{i}")
+        c.send("MGET", last, f"k{i}")
+        c.send("CHECK", f"k{i}")
+        q.same(other.cmd("GET", last), value, f"{what}: another client")
+        q.same(c.recv(), q.Error("Internal Error"), f"{what}: GET")
+        q.check(os.path.lexists(h.zdb.data / "default" / f"d{i}"), f"{what}: the hook has made it")
+        q.same(c.recv(), [value, q.Error("Internal Error")], f"{what}: MGET")
+        q.check(c.recv() in (0, -1), f"{what}: CHECK")
+        q.check(isinstance(c.cmd("DATA", "RAW", i, "28"), (q.Error, list)), f"{what}: DATA RAW")
+        q.same(other.cmd("GET", last), value, f"{what}: another client, afterwards")
+    q.same(h.zdb.stop(), 143, "exit code")
+
+
 def test_hung_hook_stops_nobody_else():
     h = Hooked(hook_timeout=3 * q.SLOWDOWN)
     c = h.zdb.client()
@@ -346,6 +440,25 @@ def test_namespace_deleted_under_a_parked_request():
     run = [r for r in c.ok("HOOKS") if r[0] == b"missing-data"][0]
     os.killpg(run[2], signal.SIGKILL)
     h.settle(c)
+    h.zdb.stop()
+
+
+def test_hooks_that_outlive_the_server_end_their_work():
+    """After --hook-timeout the end waits no longer: what runs goes on, what waited is started; nobody is killed by output
+    that zdb no longer reads."""
+    h = Hooked(hook_timeout=1)
+    c = h.zdb.client()
+    h.set("run.jump-index", "sleep 2.5; echo first line; echo second line\n")
+    h.set("run.namespace-closing", "echo closing line; echo and another\n")
+    c.ok("NSJUMP")
+    q.wait_for(lambda: h.started("jump-index"), what="hook")
+    q.same(h.zdb.stop(), 143, "exit code")
+    ends = lambda: sorted(x[1] for x in h.calls() if x[0] == "end" and x[2] == "0")
+    want = sorted(["close", "jump-data", "jump-index", "namespace-closing", "namespaces-init", "ready"])
+    q.wait_for(lambda: ends() == want, 10, f"end of all hooks (have {ends()})")
+    text = h.zdb.log.read_text()
+    q.wait_for(lambda: "second line" in h.zdb.log.read_text() and "and another" in h.zdb.log.read_text(), 5, f"output in the log: {text}")
+    h.zdb.start()
     h.zdb.stop()
 
 

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """Clients that misbehave: malformed streams, readers that do not read, giant pipelines, disconnects, too many of them."""
 import os
+import random
 import socket
 import struct
+import threading
 import time
 
 import libqsfs as q
@@ -48,6 +50,21 @@ def test_malformed_streams_get_one_error_and_are_closed():
         (b"*3\r\n$3\r\nSET\r\n$-1\r\nx\r\n$1\r\nv\r\n", b"-Internal memory error\r\n"),
         (b"*1\r\n$-2\r\n", b"-Internal memory error\r\n"),
         (b"*1\r\n$-5\r\n", b"-Internal memory error\r\n"),
+        (b"*+1\r\n$4\r\nPING\r\n", b"-Missing arguments\r\n"),
+        (b"* 1\r\n$4\r\nPING\r\n", b"-Missing arguments\r\n"),
+        (b"*1 \r\n$4\r\nPING\r\n", b"-Missing arguments\r\n"),
+        (b"*-0\r\n", b"-Missing arguments\r\n"),
+        (b"*1\r\n$+4\r\nPING\r\n", b"-Internal memory error\r\n"),
+        (b"*1\r\n$ 4\r\nPING\r\n", b"-Internal memory error\r\n"),
+        (b"*1\r\n$abc\r\nPING\r\n", b"-Internal memory error\r\n"),
+        (b"*1\r\n$\r\nPING\r\n", b"-Internal memory error\r\n"),
+        (b"*1\r\n$-0\r\n", b"-Internal memory error\r\n"),
+        (b"*1\r\n$9999999999\r\n", b"-Payload too big\r\n"),
+        (b"*2147483647\r\n", b"-Too many arguments\r\n"),
+        (b"\0\0\0\n", b"-Malformed request, array expected\r\n"),
+        (b"*1\r\n$4\r\nPI\0G\r\n*0\r\n", b"-Command not supported\r\n-Missing arguments\r\n"),
+        (b"*01\r\n$0004\r\nPING\r\n*\0\n", b"+PONG\r\n-Missing arguments\r\n"),
+        (b"a" * (1 << 20), b""),
         (b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$8388609\r\n", b"-Payload too big\r\n"),
         (b"*1\r\n$99999999999999999999999\r\n", b"-Payload too big\r\n"),
         (b"*1\r\n$18446744073709551620\r\nPING\r\n", b"-Payload too big\r\n"),
@@ -179,6 +196,80 @@ def test_huge_pipelines():
     zdb.stop()
 
 
+def test_requests_that_come_faster_than_they_can_be_run():
+    """What waits for its turn is bounded for each connection, however much is sent."""
+    zdb = q.start_zdb()
+    before = zdb.rss_kib(peak=False)
+    blob = q.Redis.encode("WAIT", "*", "1800000") * 5000    # no reply that would stop it
+    conns = [[connect(zdb), 0] for _ in range(4)]
+    for c, _ in conns:
+        c.s.setblocking(False)
+    sent, until = 0, time.monotonic() + 2
+    while time.monotonic() < until:
+        for x in conns:
+            try:
+                n = x[0].s.send(blob[x[1]:])
+            except BlockingIOError:
+                continue
+            sent += n
+            x[1] = (x[1] + n) % len(blob)
+    grown = zdb.rss_kib() - before
+    print(f"# {sent >> 20} MiB sent, memory grew by {grown} KiB")
+    q.check(grown < 32 * 1024 * q.SLOWDOWN ** 2, f"memory grew by {grown} KiB")
+    with connect(zdb) as c:
+        q.same(c.cmd("PING"), "PONG", "another client")
+    for c, _ in conns:
+        c.close()
+    q.same(zdb.stop(), 143, "exit code")
+
+
+def test_scan_over_many_dead_records():
+    """It takes turns with the others; and what happens to the namespace meanwhile does no harm."""
+    for mode in ("user", "seq"):
+        zdb = q.start_zdb(mode=mode)
+        c = connect(zdb)
+        for words in (("NSNEW", "p"), ("NSSET", "p", "password", "pw"), ("NSSET", "p", "public", "0"), ("SELECT", "p", "pw")):
+            c.ok(*words)
+        n = 100000
+        key = lambda i: struct.pack("<Q", i) if mode == "seq" else f"k{i}"
+        for at in range(0, n, 2000):
+            c.pipeline([("SET", "" if mode == "seq" else key(i), "v") for i in range(at, at + 2000)])
+        last = c.ok("SET", "" if mode == "seq" else "last", "v")
+        for at in range(0, n, 2000):
+            c.pipeline([("DEL", key(i)) for i in range(at, at + 2000)])
+        q.same([e[0] for e in c.ok("SCAN")[1]], [last], f"{mode}: SCAN")
+        q.same([e[0] for e in c.ok("RSCAN")[1]], [last], f"{mode}: RSCAN")
+        first = c.ok("SET", "" if mode == "seq" else "newest", "v")
+        q.same([e[0] for e in c.ok("SCAN")[1]], [last, first], f"{mode}: SCAN")
+        q.same(c.ok("DEL", last), "OK", "DEL")
+        q.same(c.ok("DEL", first), "OK", "DEL")
+        others = [zdb.client("p", "pw") for _ in range(20)]
+        for o in others:
+            o.send_raw(q.Redis.encode("SCAN") + q.Redis.encode("RSCAN") + q.Redis.encode("PING"))
+        times = []
+        for _ in range(50):
+            t0 = time.perf_counter()
+            q.same(c.cmd("PING"), "PONG", "another client")
+            times.append(time.perf_counter() - t0)
+        q.check(sorted(times)[25] < 0.02 * q.SLOWDOWN ** 2, f"{mode}: median of others {sorted(times)[25] * 1000:.1f} ms")
+        for o in others:
+            q.same([o.recv(), o.recv(), o.recv()], ["No more data", "No more data", "PONG"], f"{mode}: answers")
+        for o in others:
+            o.send("SCAN")
+        others[0].close()
+        c.ok("RELOAD", "p")
+        for o in others[1:]:
+            q.same(o.recv(), "No more data", f"{mode}: RELOAD meanwhile")
+            o.send("RSCAN")
+        c.ok("FLUSH")
+        for o in others[1:]:
+            q.same(o.recv(), "No more data", f"{mode}: FLUSH meanwhile")
+            o.send("SCAN")
+        c.ok("SELECT", "default")
+        c.ok("NSDEL", "p")
+        q.same(zdb.stop(), 143, "exit code")
+
+
 def test_half_closed_connection_gets_its_replies():
     zdb = q.start_zdb()
     c = connect(zdb)
@@ -293,6 +384,39 @@ def test_out_of_descriptors():
     q.same(zdb.stop(), 143, "exit code")
 
 
+def test_mirrors_that_vanish_or_do_not_read():
+    zdb = q.start_zdb(max_output=65536)
+    c = connect(zdb)
+    for i in range(20):
+        m = connect(zdb)
+        m.send_raw(q.Redis.encode("MIRROR") + (q.Redis.encode("WAIT", "*", "60000") if i % 2 else b""))
+        m.recv()
+        if i % 3 == 0:
+            m.s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        c.send("SET", f"k{i}", "v" * 1000)
+        m.close()
+        q.same(c.recv(), f"k{i}".encode(), "SET")
+    lazy, good = connect(zdb), connect(zdb)
+    lazy.ok("MIRROR")
+    good.ok("MIRROR")
+    before = zdb.rss_kib(peak=False)
+    for i in range(300):    # 30 MB: more than the socket buffers and eight times --max-output take
+        c.ok("SET", "big", bytes([i % 256]) * 100000)
+        q.same(good.recv()[4:], [b"big", bytes([i % 256]) * 100000], f"mirrored request {i}")
+    q.check(zdb.rss_kib() - before < 16 * 1024 * q.SLOWDOWN ** 2, "memory")
+    with q.case("a_mirror_that_does_not_read_is_dropped"):
+        lazy.s.settimeout(20 * q.SLOWDOWN)
+        total = 0
+        try:
+            while data := lazy.s.recv(1 << 20):
+                total += len(data)
+        except ConnectionResetError:
+            pass
+        q.check(total < 25_000_000, f"it got {total} bytes")
+    good.close()
+    q.same(zdb.stop(), 143, "exit code")
+
+
 def test_idle_timeout():
     zdb = q.start_zdb(idle_timeout=1)
     quiet, waiting = connect(zdb), connect(zdb)
@@ -326,6 +450,103 @@ def test_crafted_cursors_are_refused():
     q.same(c.cmd("HISTORY", "", struct.pack("<II", 0, 29)), "Invalid arguments (invalid key)", "HISTORY of an empty key")
     q.same(c.cmd("HISTORY", "key", struct.pack("<II", f, off)), "Invalid arguments (invalid key)", "HISTORY of a prefix")
     zdb.stop()
+
+
+CHAOS_HOOK = """#!/bin/sh
+[ "$1" = missing-data ] || exit 0
+n=$(od -An -N1 -tu1 /dev/urandom)
+[ $((n % 4)) = 0 ] && exit 1
+[ $((n % 4)) = 1 ] && sleep 0.1
+[ -e "$KEPT/$(basename "$3")" ] && cp "$KEPT/$(basename "$3")" "$3.part" && mv "$3.part" "$3"
+exit 0
+"""
+
+
+class Chaos(threading.Thread):
+    """A client that does anything, and goes away in the middle of it."""
+
+    def __init__(self, zdb, seed, until):
+        super().__init__()
+        self.zdb, self.random, self.until, self.fault, self.done = zdb, random.Random(seed), until, None, 0
+
+    def request(self):
+        r = self.random
+        ns, key = r.choice(["a", "b", "default"]), f"k{r.randrange(40)}"
+        cursor = struct.pack("<BIIII", r.choice([2, 3, 8]), r.randrange(4), r.randrange(9), r.randrange(2000), r.randrange(9))
+        return r.choice([
+            ("SET", key, bytes([r.randrange(256)]) * r.choice([0, 1, 100, 5000, 200000])), ("SET", key, "same"), ("GET", key),
+            ("MGET", *[f"k{r.randrange(40)}" for _ in range(30)]), ("DEL", key), ("CHECK", key), ("SCAN",), ("RSCAN",),
+            ("SCAN", cursor), ("HISTORY", key), ("HISTORY", key, struct.pack("<II", r.randrange(4), r.randrange(3000))),
+            ("KEYCUR", key), ("SYNC",), ("SYNC",), ("NSJUMP",), ("RELOAD", ns), ("FLUSH",), ("NSINFO", ns), ("INFO",), ("NSLIST",),
+            ("DATA", "RAW", r.randrange(4), r.randrange(3000)), ("INDEX", "DIRTY"), ("HOOKS",),
+            ("SELECT", ns, "pw"), ("SELECT", ns, "pw"), ("DBSIZE",), ("NSNEW", ns), ("NSDEL", ns),
+            ("NSSET", ns, r.choice(["lock", "freeze", "worm"]), "0"), ("NSSET", ns, "password", "pw"), ("NSSET", ns, "public", "0"),
+            ("NSSET", ns, "mode", r.choice(["user", "seq"])), ("AUTH", "SECURE", "CHALLENGE"), ("TIME",)])
+
+    def run(self):
+        while time.monotonic() < self.until:
+            try:
+                self.connection(connect(self.zdb))
+            except ConnectionError:
+                continue
+            except Exception as e:  # pylint: disable=broad-except
+                self.fault = repr(e)
+                return
+
+    def connection(self, c):
+        with c:
+            for _ in range(self.random.randrange(1, 40)):
+                batch = [self.request() for _ in range(self.random.choice([1, 1, 3, 20]))]
+                if self.random.random() < 0.05:
+                    batch = [("WAIT", "*", "100")]      # alone: a second one would replace it
+                c.send_raw(b"".join(q.Redis.encode(*x) for x in batch))
+                if self.random.random() < 0.05:
+                    return      # without taking the replies
+                for _ in batch:
+                    c.recv()
+                    self.done += 1
+
+
+def lose_segments(zdb, kept, rng):
+    """What an evictor does: sealed data files go away, a copy is kept."""
+    for f in (zdb.data / "default").glob("d*"):
+        active = max((int(x.name[1:]) for x in (zdb.data / "default").glob("d[0-9]*") if x.name[1:].isdigit()), default=0)
+        if f.name[1:].isdigit() and int(f.name[1:]) < active and rng.random() < 0.3:
+            try:
+                (kept / f.name).write_bytes(f.read_bytes())
+                f.unlink()
+            except FileNotFoundError:
+                pass
+
+
+def test_clients_that_do_anything_at_once():
+    """RELOAD and FLUSH while SYNC runs, NSDEL under parked requests, disconnects anywhere: nothing hangs, nothing dies."""
+    d = q.tmpdir("chaos")
+    hook = d / "hook.sh"
+    hook.write_text(CHAOS_HOOK)
+    hook.chmod(0o755)
+    kept = d / "kept"
+    kept.mkdir()
+    seconds = int(os.environ.get("QSFS_CHAOS_S", 4))
+    seed = int(os.environ.get("QSFS_SEED", time.time()))
+    print(f"# seed {seed}")
+    zdb = q.start_zdb(dir=d, hook=hook, datasize=524288, hook_timeout=5, env={"KEPT": kept})
+    clients = [Chaos(zdb, seed + i, time.monotonic() + seconds) for i in range(8)]
+    for t in clients:
+        t.start()
+    rng = random.Random(seed)
+    while any(t.is_alive() for t in clients):
+        lose_segments(zdb, kept, rng)
+        time.sleep(0.2)
+    q.same([t.fault for t in clients], [None] * len(clients), "clients")
+    print(f"# {sum(t.done for t in clients)} replies, {zdb.rss_kib()} KiB")
+    q.check(zdb.alive(), f"zdb lives: {zdb.tail()}")
+    with connect(zdb) as c:
+        q.same(c.cmd("PING"), "PONG", "server")
+        q.wait_for(lambda: c.cmd("HOOKS", "PENDING") == 0, what="end of the hooks")
+    q.same(zdb.stop(), 143, "exit code")
+    zdb.start()
+    q.same(zdb.stop(), 143, "exit code of the next run")
 
 
 if __name__ == "__main__":

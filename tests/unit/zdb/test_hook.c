@@ -17,10 +17,10 @@ static struct loop *loop;
 static struct hooks *hooks;
 static struct hook_conf conf;
 
-/* Argument 3 says what to do: "exit N", "sleep", "slow"; every call is written down at its start and its end. */
+/* Argument 3 says what to do: "exit N", "sleep", "deaf", "slow"; every call is written down at its start and its end. */
 static const char script[] = "#!/bin/sh\n"
                              "echo \"+$1 $3\" >>\"${0%/*}/record\"\n"
-                             "case $3 in exit*) status=${3#exit } ;; sleep) sleep 60 ;; slow) sleep 0.2 ;; esac\n"
+                             "case $3 in exit*) status=${3#exit } ;; deaf) trap '' TERM; sleep 60 ;; sleep) sleep 60 ;; slow) sleep 0.2 ;; esac\n"
                              "echo \"-$1 $3\" >>\"${0%/*}/record\"\n"
                              "exit ${status:-0}\n";
 
@@ -127,6 +127,34 @@ START_TEST(time_limit_kills_and_says_so)
     ck_assert_uint_eq(hook_drain(hooks, 20000), 0);
     ck_assert_int_eq(a.result, -ETIMEDOUT);
     ck_assert_int_eq(behind.count, 1);
+}
+END_TEST
+
+START_TEST(an_urgent_run_without_a_place_is_answered_in_time)
+{
+    enum { PLACES = 64 };
+    struct answer hung = {0, 0}, late[3] = {{0, 0}};
+    const char *deaf = "deaf", *quick = "";
+
+    conf.fast_timeout_ms = 1500;
+    start();
+    for (int i = 0; i < PLACES; i++)
+        hook_now(hooks, "missing-data", 1, &deaf, on_done, &hung);
+    for (int i = 0; i < 3; i++)
+        hook_now(hooks, "missing-data", 1, &quick, on_done, &late[i]);
+    uint64_t begin = base_now_ms();
+    while (!late[2].count && base_now_ms() - begin < 30000)
+        loop_once(loop, 100);
+    for (int i = 0; i < 3; i++) {
+        ck_assert_int_eq(late[i].count, 1);
+        ck_assert_int_eq(late[i].result, -ETIMEDOUT);
+    }
+    ck_assert_int_eq(hung.count, 0);
+    ck_assert_uint_eq(hook_drain(hooks, 30000), 0);
+    ck_assert_int_eq(hung.count, PLACES);
+    hook_now(hooks, "missing-data", 1, &quick, on_done, &late[0]);
+    ck_assert_uint_eq(hook_drain(hooks, 20000), 0);
+    ck_assert_int_eq(late[0].result, 0);
 }
 END_TEST
 
@@ -242,6 +270,7 @@ static TCase *hook_cases(void)
     tcase_add_test(t, runs_of_a_queue_follow_each_other_in_order);
     tcase_add_test(t, a_hanging_queue_stops_no_other_and_no_urgent_run);
     tcase_add_test(t, time_limit_kills_and_says_so);
+    tcase_add_test(t, an_urgent_run_without_a_place_is_answered_in_time);
     tcase_add_test(t, without_a_program_the_answer_comes_from_the_loop);
     tcase_add_test(t, a_program_that_cannot_start_fails_and_the_queue_goes_on);
     tcase_add_test(t, forgotten_runs_end_without_an_answer);

@@ -215,7 +215,7 @@ def test_requests_that_come_faster_than_they_can_be_run():
             x[1] = (x[1] + n) % len(blob)
     grown = zdb.rss_kib() - before
     print(f"# {sent >> 20} MiB sent, memory grew by {grown} KiB")
-    q.check(grown < 24 * 1024 * q.SLOWDOWN ** 2, f"memory grew by {grown} KiB")
+    q.check(grown < 8 * 1024 * q.SLOWDOWN ** 2, f"memory grew by {grown} KiB")
     with connect(zdb) as c:
         q.same(c.cmd("PING"), "PONG", "another client")
     for c, _ in conns:

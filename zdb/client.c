@@ -346,7 +346,7 @@ static bool read_once(struct client *c) /* true: there may be more */
         return false;
     }
     if (want < READ_MIN) /* else up to its end: then the next request starts at the front of the buffer */
-        room = buf_room(&c->in);
+        room = MIN(buf_room(&c->in), READ_MAX);
     ssize_t n = recv(c->fd, p, room, 0);
     if (n > 0) {
         buf_commit(&c->in, (size_t)n);
@@ -404,7 +404,7 @@ static void on_ready(void *arg, unsigned events)
         bool more = read_once(c);
         if (!c->parked && !c->full && !c->in_again && !c->eof)
             run(c);
-        if (!more || c->parked || c->full)
+        if (!more || c->parked || c->full || c->in_again)
             break;
     }
     keep_rest(c);

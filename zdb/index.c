@@ -4,13 +4,15 @@
 #include <assert.h>
 #include <sodium.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #define FIRST_BUCKETS 16
 #define MOVE_STEP     4     /* buckets moved per change: growing is over long before the next one is due */
 #define ENTRY_MAX     (sizeof(struct index_entry) + 255 + 8)
 #define CLASSES       (ENTRY_MAX / 8 + 1)
 #define CHUNK_FIRST   ((size_t)2048)
-#define CHUNK_MAX     ((size_t)1 << 20)
+#define CHUNK_MAX     ((size_t)4 << 20)
+#define HUGE          ((size_t)2 << 20) /* a large page: memory is read at random, and small pages cost a walk each */
 
 struct table {
     struct index_entry **bucket;
@@ -19,6 +21,7 @@ struct table {
 
 struct chunk {
     struct chunk *next;
+    size_t size;
 };
 
 struct index {
@@ -31,16 +34,43 @@ struct index {
     uint8_t seed[crypto_shorthash_KEYBYTES];
 };
 
+/* Zeroed; from the size of a large page on, in large pages where the kernel has them. */
+static void *memory_new(size_t bytes)
+{
+    size_t size = (bytes + HUGE - 1) & ~(HUGE - 1), skip;
+    uint8_t *p;
+
+    if (bytes < HUGE)
+        return xcalloc(1, bytes);
+    p = mmap(NULL, size + HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        base_panic("out of memory");
+    skip = (HUGE - (uintptr_t)p % HUGE) % HUGE;
+    if (skip)
+        munmap(p, skip);
+    munmap(p + skip + size, HUGE - skip);
+    (void)madvise(p + skip, size, MADV_HUGEPAGE); /* works without */
+    return p + skip;
+}
+
+static void memory_free(void *p, size_t bytes)
+{
+    if (p && bytes >= HUGE)
+        munmap(p, (bytes + HUGE - 1) & ~(HUGE - 1));
+    else
+        free(p);
+}
+
 static struct index_entry **buckets_new(struct index *ix, size_t n)
 {
     ix->memory += n * sizeof(struct index_entry *);
-    return xcalloc(n, sizeof(struct index_entry *));
+    return memory_new(n * sizeof(struct index_entry *));
 }
 
 static void buckets_free(struct index *ix, struct table *t)
 {
     ix->memory -= t->n * sizeof(struct index_entry *);
-    free(t->bucket);
+    memory_free(t->bucket, t->n * sizeof(struct index_entry *));
     *t = (struct table){0};
 }
 
@@ -63,10 +93,10 @@ void index_free(struct index *ix)
         return;
     for (c = ix->chunks; c; c = next) {
         next = c->next;
-        free(c);
+        memory_free(c, c->size);
     }
-    free(ix->cur.bucket);
-    free(ix->old.bucket);
+    buckets_free(ix, &ix->cur);
+    buckets_free(ix, &ix->old);
     free(ix);
 }
 
@@ -103,8 +133,8 @@ static struct index_entry *entry_new(struct index *ix, size_t keylen)
         return e;
     }
     if (ix->room_len < size) {
-        struct chunk *c = xcalloc(1, ix->chunk_size);
-        c->next = ix->chunks;
+        struct chunk *c = memory_new(ix->chunk_size);
+        *c = (struct chunk){ix->chunks, ix->chunk_size};
         ix->chunks = c;
         ix->memory += ix->chunk_size;
         ix->room = (uint8_t *)(c + 1);
@@ -199,7 +229,11 @@ void index_hint(const struct index *ix, const struct slice *keys, size_t n, cons
 
 struct index_entry *index_put(struct index *ix, struct slice key, bool *added)
 {
-    uint32_t hash = hash_of(ix, key);
+    return index_put_hashed(ix, key, hash_of(ix, key), added);
+}
+
+struct index_entry *index_put_hashed(struct index *ix, struct slice key, uint32_t hash, bool *added)
+{
     struct index_entry **at = find(ix, hash, key), *e;
 
     assert(key.len >= 1 && key.len <= 255);
@@ -239,9 +273,17 @@ void index_remove(struct index *ix, struct slice key)
     move_some(ix, MOVE_STEP);
 }
 
-void index_soon(struct index *ix, struct slice key)
+uint32_t index_soon(const struct index *ix, struct slice key)
 {
-    __builtin_prefetch(&ix->cur.bucket[hash_of(ix, key) & (ix->cur.n - 1)]);
+    uint32_t hash = hash_of(ix, key);
+
+    __builtin_prefetch(&ix->cur.bucket[hash & (ix->cur.n - 1)]);
+    return hash;
+}
+
+void index_sooner(const struct index *ix, uint32_t hash)
+{
+    __builtin_prefetch(ix->cur.bucket[hash & (ix->cur.n - 1)]);
 }
 
 void index_expect(struct index *ix, size_t keys)

@@ -33,7 +33,10 @@ struct index_entry *index_put(struct index *ix, struct slice key, bool *added);
 #define INDEX_HINTS 16
 void index_hint(const struct index *ix, const struct slice *keys, size_t n, const struct index_entry *e[INDEX_HINTS]);
 void index_remove(struct index *ix, struct slice key); /* absent: nothing happens */
-void index_soon(struct index *ix, struct slice key);   /* a hint: it will be asked for after a few others */
+/* Hints for many puts in a row, in two steps: the key comes after a few others; its hash.  Then it comes after fewer. */
+uint32_t index_soon(const struct index *ix, struct slice key);
+void index_sooner(const struct index *ix, uint32_t hash);
+struct index_entry *index_put_hashed(struct index *ix, struct slice key, uint32_t hash, bool *added); /* hash: of index_soon */
 void index_expect(struct index *ix, size_t keys);      /* room for so many keys at once; only while it is empty */
 /* Every entry, in no order; nothing may be changed meanwhile. */
 void index_each(struct index *ix, void (*fn)(void *arg, struct index_entry *e), void *arg);

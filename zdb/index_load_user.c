@@ -30,7 +30,7 @@ static bool believed(struct index_load *l, const struct seg *s, const struct ind
     return index_load_has_key(l, s->id, rec) != 0;
 }
 
-static void apply(struct index_load *l, struct seg *s, uint32_t off, const struct index_rec *rec)
+static void apply(struct index_load *l, struct seg *s, uint32_t off, const struct index_rec *rec, uint32_t hash)
 {
     struct ns *ns = l->ns;
     struct index_entry *k;
@@ -46,7 +46,7 @@ static void apply(struct index_load *l, struct seg *s, uint32_t off, const struc
         index_remove(ns->keys, rec->key);
         return;
     }
-    k = index_put(ns->keys, rec->key, &added);
+    k = index_put_hashed(ns->keys, rec->key, hash, &added);
     if (!added && !believed(l, s, rec, k)) {
         log_error("index %s: record at %u has the key of another record, ignored", s->index.path, off);
         ns_patch_flag(ns, s->id, off);
@@ -67,11 +67,11 @@ static void apply(struct index_load *l, struct seg *s, uint32_t off, const struc
 }
 
 /* Records on their way into the table: the memory of one is fetched while those before it are applied. */
-#define AHEAD 8
+#define AHEAD 16
 
 struct queue {
     struct queued {
-        uint32_t off;
+        uint32_t off, hash;
         struct index_rec rec;
         uint8_t key[INDEX_KEY_MAX];
     } q[AHEAD];
@@ -83,7 +83,7 @@ static void apply_first(struct index_load *l, struct seg *s, struct queue *q)
     const struct queued *one = &q->q[q->first++ % AHEAD];
 
     q->n--;
-    apply(l, s, one->off, &one->rec);
+    apply(l, s, one->off, &one->rec, one->hash);
 }
 
 static void apply_soon(struct index_load *l, struct seg *s, struct queue *q, uint32_t off, const struct index_rec *rec)
@@ -97,7 +97,9 @@ static void apply_soon(struct index_load *l, struct seg *s, struct queue *q, uin
     one->rec = *rec;
     memcpy(one->key, rec->key.p, rec->key.len);
     one->rec.key.p = one->key;
-    index_soon(l->ns->keys, one->rec.key);
+    one->hash = index_soon(l->ns->keys, one->rec.key);
+    if (q->n > AHEAD / 2)
+        index_sooner(l->ns->keys, q->q[(q->first + q->n - 1 - AHEAD / 2) % AHEAD].hash);
 }
 
 struct walked {

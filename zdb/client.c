@@ -55,6 +55,7 @@ struct client {
     bool in_touched, in_woken, in_again;
     bool wrote;                      /* since the last commit: its replies wait for it */
     size_t room;                     /* what the last requests needed at once */
+    size_t held;                     /* its share of cs->held */
     uint64_t last_ms, state_ms;
 };
 
@@ -425,6 +426,7 @@ static void client_free(struct client *c)
         TAILQ_REMOVE(&cs->again, c, again);
     TAILQ_REMOVE(&cs->all, c, all);
     cs->count--;
+    cs->held -= c->held;
     req_session_fini(&c->s);
     loop_watch_free(c->watch);
     close(c->fd);
@@ -441,6 +443,29 @@ static bool goes_with_sync(const struct client *c)
     return c->parked && c->state == OPEN && c->out.len < SEND_EARLY && ns_wait_only_sync(&c->s.wait);
 }
 
+/* Half requests and replies that nobody takes: many clients together may hold no more than one may cost.  Of those that
+ * hold much the one goes that has not moved for longest. */
+static void account(struct client *c)
+{
+    struct client_set *cs = c->cs;
+    struct client *other, *victim;
+
+    cs->held += c->in.len + c->out.len - c->held;
+    c->held = c->in.len + c->out.len;
+    if (cs->held <= cs->max_buffers || c->held < PARKED_MAX)
+        return;
+    victim = c;
+    TAILQ_FOREACH(other, &cs->all, all)
+    {
+        if (other->held >= PARKED_MAX && other->state != DEAD && other->last_ms < victim->last_ms)
+            victim = other;
+    }
+    log_warn("connection: closed: all of them hold %zu bytes (--max-buffers), and it is silent for longest", cs->held);
+    cs->held -= victim->held;
+    victim->held = 0;
+    set_state(victim, DEAD);
+}
+
 static void settle(struct client *c)
 {
     if (c->state < LINGER && !goes_with_sync(c))
@@ -453,9 +478,10 @@ static void settle(struct client *c)
         shutdown(c->fd, SHUT_WR);
         set_state(c, c->eof ? DEAD : LINGER);
     }
-    if (c->state == DEAD)
-        return;
-    update_wants(c);
+    if (c->state != DEAD)
+        account(c);
+    if (c->state != DEAD)
+        update_wants(c);
 }
 
 static void on_flush(void *arg)

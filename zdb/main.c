@@ -113,6 +113,7 @@ static int init_server(struct app *a, struct err *e)
                              .socket = o->socket,
                              .max_clients = clients_possible(o->max_clients),
                              .max_output = o->max_output,
+                             .max_buffers = o->max_buffers,
                              .idle_ms = o->idle_timeout_s * 1000};
 
     int r = req_db_init(&a->db, &dc, a->loop, e);

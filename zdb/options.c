@@ -69,6 +69,8 @@ static const struct spec specs[] = {
      "close silent connections (0 = never)"},
     {"max-output", SIZE, true, AT(max_output), 64 * KIB, 1 * GIB, "SIZE",
      "unsent bytes at which a client is no longer read (8M)"},
+    {"max-buffers", SIZE, true, AT(max_buffers), 16 * MIB, 1024 * GIB, "SIZE",
+     "requests and replies of all clients together; above, the one that is silent for longest is closed (1G)"},
     {"repair", ACTION, true, OPTIONS_REPAIR, 0, 0, NULL, "load as a start does, with all repairs, and exit"},
     {"check", ACTION, true, OPTIONS_CHECK, 0, 0, NULL,
      "read all files, report what is wrong, change nothing; exit 1 when there are faults"},
@@ -310,6 +312,7 @@ int options_parse(struct options *o, int argc, char **argv, struct err *e)
         .hook_timeout_s = 60,
         .max_clients = 10000,
         .max_output = 8 * MIB,
+        .max_buffers = 1 * GIB,
     };
     int r = parse_words(o, argc, argv, e);
     if (r == 0)

@@ -20,7 +20,7 @@ struct options {
     const char *logfile, *hook;
     char *admin;                     /* password, NULL: everybody is admin.  Wiped by options_fini */
     uint64_t hook_timeout_s;
-    uint64_t max_clients, max_output, idle_timeout_s;
+    uint64_t max_clients, max_output, max_buffers, idle_timeout_s;
     bool has_address;                /* --listen or --port was given */
     bool json;                       /* --json, for --dump and --check */
     const char *namespace;           /* --compact: that one only */

@@ -156,6 +156,7 @@ int server_new(struct server **out, struct zdb *db, struct loop *loop, const str
     s->clients = (struct client_set){.db = db,
                                      .loop = loop,
                                      .max_output = c->max_output,
+                                     .max_buffers = c->max_buffers,
                                      .idle_ms = c->idle_ms,
                                      .closed = on_client_closed,
                                      .arg = s};

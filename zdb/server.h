@@ -11,7 +11,7 @@ struct zdb;
 struct server_conf {
     const char *listen, *port;  /* NULL: no tcp */
     const char *socket;         /* NULL: no unix socket */
-    size_t max_clients, max_output;
+    size_t max_clients, max_output, max_buffers;
     uint64_t idle_ms;
 };
 

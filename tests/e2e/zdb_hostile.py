@@ -196,6 +196,29 @@ def test_huge_pipelines():
     zdb.stop()
 
 
+def test_half_requests_of_many_clients():
+    """Together they hold no more than --max-buffers; those that are silent for longest go, and whoever sends is served."""
+    zdb = q.start_zdb(max_buffers=64 * MIB, datasize=64 * MIB)
+    before = zdb.rss_kib(peak=False)
+    half = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$%d\r\n" % (8 * MIB) + bytes(6 * MIB)
+    conns = [connect(zdb) for _ in range(40)]
+    for c in conns:
+        c.s.sendall(half)       # what the server has taken of it all: 240 MiB
+    with connect(zdb) as c:
+        value = os.urandom(8 * MIB)
+        q.same(c.cmd("SET", "other", value), b"other", "who sends a whole request meanwhile")
+        q.same(c.cmd("GET", "other"), value, "GET")
+    grown = zdb.rss_kib() - before
+    print(f"# memory grew by {grown} KiB")
+    q.check(grown < 200 * 1024 * q.SLOWDOWN, f"memory grew by {grown} KiB")
+    conns[-1].s.sendall(bytes(2 * MIB) + b"\r\n")
+    q.same(conns[-1].recv(), b"k", "the last one, when it sends the rest")
+    q.check(conns[0].closed(), "the first one is closed")
+    for c in conns:
+        c.close()
+    zdb.stop()
+
+
 def test_requests_that_come_faster_than_they_can_be_run():
     """What waits for its turn is bounded for each connection, however much is sent."""
     zdb = q.start_zdb(max_output=262144)    # the WAITs of one are events for the others

@@ -46,7 +46,7 @@ static void setup(void)
     db.nslist = list;
     db.hooks = hooks;
     closed = 0;
-    cs = (struct client_set){.db = &db, .loop = loop, .max_output = 64 * KIB, .closed = on_closed};
+    cs = (struct client_set){.db = &db, .loop = loop, .max_output = 64 * KIB, .max_buffers = 64 * MIB, .closed = on_closed};
     client_set_init(&cs);
 }
 

@@ -106,7 +106,7 @@ static int is_record(struct data_walk *w, uint64_t off, uint64_t *budget)
     if (rec.head.crc != 0 || rec.end == w->size)
         return 1;
     r = data_walk_next(w, &next);
-    if (r < 0)
+    if (r <= 0)
         return r == -ENODATA || r == -EBADMSG ? 0 : r;
     return next.head.previous == off;
 }
@@ -126,7 +126,7 @@ int data_walk_find(struct data_walk *w, uint64_t from, uint64_t end, uint32_t be
         r = view(w, BLOCK, &s);
         if (r < 0)
             return r == -ENODATA ? 0 : r;
-        if (s.len < DATA_REC_SIZE + 1)
+        if (!s.p || s.len < DATA_REC_SIZE + 1)
             return 0;
         n = (size_t)MIN((uint64_t)(s.len - DATA_REC_SIZE), end - from);
         for (i = 0; i < n; i++) {

@@ -158,7 +158,7 @@ static int resync(struct index_redo *d, uint64_t from)
 {
     struct index_known_rec *m = index_known_behind(&d->f->known, from);
     bool readable = false;
-    uint64_t off;
+    uint64_t off = 0;
     int r;
 
     for (; m; m = index_known_behind(&d->f->known, m->data_off)) {
@@ -174,10 +174,10 @@ static int resync(struct index_redo *d, uint64_t from)
     d->walk.off = from;
     if (r < 0)
         return r;
-    if (r == 0 && !m)
+    if (r != 1 && !m)
         return 0;
     d->skipped++;
-    if (r == 1)
+    if (r == 1 || !m)
         d->walk.off = off;
     else if (readable)
         d->walk.off = m->data_off;

@@ -703,8 +703,16 @@ int setxattr(const char *path, const char *name, const void *value, size_t size,
 int fremovexattr(int fd, const char *name)
 {
     REAL(int, fremovexattr, int, const char *);
-    refuse_fd(fd, "fremovexattr");
-    return real_fremovexattr(fd, name);
+    const struct fd_state *s;
+    int r;
+
+    if (!enter())
+        return real_fremovexattr(fd, name);
+    r = real_fremovexattr(fd, name);
+    if (r == 0 && (s = state_of(fd, FILE_FD)))
+        event('x', 1, 0, s->handle, 0, name, strlen(name), NULL, 0);
+    leave();
+    return r;
 }
 
 /* --- names --------------------------------------------------------------------------------------------------------------- */

@@ -171,7 +171,7 @@ class Volume:
             elif e.type == "o":
                 handles[e.handle] = self.opened(pos, e)
             elif e.type == "x":
-                handles[e.handle].attrs.append((pos, bytes(e.data).decode(), bytes(e.data2)))
+                handles[e.handle].attrs.append((pos, bytes(e.data).decode(), None if e.flags else bytes(e.data2)))
             elif e.type == "f":
                 syncs[e.off] = pos
             elif e.type == "F":
@@ -300,7 +300,7 @@ class Volume:
         for at, name, value in node.attrs:
             if at < pos and (at < synced or keep):
                 out[name] = value
-        return out
+        return {name: value for name, value in out.items() if value is not None}
 
     def file_content(self, node, pos, kind, rng):
         content = bytearray(node.base)

@@ -163,6 +163,8 @@ int index_load_seq(struct index_load *l, struct seg *s, bool *damaged)
     int r = block ? 0 : -ENOMEM;
 
     for (;;) {
+        if (r == 0)
+            r = index_file_open(&s->index); /* others were opened since the last block */
         if (r < 0)
             return err_sys(l->e, -r, "index %s", s->index.path);
         n = files_pread(s->index.file, block, (size_t)MIN((uint64_t)BLOCK, end - off), off, false);

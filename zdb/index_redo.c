@@ -131,7 +131,7 @@ static int damaged(struct index_redo *d, struct index_known_rec *m)
     if (m->judged)
         return 0;
     m->judged = true;
-    if (!is_durable(d, end) && (end > d->walk.size || has_lost_sector(d->s->data.file, m->data_off, end) ||
+    if (!is_durable(d, end) && (end > d->walk.size || has_lost_sector(d->file, m->data_off, end) ||
                                 index_is_torn(d, m)))
         return drop(d, m);
     d->damaged++;
@@ -208,7 +208,7 @@ static int lost(struct index_redo *d, struct index_known_rec *m)
 static bool is_weak(struct index_redo *d, const struct data_walk_rec *rec)
 {
     return rec->head.crc == 0 && !data_rec_removed(rec->head.flags, rec->head.length) && !is_durable(d, rec->end) &&
-           has_lost_sector(d->s->data.file, rec->off, rec->end);
+           has_lost_sector(d->file, rec->off, rec->end);
 }
 
 /* 1, 0, -errno as step. */
@@ -349,7 +349,7 @@ static uint64_t first_offset(const struct index_found *f)
 static int pass(struct index_redo *d, uint64_t *end)
 {
     struct index_known *k = &d->f->known;
-    int r = data_walk_init(&d->walk, d->s->data.file->fd, first_offset(d->f));
+    int r = data_walk_init(&d->walk, d->file->fd, first_offset(d->f));
 
     d->last_off = 0;
     if (k->has_below)
@@ -376,6 +376,7 @@ int index_redo(struct index_load *l, size_t i, struct seg *s)
 
     if (r < 0)
         return r;
+    d.file = files_ref(s->data.file);
     index_known_sort(k);
     s->loaded_end = s->index.size;
     r = pass(&d, &end);
@@ -385,6 +386,7 @@ int index_redo(struct index_load *l, size_t i, struct seg *s)
         r = pass(&d, &end);
     }
     index_known_reset(&d.fresh, 0);
+    files_unref(d.file);
     if (r < 0)
         return r;
     report(&d);

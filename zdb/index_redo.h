@@ -19,6 +19,7 @@ struct index_redo {
     struct ns *ns;
     struct index_found *f;
     struct seg *s;
+    struct file *file;        /* the data file, referenced: what others open meanwhile does not close it */
     struct data_walk walk;
     struct index_known fresh; /* what was recovered in this pass */
     bool again;               /* second pass: what was taken back in the first may have hidden older versions */

@@ -133,7 +133,7 @@ static int step(struct index_replay *p)
     p->walk.off = off;
     if (!rec.crc_ok || rec.end > UINT32_MAX + (uint64_t)DATA_VALUE_MAX)
         return 0;
-    p->weak = rec.head.crc == 0 && has_lost_sector(p->s->data.file, rec.off, rec.end);
+    p->weak = rec.head.crc == 0 && has_lost_sector(p->file, rec.off, rec.end);
     r = p->ns->mode == NS_SEQ ? index_replay_seq(p, &rec) : index_replay_user(p, &rec);
     if (r <= 0)
         return r;
@@ -237,24 +237,27 @@ int index_replay(struct index_load *l, size_t i, struct seg *s)
     uint32_t last = i > 0 && l->found[i - 1].replay ? l->ns->last_data : 0;
     struct stat st;
     bool ends;
-    int r = data_open(&s->data);
+    int r = index_file_open(&s->index);
 
-    if (r == 0)
-        r = index_file_open(&s->index);
     if (r < 0)
         return r;
     if (fstat(s->index.file->fd, &st) < 0)
         return -errno;
     p.index_size = (uint64_t)st.st_size;
+    r = data_open(&s->data);
+    if (r < 0)
+        return r;
+    p.file = files_ref(s->data.file);
     s->data.size = f->mark.size;
     l->ns->last_data = f->mark.last;
-    r = data_walk_init(&p.walk, s->data.file->fd, f->mark.size);
+    r = data_walk_init(&p.walk, p.file->fd, f->mark.size);
     if (r == 0)
         r = f->mark.size > DATA_HEADER_SIZE || follows(&p, last);
     while (r == 1)
         r = step(&p);
     ends = p.walk.off < p.walk.size || s->index.size < p.index_size || (i + 1 < l->n && l->found[i + 1].id != f->id + 1);
     data_walk_fini(&p.walk);
+    files_unref(p.file);
     if (r < 0)
         return r;
     if (p.records) {

@@ -15,6 +15,7 @@ struct index_replay {
     struct index_load *l;
     struct ns *ns;
     struct seg *s;
+    struct file *file;      /* the data file, referenced: what others open meanwhile does not close it */
     struct data_walk walk;
     uint64_t index_size;    /* of the file */
     uint64_t records, missing; /* played, and of those the index did not have */

@@ -19,6 +19,7 @@ int index_walk_init(struct index_walk *w, struct index_file *f, index_walk_verif
         return r;
     if (fstat(f->file->fd, &st) < 0)
         return -errno;
+    w->file = files_ref(f->file);
     w->size = MIN((uint64_t)st.st_size, (uint64_t)UINT32_MAX);
     return 0;
 }
@@ -26,6 +27,9 @@ int index_walk_init(struct index_walk *w, struct index_file *f, index_walk_verif
 void index_walk_fini(struct index_walk *w)
 {
     buf_fini(&w->block);
+    if (w->file)
+        files_unref(w->file);
+    w->file = NULL;
 }
 
 /* The bytes from off on, at least LOOKAHEAD of them unless the file ends before. */
@@ -47,7 +51,7 @@ static int view(struct index_walk *w, uint64_t off, struct slice *out)
             p = buf_reserve(&w->block, want);
             if (!p)
                 return -ENOMEM;
-            n = files_pread(w->f->file, p, want, w->block_at + w->block.len, false);
+            n = files_pread(w->file, p, want, w->block_at + w->block.len, false);
             if (n <= 0)
                 return n < 0 ? (int)n : -EIO;
             buf_commit(&w->block, (size_t)n);

@@ -18,6 +18,7 @@ typedef int index_walk_verify(void *arg, const struct index_rec *rec);
 
 struct index_walk {
     struct index_file *f;
+    struct file *file;      /* its, referenced: what others open meanwhile does not close it */
     uint64_t size;          /* of the file */
     uint64_t pos;           /* of the next record */
     uint32_t last;          /* start of the record before, 0 = none */

@@ -2,6 +2,7 @@
 """Many namespaces are cheap: 1,000 of them take no more room than their contents, and are open in under a second."""
 import os
 import pathlib
+import signal
 import sys
 import time
 
@@ -98,6 +99,35 @@ def test_everything_is_there():
         print(f"# {open_files} open descriptors, {server.rss_kib()} KiB", flush=True)
     q.check(not excess(), f"at the end: {excess()[:3]}")
     server.stop()
+
+
+def test_more_segments_than_open_files():
+    """A load reads records of many segments while it walks over one: what it walks over is not closed meanwhile."""
+    for mode in ("seq", "user"):
+        z = q.start_zdb(mode=mode)
+        want = {}
+        with z.client() as c:
+            for i in range(700):
+                key = c.ok("SET", b"" if mode == "seq" else b"key%d" % i, b"value %d" % i)
+                want[key] = b"value %d" % i
+                c.ok("NSJUMP")
+            c.ok("SYNC")
+        z.stop()
+        z.start()
+        with z.client() as c:
+            for i, key in enumerate(list(want)):    # more than a walk reads at once
+                want[key] = b"again %d " % i * 500
+                c.ok("SET", key, want[key])
+        q.same(z.stop(signal.SIGKILL), -signal.SIGKILL, "exit code")
+        for what in ("after kill -9", "after kill -9, without marks"):
+            z.start()
+            with z.client() as c:
+                for key in want:
+                    q.same(c.cmd("GET", key), want[key], f"{mode} mode, {what}, {key}")
+            q.same(z.stop(signal.SIGKILL), -signal.SIGKILL, "exit code")
+            for d in (z.data / "default").glob("d*"):
+                if "user.zdb.durable" in os.listxattr(d):
+                    os.removexattr(d, "user.zdb.durable")
 
 
 if __name__ == "__main__":

@@ -119,6 +119,18 @@ int index_replay_put(struct index_replay *p, const struct index_rec *want, bool 
     return 0;
 }
 
+/* The end of what a record without payload says: an id cannot be above the next one, so its last bytes are zeros in any case. */
+static uint64_t said_until(const struct index_replay *p, const struct data_walk_rec *rec)
+{
+    size_t n = 0;
+
+    if (p->ns->mode != NS_SEQ || rec->head.length > 0 || rec->key.len != NS_SEQ_KEY_SIZE)
+        return rec->end;
+    for (uint64_t id = index_seq_next(&p->ns->seq); id; id >>= 8)
+        n++;
+    return rec->end - NS_SEQ_KEY_SIZE + n;
+}
+
 /* 1 a whole record was played, 0 history ends at walk.off, -errno. */
 static int step(struct index_replay *p)
 {
@@ -133,7 +145,7 @@ static int step(struct index_replay *p)
     p->walk.off = off;
     if (!rec.crc_ok || rec.end > UINT32_MAX + (uint64_t)DATA_VALUE_MAX)
         return 0;
-    p->weak = rec.head.crc == 0 && has_lost_sector(p->file, rec.off, rec.end);
+    p->weak = rec.head.crc == 0 && has_lost_sector(p->file, rec.off, said_until(p, &rec));
     r = p->ns->mode == NS_SEQ ? index_replay_seq(p, &rec) : index_replay_user(p, &rec);
     if (r <= 0)
         return r;

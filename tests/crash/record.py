@@ -149,7 +149,9 @@ def try_state(run, seed, where):
     allowed = run.cut.allowed(pos)
     problems, _ = verify.state(server, allowed, {}, rng)
     if problems:
-        problems = [f"{text} (state {seed})", *problems]
+        with open(server.log, errors="replace") as log: # of both starts, the first one first
+            said = [line.strip()[-150:] for line in log if "history ends" in line or " ERROR " in line]
+        problems = [f"{text} (state {seed})", *problems[:4], f"log: {' | '.join(said[:3])}", *problems[4:]]
         if os.environ.get("QSFS_KEEP"):
             kept = q.TMP / f"failed-{run.name}-{str(seed).replace('/', '-')}"
             make_state(run, random.Random(seed), kept)

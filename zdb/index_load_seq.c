@@ -165,7 +165,9 @@ int index_load_seq(struct index_load *l, struct seg *s, bool *damaged)
     for (;;) {
         if (r < 0)
             return err_sys(l->e, -r, "index %s", s->index.path);
-        n = files_pread(s->index.file, block, (size_t)MIN((uint64_t)BLOCK, end - off), off, false);
+        n = index_file_open(&s->index); /* data files that were read meanwhile may have closed it */
+        if (n == 0)
+            n = files_pread(s->index.file, block, (size_t)MIN((uint64_t)BLOCK, end - off), off, false);
         r = n < 0 ? (int)n : 0;
         if (r == 0 && off == INDEX_HEADER_SIZE)
             push_first(l, s, block, (size_t)n / INDEX_SEQ_REC);

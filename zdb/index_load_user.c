@@ -142,8 +142,10 @@ static int cut(struct index_load *l, struct index_walk *w, struct index_file *f)
 {
     CLEANUP(base_free) char *as = NULL;
     struct stat st;
-    int r;
+    int r = index_file_open(f);
 
+    if (r < 0)
+        return r;
     if (fstat(f->file->fd, &st) < 0)
         return -errno;
     r = aside_index_is_worth(f->path, w->pos, (uint64_t)st.st_size);

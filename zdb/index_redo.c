@@ -371,11 +371,13 @@ int index_redo(struct index_load *l, size_t i, struct seg *s)
 {
     struct index_redo d = {.l = l, .ns = l->ns, .f = &l->found[i], .s = s};
     struct index_known *k = &d.f->known;
+    struct file *data;
     uint64_t end;
     int r = data_open(&s->data);
 
     if (r < 0)
         return r;
+    data = files_ref(s->data.file); /* stays open, whatever other files are read on the way */
     index_known_sort(k);
     s->loaded_end = s->index.size;
     r = pass(&d, &end);
@@ -385,6 +387,7 @@ int index_redo(struct index_load *l, size_t i, struct seg *s)
         r = pass(&d, &end);
     }
     index_known_reset(&d.fresh, 0);
+    files_unref(data);
     if (r < 0)
         return r;
     report(&d);

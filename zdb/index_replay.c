@@ -248,15 +248,18 @@ int index_replay(struct index_load *l, size_t i, struct seg *s)
     struct index_replay p = {.l = l, .ns = l->ns, .s = s};
     uint32_t last = i > 0 && l->found[i - 1].replay ? l->ns->last_data : 0;
     struct stat st;
+    struct file *data;
     bool ends;
-    int r = data_open(&s->data);
+    int r = index_file_open(&s->index);
 
-    if (r == 0)
-        r = index_file_open(&s->index);
     if (r < 0)
         return r;
     if (fstat(s->index.file->fd, &st) < 0)
         return -errno;
+    r = data_open(&s->data);
+    if (r < 0)
+        return r;
+    data = files_ref(s->data.file); /* stays open, whatever other files are read on the way */
     p.index_size = (uint64_t)st.st_size;
     s->data.size = f->mark.size;
     l->ns->last_data = f->mark.last;
@@ -267,6 +270,7 @@ int index_replay(struct index_load *l, size_t i, struct seg *s)
         r = step(&p);
     ends = p.walk.off < p.walk.size || s->index.size < p.index_size || (i + 1 < l->n && l->found[i + 1].id != f->id + 1);
     data_walk_fini(&p.walk);
+    files_unref(data);
     if (r < 0)
         return r;
     if (p.records) {

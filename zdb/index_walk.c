@@ -44,6 +44,9 @@ static int view(struct index_walk *w, uint64_t off, struct slice *out)
         while (w->block.len < BLOCK && w->block_at + w->block.len < w->size) {
             size_t want = (size_t)MIN(BLOCK - w->block.len, w->size - w->block_at - w->block.len);
             ssize_t n;
+            int r = index_file_open(w->f); /* other files that were read meanwhile may have closed it */
+            if (r < 0)
+                return r;
             p = buf_reserve(&w->block, want);
             if (!p)
                 return -ENOMEM;

@@ -131,6 +131,7 @@ struct ns_sync_state {
     struct loop_defer *begin; /* NULL until somebody has waited */
     struct ns_miss *now, *next; /* waiters of the running job, of the one after it */
     uint64_t last_ms;         /* when the last job ended */
+    bool failed;              /* it did badly: the next one that nobody waits for comes a little later */
 };
 
 struct ns {

@@ -79,6 +79,6 @@ void ns_rescue(struct ns *ns)
         log_error("namespace %s: segment %u: unsynced records are lost: %s", ns->name, s->id, strerror(-r));
         ns->sync.broken = -EIO;
     }
-    if (ns_jump(ns) < 0)
+    if ((ns_active(ns)->data.size > DATA_HEADER_SIZE || ns_active(ns)->index.last) && ns_jump(ns) < 0)
         log_error("namespace %s: no new segment after a failed sync", ns->name);
 }

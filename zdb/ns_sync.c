@@ -19,6 +19,7 @@
 #define PATCHES_MAX    65536 /* then they are worth a sync */
 #define PATCH_AGE_MS   1000
 #define SYNC_AGE_MS    30000 /* also when nobody asks: what comes behind the marks has to be played again after a crash */
+#define RETRY_MS       1000  /* after a failure */
 #define MARK_STEP      (1 * MIB) /* a mark of the active file costs a little: it may lag so much */
 
 struct part {
@@ -246,6 +247,7 @@ static void job_succeeded(struct ns_sync_job *j)
 {
     struct ns *ns = j->ns;
 
+    ns->sync.failed = false;
     ns->sync.durable = MAX(ns->sync.durable, j->writes);
     ns->sync.patch_due = MAX(ns->sync.patch_due, j->clock);
     ns->sync.patch_durable = MAX(ns->sync.patch_durable, j->written);
@@ -261,6 +263,7 @@ static void job_failed(struct ns_sync_job *j)
     struct ns *ns = j->ns;
 
     log_error("namespace %s: sync failed: %s", ns->name, strerror(-j->result));
+    ns->sync.failed = true;
     ns->sync.everything |= j->everything;
     ns->sync.directories |= j->directories;
     ns->sync.writes++; /* what it covered is not durable, also when durable was told before it was written */
@@ -373,6 +376,8 @@ static void start(struct ns *ns)
 
 void ns_sync_kick(struct ns *ns)
 {
+    if (ns->sync.failed && base_now_ms() - ns->sync.last_ms < RETRY_MS)
+        return;
     if (!ns->sync.running && (!is_durable(ns) || ns->sync.n || ns_patch_any(ns) || ns->jumps) && ns_commit(ns) == 0)
         start(ns);
 }
@@ -481,7 +486,7 @@ void ns_sync_tick(struct ns *ns, uint64_t now_ms)
 {
     unsigned every = ns->env->synctime_s;
 
-    if ((every && now_ms - ns->sync.last_ms >= every * (uint64_t)1000) || ns->patches.n > PATCHES_MAX ||
+    if (ns->sync.failed || (every && now_ms - ns->sync.last_ms >= every * (uint64_t)1000) || ns->patches.n > PATCHES_MAX ||
         now_ms - ns->sync.last_ms >= SYNC_AGE_MS ||
         (ns_patch_any(ns) && now_ms - ns->patches.since_ms >= PATCH_AGE_MS))
         ns_sync_kick(ns);

@@ -4,6 +4,7 @@
  *   CRASH_ROOTS  absolute directories, separated by ':'; only what happens below them is recorded
  *   CRASH_FSYNC_DELAY_US  each fsync takes up to this much longer (random), so that other writes happen meanwhile
  *   CRASH_FSYNC_FAIL      the fsync of a file with this number (from 1) is not done and gives EIO
+ *   CRASH_FSYNC_FAIL_ALL  so do all behind it, when set
  *
  * One event = a header of 24 bytes (little-endian: u8 type, u8 flags, u16 port, u32 handle, u64 off, u32 len, u32 len2)
  * and len + len2 bytes.  Call and event happen under one lock, so the order of events is the order of effects.  An fsync
@@ -64,6 +65,7 @@ static pid_t owner;
 static uint32_t next_handle = 1;
 static uint64_t next_sync = 1;
 static unsigned delay_us, fail_at, file_syncs;
+static bool fail_all;
 static unsigned rand_state = 1;
 
 #define REAL(ret, name, ...)                        \
@@ -171,6 +173,7 @@ __attribute__((constructor)) static void start(void)
     delay_us = v ? (unsigned)strtoul(v, NULL, 10) : 0;
     v = getenv("CRASH_FSYNC_FAIL");
     fail_at = v ? (unsigned)strtoul(v, NULL, 10) : 0;
+    fail_all = getenv("CRASH_FSYNC_FAIL_ALL") != NULL;
     owner = getpid();
     rand_state = (unsigned)owner;
     fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -641,7 +644,7 @@ static int do_sync(int (*f)(int), int fd, unsigned flags)
     }
     s = fds[fd];
     number = next_sync++;
-    fail = !s.is_dir && ++file_syncs == fail_at;
+    fail = !s.is_dir && fail_at && (++file_syncs == fail_at || (fail_all && file_syncs > fail_at));
     if (f == sys_syncfs)
         s.handle = 0;
     event('f', flags, 0, s.handle, number, NULL, 0, NULL, 0);

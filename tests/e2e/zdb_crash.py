@@ -114,6 +114,28 @@ def test_power_cut_after_a_failed_fsync():
     every_state("failed fsync", [(i, n) for n in range(-(-STATES["fsync"] // 3)) for i in range(3)], work)
 
 
+def test_a_disk_that_fails_for_good():
+    """Every SYNC hears of it; zdb goes on, and neither turns in a circle nor fills the directory with empty segments."""
+    here = SHM / "for-good"
+    here.mkdir()
+    env = dict(record.shim_env(here / "log", here / "data", here / "index", fail=SETUP_SYNCS), CRASH_FSYNC_FAIL_ALL="1")
+    z = q.Zdb(dir=here, data=here / "data", index=here / "index", env=env)
+    z.start()
+    with z.client() as c:
+        failed = 0
+        for i in range(SETUP_SYNCS):
+            c.ok("SET", "k", "value %d" % i)
+            failed += isinstance(c.cmd("SYNC"), q.Error)
+        q.check(failed > 0, "no SYNC failed")
+        q.check(isinstance(c.cmd("SYNC"), q.Error), "SYNC of what is not durable")
+        segments, end = len(list((here / "data/default").iterdir())), time.monotonic() + 2.5
+        while time.monotonic() < end:
+            q.same(c.cmd("GET", "k"), b"value %d" % (SETUP_SYNCS - 1), "GET meanwhile")
+        q.check(len(list((here / "data/default").iterdir())) <= segments + 1, "new segments although nothing was written")
+    z.stop()
+    shutil.rmtree(here)
+
+
 def record_failing(top, which):
     args, options, recording = RUNS["few-keys"]
     run = record.Run(top, f"fsync-{which}-fails", f"{A.seed}/fsync", 1500, args, dict(options, may_fail=True), fail=which,

@@ -32,17 +32,36 @@ static uint64_t vote(const uint8_t *block, size_t n, uint64_t expected, uint64_t
     return best;
 }
 
-/* Does the data say so too?  (Of the first record that votes for it.) */
+/* As index_load_has_key; the segment may be one that is not loaded yet, as slots name later ones. */
+static int has_key(struct index_load *l, const struct index_rec *rec)
+{
+    const struct index_found *f = index_load_found(l, rec->dataid);
+    uint8_t key[DATA_KEY_MAX];
+    struct data_rec head;
+    struct data d;
+    int r;
+
+    if (!f || !f->data || ns_seg_find(l->ns, rec->dataid))
+        return index_load_has_key(l, rec->dataid, rec);
+    data_init(&d, &l->ns->env->files, l->ns->data_dir, rec->dataid);
+    r = data_record(&d, rec->off, &head, key, NULL, false);
+    data_fini(&d);
+    return r < 0 ? -1 : slice_eq(slice_of(key, head.keylen), rec->key);
+}
+
+/* Does the data say so too?  (Of the first record that votes for it and whose data is here.) */
 static bool data_agrees(struct index_load *l, const uint8_t *block, size_t n, uint64_t first)
 {
-    for (size_t slot = 0; slot < n; slot++) {
+    int r = -1;
+
+    for (size_t slot = 0; slot < n && r < 0; slot++) {
         struct rd rd = rd_of(slice_of(block + slot * INDEX_SEQ_REC, INDEX_SEQ_REC));
         struct index_rec rec;
         if (index_rec_decode(&rd, &rec) == 1 && rec.key.len == INDEX_SEQ_KEY && !(rec.flags & INDEX_DELETED) &&
             le64_get(rec.key.p) == first + slot)
-            return index_load_has_key(l, rec.dataid, &rec) == 1;
+            r = has_key(l, &rec);
     }
-    return false;
+    return r == 1;
 }
 
 /* Where this file begins.  Its own word counts when none of its records agrees with what the files before say, and it is

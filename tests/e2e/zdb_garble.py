@@ -122,7 +122,7 @@ class Volume:
             if f == "zdb-namespace":
                 continue
             for at in self.offsets(f, rng):
-                for x in ([1 << b for b in range(8)] + [0xff] if LONG else (1 << rng.randrange(8), rng.randrange(1, 256))):
+                for x in sorted({*([1 << b for b in range(8)] + [0xff] if LONG else (1 << rng.randrange(8), rng.randrange(1, 256)))}):
                     yield f"{self.name}-{f}-{at}-x{x:02x}", f, at, x
                 yield f"{self.name}-{f}-{at}-cut", f, at, "cut"
             yield f"{self.name}-{f}-0-gone", f, 0, "gone"
@@ -173,7 +173,7 @@ class Golden(Volume):
         out = set(range(zfiles.DATA_HEADER)) | set(rng.sample(range(len(raw)), 20))
         for r in self.data[int(f[1:])]:
             out |= set(range(r.at, r.payload_at))
-        return sorted(rng.sample(sorted(out), min(len(out), 2000 if LONG else 120)))
+        return sorted(rng.sample(sorted(out), min(len(out), 2000 if LONG else 60)))
 
 
 def damaged(raw, at, kind):

@@ -469,7 +469,7 @@ int ns_del(struct ns *ns, struct slice key, uint32_t timestamp, struct ns_wait *
         return -NS_EINDEX;
     }
     ns_sync_note(ns, home);
-    if (ns->mode == NS_SEQ && ns->patches.n)
+    if (ns->mode == NS_SEQ && ns->patches.first)
         ns_patch_flag_queued(ns, old.file, old.off);
     if (written)
         ns->last_data = off;

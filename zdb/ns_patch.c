@@ -197,12 +197,19 @@ void ns_patch_flag(struct ns *ns, uint32_t file, uint32_t off)
     one->bytes[INDEX_FLAGS_AT] |= INDEX_DELETED;
 }
 
+/* The shadowed ones as well, which stand at the head: they are written later than the flag of the deletion, and must not take
+ * it away again. */
 void ns_patch_flag_queued(struct ns *ns, uint32_t file, uint32_t off)
 {
+    uint64_t last = MAX(ns->sync.running ? ns->sync.job_clock : 0, ns->sync.patch_due);
     struct ns_patch *one = find(&ns->patches, file, off);
 
     if (one)
         one->bytes[INDEX_FLAGS_AT] |= INDEX_DELETED;
+    for (one = ns->patches.first; one && one->number <= last; one = one->next) {
+        if (one->shadowed && one->file == file && one->off == off)
+            one->bytes[INDEX_FLAGS_AT] |= INDEX_DELETED;
+    }
 }
 
 void ns_patch_bytes(struct ns *ns, uint32_t file, uint32_t off, const uint8_t *bytes, size_t n)

@@ -387,7 +387,6 @@ void hook_now(struct hooks *h, const char *name, unsigned nargs, const char *con
         push(h, NULL, name, nargs, args, done, arg);
 }
 
-
 static void on_waited(void *arg, int result)
 {
     struct waiting *w = arg;

@@ -1,8 +1,8 @@
 /* ns_patch - rewrites of index records that wait until what they follow from is durable.
  * An update flags (user mode) or rewrites (seq mode) the old record in place.  If that reached the disk before the new record
  * did, a power cut would lose a value that SYNC had promised.  So such rewrites are kept here, every reader of index records
- * sees them through ns_patch_see(), and the end of the next whole sync job writes them.  A crash in between loses nothing:
- * the load plays the data records again that they follow from (index_replay.c).
+ * sees them through ns_patch_see(), and the end of the next sync job writes them.  A crash in between loses nothing: the
+ * load plays the data records again that they follow from (index_replay.c).
  *
  * Two kinds, numbered together: rewrites with their bytes stand in a queue; the flags of superseded records (user mode), which
  * come with every update, in the flagset of their segment.  A job closes the generation of flags that is being filled.
@@ -15,7 +15,7 @@
 #define FIRST_BUCKETS 64
 #define SPAN          ((size_t)16 << 10) /* rewritten with one call at most */
 #define GAP           1024               /* bytes between two records that are worth the copy */
-#define SPAN_FLAGS    (SPAN / 35 + 1)    /* records in it, at most */
+#define SPAN_FLAGS    (SPAN / (INDEX_REC_SIZE + 1) + 1) /* records in it, at most */
 
 struct ns_patch {
     struct ns_patch *in_bucket, *next; /* the latter: younger */
@@ -391,7 +391,7 @@ static int write_flags(struct ns *ns, struct seg *s, const uint32_t *off, size_t
     ssize_t got = index_file_block(&s->index, begin, bytes, end - begin, false);
     int r = got < 0 ? (int)got : (size_t)got < end - begin ? -ENODATA : 0;
 
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; r == 0 && i < n; i++)
         bytes[off[i] + INDEX_FLAGS_AT - begin] |= INDEX_DELETED;
     if (r == 0)
         r = index_file_write(&s->index, begin, bytes, end - begin);

@@ -17,7 +17,7 @@ struct nslist_conf {
     unsigned synctime_s;              /* --synctime: dirty files are synced when the last sync is older, 0 = never */
     bool secure;                      /* --secure: closing files are synced at each jump */
     unsigned rotate_s;                /* --rotate: timed rotation, 0 = never */
-    unsigned max_files;               /* open segment files kept for reading, over all namespaces; 0 = 256 */
+    unsigned max_files;               /* open segment files kept for reading, over all namespaces; 0 = 512 */
     struct ns_events events;          /* any function may be NULL */
 };
 

@@ -84,7 +84,7 @@ lint:
 include $(wildcard tests/fuzz/fuzz.mk tests/bench/bench.mk tests/coverage.mk)
 
 format:
-	clang-format -i $(wildcard $(PARTS:%=%/*.[ch]) tests/unit/*/*.[ch] tests/fuzz/*.c tests/bench/*.c)
+	@clang-format -i $$(find $(PARTS) tests -name '*.[ch]')
 
 compile_commands.json: Makefile
 	tests/compile-commands.sh "$(ALL_CFLAGS)" $(wildcard $(PARTS:%=%/*.c)) > $@

@@ -6,14 +6,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CLEANUP(f)  __attribute__((unused, cleanup(f))) /* "unused": clang 14 warns otherwise */
+#define CLEANUP(f)   __attribute__((unused, cleanup(f))) /* "unused": clang 14 warns otherwise */
 #define PRINTF(f, a) __attribute__((format(printf, f, a)))
-#define NORETURN    __attribute__((noreturn))
+#define NORETURN     __attribute__((noreturn))
 
-#define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
-#define MIN(a, b)    ((a) < (b) ? (a) : (b))
-#define MAX(a, b)    ((a) > (b) ? (a) : (b))
-#define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+#define ARRAY_LEN(a)                    (sizeof(a) / sizeof((a)[0]))
+#define MIN(a, b)                       ((a) < (b) ? (a) : (b))
+#define MAX(a, b)                       ((a) > (b) ? (a) : (b))
+#define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 #define KIB ((uint64_t)1024)
 #define MIB (KIB * 1024)
@@ -23,7 +23,8 @@
 #define add_ovf(a, b, r) __builtin_add_overflow((a), (b), (r))
 #define mul_ovf(a, b, r) __builtin_mul_overflow((a), (b), (r))
 
-/* Small fixed sizes only: log and abort when memory is out.  Sizes from outside use malloc and -ENOMEM. */
+/* Small fixed sizes only: log and abort when memory is out.  Sizes from outside use malloc and
+ * -ENOMEM. */
 void *xcalloc(size_t n, size_t size);
 char *xstrdup(const char *s);
 char *xasprintf(const char *fmt, ...) PRINTF(1, 2);
@@ -33,12 +34,12 @@ void base_panic(const char *what) NORETURN;
 void base_panic_fd(int fd);
 
 /* CLEANUP helpers; all keep errno */
-void base_free(void *p);      /* CLEANUP(base_free) char *s */
+void base_free(void *p);        /* CLEANUP(base_free) char *s */
 void base_close(const int *fd); /* CLEANUP(base_close) int fd = -1 */
 
-uint64_t base_now_ms(void);   /* monotonic */
-uint64_t base_now_us(void);   /* monotonic */
-uint64_t base_wall_s(void);   /* unix seconds */
-uint64_t base_wall_ns(void);  /* unix nanoseconds */
+uint64_t base_now_ms(void);  /* monotonic */
+uint64_t base_now_us(void);  /* monotonic */
+uint64_t base_wall_s(void);  /* unix seconds */
+uint64_t base_wall_ns(void); /* unix nanoseconds */
 
 #endif

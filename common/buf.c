@@ -34,8 +34,8 @@ static uint8_t *grow(struct buf *b, size_t n)
 
     if (add_ovf(b->len, n, &need))
         return NULL;
-    /* Moving the content to the front is worth it when at least half of the memory is consumed: then each byte moves at
-     * most once per byte consumed. */
+    /* Moving the content to the front is worth it when at least half of the memory is consumed:
+     * then each byte moves at most once per byte consumed. */
     if (b->p && need <= b->cap && b->off >= b->len) {
         if (b->len)
             memmove(b->p, b->p + b->off, b->len);

@@ -1,11 +1,12 @@
-/* bytes - borrowed slices, little and big endian access, and the bounded read cursor.  Header only. */
+/* bytes - borrowed slices, little and big endian access, and the bounded read cursor.  Header only.
+ */
 #ifndef COMMON_BYTES_H
 #define COMMON_BYTES_H
 
 #include "common/base.h"
 #include <string.h>
 
-struct slice {          /* borrowed view; p may be NULL when len is 0 */
+struct slice { /* borrowed view; p may be NULL when len is 0 */
     const uint8_t *p;
     size_t len;
 };
@@ -65,7 +66,8 @@ static inline void le64_put(uint8_t *p, uint64_t v)
     le32_put(p + 4, (uint32_t)(v >> 32));
 }
 
-/* Bounded cursor.  The failure is sticky: once a take goes past the end, bad stays set and every getter answers 0. */
+/* Bounded cursor.  The failure is sticky: once a take goes past the end, bad stays set and every
+ * getter answers 0. */
 struct rd {
     const uint8_t *p, *end;
     bool bad;

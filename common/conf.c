@@ -13,12 +13,12 @@
 struct conf_node {
     enum conf_kind kind;
     int line;
-    bool null;                 /* scalar without a value */
-    char *text;                /* scalar */
-    char *key;                 /* child of a map */
-    char *file;                /* root only */
+    bool null;  /* scalar without a value */
+    char *text; /* scalar */
+    char *key;  /* child of a map */
+    char *file; /* root only */
     struct conf_node *parent;
-    struct conf_node **child;  /* map and list, in the order of the file */
+    struct conf_node **child; /* map and list, in the order of the file */
     size_t n, cap;
 };
 
@@ -71,8 +71,8 @@ int conf_error(const struct conf_node *n, struct err *e, const char *fmt, ...)
 int conf_check_keys(const struct conf_node *map, const char *const *allowed, struct err *e)
 {
     if (map->kind != CONF_MAP)
-        return conf_error(map, e, "%s%s%s is expected here, not %s", map->key ? map->key : "", map->key ? ": " : "",
-                          kind_name[CONF_MAP], kind_name[map->kind]);
+        return conf_error(map, e, "%s%s%s is expected here, not %s", map->key ? map->key : "",
+                          map->key ? ": " : "", kind_name[CONF_MAP], kind_name[map->kind]);
     for (size_t i = 0; i < map->n; i++) {
         size_t k = 0;
         while (allowed[k] && strcmp(map->child[i]->key, allowed[k]) != 0)
@@ -83,7 +83,8 @@ int conf_check_keys(const struct conf_node *map, const char *const *allowed, str
         for (k = 0; allowed[k]; k++)
             buf_printf(&list, "%s%s", k ? ", " : "", allowed[k]);
         CLEANUP(base_free) char *text = buf_take_str(&list);
-        return conf_error(map->child[i], e, "unknown key `%.*s`, allowed are: %s", SHOWN_MAX, map->child[i]->key, text);
+        return conf_error(map->child[i], e, "unknown key `%.*s`, allowed are: %s", SHOWN_MAX,
+                          map->child[i]->key, text);
     }
     return 0;
 }
@@ -119,8 +120,8 @@ static int find(const struct conf_node *map, const char *key, bool required, enu
         return 1;
     }
     if (map->kind != CONF_MAP)
-        conf_error(map, e, "%s with the key `%s` is expected here, not %s", kind_name[CONF_MAP], key,
-                   kind_name[map->kind]);
+        conf_error(map, e, "%s with the key `%s` is expected here, not %s", kind_name[CONF_MAP],
+                   key, kind_name[map->kind]);
     else if (!n && !required)
         return 0;
     else if (!n)
@@ -132,7 +133,8 @@ static int find(const struct conf_node *map, const char *key, bool required, enu
     return -EINVAL;
 }
 
-int conf_str(const struct conf_node *map, const char *key, bool required, const char **out, struct err *e)
+int conf_str(const struct conf_node *map, const char *key, bool required, const char **out,
+             struct err *e)
 {
     const struct conf_node *n;
 
@@ -142,8 +144,8 @@ int conf_str(const struct conf_node *map, const char *key, bool required, const 
     return r;
 }
 
-int conf_u64(const struct conf_node *map, const char *key, bool required, uint64_t min, uint64_t max, uint64_t *out,
-             struct err *e)
+int conf_u64(const struct conf_node *map, const char *key, bool required, uint64_t min,
+             uint64_t max, uint64_t *out, struct err *e)
 {
     const struct conf_node *n;
 
@@ -153,13 +155,14 @@ int conf_u64(const struct conf_node *map, const char *key, bool required, uint64
     r = parse_u64(n->text, min, max, out);
     if (r == 0)
         return 1;
-    return conf_error(n, e, "%s: %.*s is %s, allowed is %" PRIu64 " to %" PRIu64, key, SHOWN_MAX, n->text,
-                      r == -ERANGE ? "out of range" : "not a whole number", min, max);
+    return conf_error(n, e, "%s: %.*s is %s, allowed is %" PRIu64 " to %" PRIu64, key, SHOWN_MAX,
+                      n->text, r == -ERANGE ? "out of range" : "not a whole number", min, max);
 }
 
 int conf_bool(const struct conf_node *map, const char *key, bool required, bool *out, struct err *e)
 {
-    static const char *const yes[] = {"true", "True", "TRUE"}, *const no[] = {"false", "False", "FALSE"};
+    static const char *const yes[] = {"true", "True", "TRUE"}, *const no[] = {"false", "False",
+                                                                              "FALSE"};
     const struct conf_node *n;
 
     int r = find(map, key, required, CONF_SCALAR, &n, e);
@@ -171,15 +174,18 @@ int conf_bool(const struct conf_node *map, const char *key, bool required, bool 
             return 1;
         }
     }
-    return conf_error(n, e, "%s: %.*s is no truth value, allowed is true or false", key, SHOWN_MAX, n->text);
+    return conf_error(n, e, "%s: %.*s is no truth value, allowed is true or false", key, SHOWN_MAX,
+                      n->text);
 }
 
-int conf_map(const struct conf_node *map, const char *key, bool required, const struct conf_node **out, struct err *e)
+int conf_map(const struct conf_node *map, const char *key, bool required,
+             const struct conf_node **out, struct err *e)
 {
     return find(map, key, required, CONF_MAP, out, e);
 }
 
-int conf_seq(const struct conf_node *map, const char *key, bool required, const struct conf_node **out, struct err *e)
+int conf_seq(const struct conf_node *map, const char *key, bool required,
+             const struct conf_node **out, struct err *e)
 {
     return find(map, key, required, CONF_SEQ, out, e);
 }
@@ -203,7 +209,8 @@ struct conf_node *conf_new_root(const char *file, enum conf_kind kind, int line)
     return n;
 }
 
-struct conf_node *conf_new_child(struct conf_node *parent, const char *key, enum conf_kind kind, int line)
+struct conf_node *conf_new_child(struct conf_node *parent, const char *key, enum conf_kind kind,
+                                 int line)
 {
     struct conf_node *n = node_new(kind, line);
 

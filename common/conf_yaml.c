@@ -1,4 +1,5 @@
-/* conf_yaml - libyaml's events into the tree of conf.  Of YAML only what a configuration needs: maps, lists, scalars. */
+/* conf_yaml - libyaml's events into the tree of conf.  Of YAML only what a configuration needs:
+ * maps, lists, scalars. */
 #include "common/conf.h"
 
 #include <errno.h>
@@ -33,8 +34,9 @@ static int syntax_error(const struct builder *b)
         return err_sys(b->e, ENOMEM, "%s", b->name);
     if (p->error == YAML_READER_ERROR)
         return err_set(b->e, EINVAL, "%s: byte %zu: %s", b->name, p->problem_offset, p->problem);
-    return err_set(b->e, EINVAL, "%s:%zu: not valid YAML: %s%s%s", b->name, p->problem_mark.line + 1,
-                   p->problem ? p->problem : "syntax error", p->context ? " " : "", p->context ? p->context : "");
+    return err_set(b->e, EINVAL, "%s:%zu: not valid YAML: %s%s%s", b->name,
+                   p->problem_mark.line + 1, p->problem ? p->problem : "syntax error",
+                   p->context ? " " : "", p->context ? p->context : "");
 }
 
 static int next_event(struct builder *b, yaml_event_t *ev)
@@ -49,13 +51,14 @@ static int take_scalar(const struct builder *b, struct conf_node *n, const yaml_
 
     if (memchr(s, 0, len))
         return wrong(b, &ev->start_mark, "a value contains a NUL byte");
-    conf_set_text(n, s, ev->data.scalar.style == YAML_PLAIN_SCALAR_STYLE &&
-                            (len == 0 || strcmp(s, "~") == 0 || strcmp(s, "null") == 0));
+    conf_set_text(n, s,
+                  ev->data.scalar.style == YAML_PLAIN_SCALAR_STYLE &&
+                      (len == 0 || strcmp(s, "~") == 0 || strcmp(s, "null") == 0));
     return 0;
 }
 
-static int take_node(struct builder *b, struct conf_node *parent, const char *key, const yaml_event_t *ev, int depth,
-                     struct conf_node **out);
+static int take_node(struct builder *b, struct conf_node *parent, const char *key,
+                     const yaml_event_t *ev, int depth, struct conf_node **out);
 
 /* Children of n up to the closing event. */
 static int take_children(struct builder *b, struct conf_node *n, int depth)
@@ -84,8 +87,8 @@ static int take_children(struct builder *b, struct conf_node *n, int depth)
             else if (memchr(ev.data.scalar.value, 0, ev.data.scalar.length))
                 r = wrong(b, &ev.start_mark, "a key contains a NUL byte");
             else if (conf_get(n, (const char *)ev.data.scalar.value))
-                r = err_set(b->e, EINVAL, "%s:%zu: key `%.60s` is there twice", b->name, ev.start_mark.line + 1,
-                            (const char *)ev.data.scalar.value);
+                r = err_set(b->e, EINVAL, "%s:%zu: key `%.60s` is there twice", b->name,
+                            ev.start_mark.line + 1, (const char *)ev.data.scalar.value);
             else
                 key = xstrdup((const char *)ev.data.scalar.value);
         } else {
@@ -100,8 +103,8 @@ static int take_children(struct builder *b, struct conf_node *n, int depth)
 }
 
 /* The node that starts with ev.  With a parent it belongs to it, also after a failure. */
-static int take_node(struct builder *b, struct conf_node *parent, const char *key, const yaml_event_t *ev, int depth,
-                     struct conf_node **out)
+static int take_node(struct builder *b, struct conf_node *parent, const char *key,
+                     const yaml_event_t *ev, int depth, struct conf_node **out)
 {
     const yaml_char_t *anchor = NULL, *tag = NULL;
     enum conf_kind kind = CONF_SCALAR;
@@ -131,7 +134,8 @@ static int take_node(struct builder *b, struct conf_node *parent, const char *ke
     if (depth > MAX_DEPTH)
         return wrong(b, &ev->start_mark, "nested too deep, 16 levels are allowed");
     int line = (int)ev->start_mark.line + 1;
-    struct conf_node *n = parent ? conf_new_child(parent, key, kind, line) : conf_new_root(b->name, kind, line);
+    struct conf_node *n =
+        parent ? conf_new_child(parent, key, kind, line) : conf_new_root(b->name, kind, line);
     *out = n;
     return kind == CONF_SCALAR ? take_scalar(b, n, ev) : take_children(b, n, depth);
 }

@@ -18,8 +18,8 @@
 
 #include "common/io.h"
 
-static int ready_fd = -1;       /* to the waiting parent */
-static bool drop_output;        /* at daemon_ready */
+static int ready_fd = -1; /* to the waiting parent */
+static bool drop_output;  /* at daemon_ready */
 
 /* Lock path; -EAGAIN: the file was replaced meanwhile, try again. */
 static int lock_file(const char *path, int *out, struct err *e)
@@ -38,9 +38,11 @@ static int lock_file(const char *path, int *out, struct err *e)
             return err_sys(e, code, "lock pid file %s", path);
         owner[n > 0 ? n : 0] = '\0';
         owner[strcspn(owner, "\n")] = '\0';
-        return err_set(e, EEXIST, "another instance is running (pid %s, %s)", *owner ? owner : "unknown", path);
+        return err_set(e, EEXIST, "another instance is running (pid %s, %s)",
+                       *owner ? owner : "unknown", path);
     }
-    if (fstat(fd, &ours) < 0 || stat(path, &there) < 0 || ours.st_ino != there.st_ino || ours.st_dev != there.st_dev) {
+    if (fstat(fd, &ours) < 0 || stat(path, &there) < 0 || ours.st_ino != there.st_ino ||
+        ours.st_dev != there.st_dev) {
         close(fd);
         return -EAGAIN;
     }

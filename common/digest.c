@@ -1,5 +1,6 @@
-/* digest - see digest.h.  libsodium wants its state aligned to 64 bytes; an owner on the heap may have less, so the state
- * is kept as bytes and worked on in an aligned copy (384 bytes, nothing beside the hashing of a block). */
+/* digest - see digest.h.  libsodium wants its state aligned to 64 bytes; an owner on the heap may
+ * have less, so the state is kept as bytes and worked on in an aligned copy (384 bytes, nothing
+ * beside the hashing of a block). */
 #include "common/digest.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
-/* digest - BLAKE2b with a 16-byte digest (RFC 7693, digest length in the parameter block; = b2sum -l 128) over libsodium,
- * and SHA-1 (zdb's SECURE challenge only) over OpenSSL. */
+/* digest - BLAKE2b with a 16-byte digest (RFC 7693, digest length in the parameter block; = b2sum
+ * -l 128) over libsodium, and SHA-1 (zdb's SECURE challenge only) over OpenSSL. */
 #ifndef COMMON_DIGEST_H
 #define COMMON_DIGEST_H
 

@@ -1,5 +1,5 @@
-/* err - a code and one line of text for a human.  Only where a person or a client will read it: start-up, config,
- * control socket, command-line tools.  `e` may be NULL everywhere. */
+/* err - a code and one line of text for a human.  Only where a person or a client will read it:
+ * start-up, config, control socket, command-line tools.  `e` may be NULL everywhere. */
 #ifndef COMMON_ERR_H
 #define COMMON_ERR_H
 

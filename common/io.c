@@ -145,7 +145,8 @@ int io_nonblock(int fd, bool on)
     return 0;
 }
 
-/* From *off to the end of src with copy_file_range.  -EXDEV and kin when the pair of files cannot do it. */
+/* From *off to the end of src with copy_file_range.  -EXDEV and kin when the pair of files cannot
+ * do it. */
 static int copy_in_kernel(int src_fd, int dst_fd, uint64_t *off)
 {
     for (;;) {
@@ -194,7 +195,8 @@ int io_copy(int src_fd, int dst_fd, uint64_t *bytes)
         return 0;
     }
     r = copy_in_kernel(src_fd, dst_fd, &off);
-    /* Also after success: some kernels answer 0 at once for files whose size they do not know (procfs). */
+    /* Also after success: some kernels answer 0 at once for files whose size they do not know
+     * (procfs). */
     if (r == 0 || r == -EXDEV || r == -EINVAL || r == -ENOSYS || r == -EOPNOTSUPP || r == -EPERM)
         r = copy_by_hand(src_fd, dst_fd, &off);
     if (r == 0 && bytes)

@@ -1,4 +1,5 @@
-/* log - see log.h.  One mutex around the state; a line is formatted outside of it and leaves in one write(). */
+/* log - see log.h.  One mutex around the state; a line is formatted outside of it and leaves in one
+ * write(). */
 #include "common/log.h"
 
 #include <errno.h>
@@ -28,8 +29,8 @@ static void unlock(pthread_mutex_t **m)
     pthread_mutex_unlock(*m);
 }
 
-#define LOCKED                                                                                     \
-    CLEANUP(unlock) pthread_mutex_t *guard = &lock;                                                \
+#define LOCKED                                      \
+    CLEANUP(unlock) pthread_mutex_t *guard = &lock; \
     pthread_mutex_lock(guard)
 
 /* Opens path for appending, and puts it in the place of the current descriptor.  Under the lock. */
@@ -42,7 +43,8 @@ static int use_file(const char *path)
         return -errno;
     cur_size = fstat(fd, &st) == 0 ? (uint64_t)st.st_size : 0;
     int old = cur_fd;
-    if (old != STDERR_FILENO && dup3(fd, old, O_CLOEXEC) >= 0) /* same number: children got log_fd() */
+    if (old != STDERR_FILENO && dup3(fd, old, O_CLOEXEC) >= 0) /* same number: children got log_fd()
+                                                                */
         close(fd);
     else
         __atomic_store_n(&cur_fd, fd, __ATOMIC_RELEASE);
@@ -75,7 +77,8 @@ static void rotate(void)
     }
     CLEANUP(base_free) char *newest = old_name(0);
     if (rename(cur_path, newest) < 0 || use_file(cur_path) < 0)
-        cur_size = 0; /* cannot rotate: go on with the file we have, and try again after as many bytes */
+        cur_size = 0; /* cannot rotate: go on with the file we have, and try again after as many
+                         bytes */
 }
 
 int log_open(const struct log_conf *c, struct err *e)

@@ -1,5 +1,5 @@
-/* loop - see loop.h.  libevent is used without its locks: other threads only touch the list of posted calls (under the
- * mutex) and the eventfd. */
+/* loop - see loop.h.  libevent is used without its locks: other threads only touch the list of
+ * posted calls (under the mutex) and the eventfd. */
 #include "common/loop.h"
 
 #include <errno.h>
@@ -31,10 +31,10 @@ struct loop {
     struct event_base *base;
     struct event *wake;
     int wake_fd;
-    bool stop;             /* atomic; set by any thread */
-    pthread_mutex_t lock;  /* posted */
+    bool stop;            /* atomic; set by any thread */
+    pthread_mutex_t lock; /* posted */
     struct calls posted;
-    struct calls running;  /* the loop's: what it took from posted */
+    struct calls running; /* the loop's: what it took from posted */
     struct signal_watch *signals;
 };
 
@@ -96,7 +96,8 @@ int loop_new(struct loop **out, struct err *e)
         return err_sys(e, code, "eventfd");
     }
     if (cfg) {
-        /* Without the cached time a timer that is started late in a long round is not short by the length of the round. */
+        /* Without the cached time a timer that is started late in a long round is not short by the
+         * length of the round. */
         event_config_set_flag(cfg, EVENT_BASE_FLAG_NO_CACHE_TIME | EVENT_BASE_FLAG_IGNORE_ENV |
                                        EVENT_BASE_FLAG_NOLOCK);
         l->base = event_base_new_with_config(cfg);
@@ -174,7 +175,7 @@ struct event_base *loop_base(struct loop *l)
     return l->base;
 }
 
-/* ---- descriptors ----------------------------------------------------------------------------------------------- */
+/* ---- descriptors ---------------------------------------------------------------------------- */
 
 /* Two events, so that a change of one is one epoll_ctl and not a removal and an addition. */
 static void on_readable(evutil_socket_t fd, short events, void *arg)
@@ -232,7 +233,7 @@ void loop_watch_free(struct loop_watch *w)
     free(w);
 }
 
-/* ---- timers and signals ---------------------------------------------------------------------------------------- */
+/* ---- timers and signals --------------------------------------------------------------------- */
 
 static void on_timer(evutil_socket_t fd, short events, void *arg)
 {
@@ -256,7 +257,8 @@ struct loop_timer *loop_timer_new(struct loop *l, loop_fn *fn, void *arg)
 
 void loop_timer_start(struct loop_timer *t, uint64_t ms, bool repeat)
 {
-    struct timeval tv = {(time_t)MIN(ms / 1000, (uint64_t)1 << 31), (suseconds_t)(ms % 1000 * 1000)};
+    struct timeval tv = {(time_t)MIN(ms / 1000, (uint64_t)1 << 31),
+                         (suseconds_t)(ms % 1000 * 1000)};
 
     event_del(&t->ev);
     event_assign(&t->ev, t->base, -1, repeat ? EV_PERSIST : 0, on_timer, t);
@@ -342,7 +344,7 @@ int loop_on_signal(struct loop *l, int signo, loop_fn *fn, void *arg)
     return 0;
 }
 
-/* ---- calls from other threads ---------------------------------------------------------------------------------- */
+/* ---- calls from other threads --------------------------------------------------------------- */
 
 void loop_post(struct loop *l, loop_fn *fn, void *arg)
 {

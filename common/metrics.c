@@ -43,7 +43,7 @@ struct metrics_http {
     int port;
 };
 
-/* ---- text ------------------------------------------------------------------------------------------------------ */
+/* ---- text ----------------------------------------------------------------------------------- */
 
 int metrics_new(struct metrics **out)
 {
@@ -127,13 +127,14 @@ void metrics_sample(struct buf *out, const char *name, const char *const *labels
     }
 }
 
-void metrics_sample_u64(struct buf *out, const char *name, const char *const *labels, uint64_t value)
+void metrics_sample_u64(struct buf *out, const char *name, const char *const *labels,
+                        uint64_t value)
 {
     put_name(out, name, labels);
     buf_printf(out, "%" PRIu64 "\n", value);
 }
 
-/* ---- http ------------------------------------------------------------------------------------------------------ */
+/* ---- http ----------------------------------------------------------------------------------- */
 
 static int metrics_page_text(struct buf *out, const char **type, void *arg)
 {
@@ -154,7 +155,8 @@ static void answer(struct evhttp_request *req, int status, const char *type, con
     if (!eb || (!head && body->len && evbuffer_add(eb, buf_data(body), body->len) < 0)) {
         evhttp_send_error(req, HTTP_INTERNAL, NULL);
     } else {
-        snprintf(length, sizeof length, "%zu", body->len); /* evhttp would send the body of a HEAD as well */
+        snprintf(length, sizeof length, "%zu", body->len); /* evhttp would send the body of a HEAD
+                                                              as well */
         evhttp_add_header(headers, "Content-Length", length);
         evhttp_add_header(headers, "Content-Type", type);
         evhttp_add_header(headers, "X-Content-Type-Options", "nosniff");
@@ -182,8 +184,8 @@ static void on_request(struct evhttp_request *req, void *arg)
     answer(req, status, type, &body);
 }
 
-int metrics_serve(struct metrics_http **out, struct loop *l, struct metrics *m, const char *host, uint16_t port,
-                  struct err *e)
+int metrics_serve(struct metrics_http **out, struct loop *l, struct metrics *m, const char *host,
+                  uint16_t port, struct err *e)
 {
     char text[8];
     int fd;

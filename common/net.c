@@ -19,7 +19,8 @@ static void free_addrs(struct addrinfo **ai)
         freeaddrinfo(*ai);
 }
 
-static int resolve(const char *host, const char *port, int flags, struct addrinfo **out, struct err *e)
+static int resolve(const char *host, const char *port, int flags, struct addrinfo **out,
+                   struct err *e)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_family = AF_UNSPEC, .ai_flags = flags};
     int r = getaddrinfo(host, port, &hints, out);
@@ -27,8 +28,8 @@ static int resolve(const char *host, const char *port, int flags, struct addrinf
     if (r == EAI_SYSTEM)
         return err_sys(e, errno, "resolve %s port %s", host ? host : "*", port);
     if (r)
-        return err_set(e, r == EAI_AGAIN ? EAGAIN : EADDRNOTAVAIL, "resolve %s port %s: %s", host ? host : "*", port,
-                       gai_strerror(r));
+        return err_set(e, r == EAI_AGAIN ? EAGAIN : EADDRNOTAVAIL, "resolve %s port %s: %s",
+                       host ? host : "*", port, gai_strerror(r));
     return 0;
 }
 
@@ -89,7 +90,9 @@ static int remove_stale(const char *path, const struct sockaddr_un *sa, struct e
     if (lstat(path, &st) < 0)
         return errno == ENOENT ? 0 : err_sys(e, errno, "socket %s", path);
     if (!S_ISSOCK(st.st_mode))
-        return err_set(e, EADDRINUSE, "socket %s: another kind of file is there, remove it or choose another path", path);
+        return err_set(e, EADDRINUSE,
+                       "socket %s: another kind of file is there, remove it or choose another path",
+                       path);
     CLEANUP(base_close) int fd = unix_socket();
     if (fd < 0)
         return err_sys(e, errno, "socket");
@@ -110,7 +113,8 @@ int net_listen_unix(const char *path, mode_t mode, int *out, struct err *e)
     int fd = unix_socket();
     if (fd < 0)
         return err_sys(e, errno, "socket");
-    /* bind() gives the file the mode of the socket, less the umask; the chmod afterwards can only widen it. */
+    /* bind() gives the file the mode of the socket, less the umask; the chmod afterwards can only
+     * widen it. */
     if (fchmod(fd, mode) < 0) {
         r = err_sys(e, errno, "mode of socket %s", path);
         goto fail;

@@ -114,7 +114,8 @@ int parse_size(const char *text, uint64_t min, uint64_t max, uint64_t *out)
     if (v > UINT64_MAX >> shift)
         return -ERANGE;
     v <<= shift;
-    /* Fraction of the unit, rounded down: long division digit by digit; 9 digits are more than any unit resolves here. */
+    /* Fraction of the unit, rounded down: long division digit by digit; 9 digits are more than any
+     * unit resolves here. */
     uint64_t num = 0, den = 1;
     for (size_t i = 0; i < nfrac && i < 9; i++) {
         num = num * 10 + (uint64_t)(frac[i] - '0');
@@ -146,7 +147,8 @@ int parse_hex(struct slice text, uint8_t *out, size_t n)
         if (hex_value(text.p[i]) < 0)
             return -EINVAL;
     for (size_t i = 0; i < n; i++)
-        out[i] = (uint8_t)((unsigned)hex_value(text.p[2 * i]) << 4 | (unsigned)hex_value(text.p[2 * i + 1]));
+        out[i] = (uint8_t)((unsigned)hex_value(text.p[2 * i]) << 4 |
+                           (unsigned)hex_value(text.p[2 * i + 1]));
     return 0;
 }
 

@@ -208,7 +208,8 @@ void path_list_free(char **list, size_t n)
 
 static int remove_at(int at, const char *name, int depth);
 
-/* Some file systems skip entries when others are removed under the reader, so read again until nothing was there. */
+/* Some file systems skip entries when others are removed under the reader, so read again until
+ * nothing was there. */
 static int empty_dir(DIR *d, int depth)
 {
     struct dirent *de;

@@ -1,11 +1,12 @@
-/* resp - see resp.h.  The parser keeps offsets, not pointers, because the caller's buffer may move between two calls; it
- * is written for the common case: a header is a type byte, a few digits and CR LF, and whole requests arrive at once. */
+/* resp - see resp.h.  The parser keeps offsets, not pointers, because the caller's buffer may move
+ * between two calls; it is written for the common case: a header is a type byte, a few digits and
+ * CR LF, and whole requests arrive at once. */
 #include "common/resp.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-/* ---- parser ---------------------------------------------------------------------------------------------------- */
+/* ---- parser --------------------------------------------------------------------------------- */
 
 enum line_kind { LINE_MORE, LINE_BAD, LINE_NUMBER, LINE_NEGATIVE, LINE_NAN };
 
@@ -43,7 +44,8 @@ static int fail(struct resp_parser *p, enum resp_error error)
     return -EPROTO;
 }
 
-/* Number in the len bytes of a header line behind its type byte, line end removed; too large ones become SIZE_MAX. */
+/* Number in the len bytes of a header line behind its type byte, line end removed; too large ones
+ * become SIZE_MAX. */
 static enum line_kind line_number(const uint8_t *s, size_t len, size_t *out)
 {
     bool neg = len > 0 && s[0] == '-';
@@ -66,8 +68,10 @@ static enum line_kind line_number(const uint8_t *s, size_t len, size_t *out)
     return neg ? LINE_NEGATIVE : LINE_NUMBER;
 }
 
-/* The header line that starts at p->line: its first byte must be type.  LINE_BAD: p->error is set. */
-static enum line_kind header(struct resp_parser *p, struct slice in, uint8_t type, enum resp_error bad_type, size_t *out)
+/* The header line that starts at p->line: its first byte must be type.  LINE_BAD: p->error is set.
+ */
+static enum line_kind header(struct resp_parser *p, struct slice in, uint8_t type,
+                             enum resp_error bad_type, size_t *out)
 {
     const uint8_t *s = in.p + p->line, *nl;
     size_t have = in.len - p->line, v = 0, i = 1;
@@ -227,16 +231,17 @@ size_t resp_want(const struct resp_parser *p, size_t have)
     return end > have ? end - have : 0;
 }
 
-/* ---- writers --------------------------------------------------------------------------------------------------- */
+/* ---- writers -------------------------------------------------------------------------------- */
 
 enum { NUM_MAX = 20 }; /* digits of 2^64, or a sign and 19 */
 
 /* Decimal digits of v, written so that they end before end; their first byte. */
 static uint8_t *digits_before(uint8_t *end, uint64_t v)
 {
-    static const char pairs[] = "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
-                                "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
-                                "8081828384858687888990919293949596979899";
+    static const char pairs[] =
+        "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
+        "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
+        "8081828384858687888990919293949596979899";
     while (v >= 100) {
         end -= 2;
         memcpy(end, pairs + 2 * (v % 100), 2);

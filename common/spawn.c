@@ -1,5 +1,6 @@
-/* spawn - see spawn.h.  The end of the process is seen through a pidfd; while it is a zombie its pid, and so the number of
- * its group, cannot be given to anybody else: the group is killed before the zombie is reaped. */
+/* spawn - see spawn.h.  The end of the process is seen through a pidfd; while it is a zombie its
+ * pid, and so the number of its group, cannot be given to anybody else: the group is killed before
+ * the zombie is reaped. */
 #include "common/spawn.h"
 
 #include <errno.h>
@@ -135,7 +136,8 @@ static void on_exit_of_child(void *arg, unsigned events)
     if (got == 0)
         return; /* not yet */
     if (got < 0)
-        status = 255 << 8; /* somebody else reaped it: the result is not known, so it is no success */
+        status = 255 << 8; /* somebody else reaped it: the result is not known, so it is no success
+                            */
     /* What it left in the pipe; not what a child of it may go on to write. */
     if (s->out_fd >= 0)
         read_output(s);
@@ -174,7 +176,8 @@ static int run(struct spawn *s, const struct spawn_conf *c, int write_fd)
     posix_spawn_file_actions_adddup2(&fa, write_fd, 1);
     posix_spawn_file_actions_adddup2(&fa, write_fd, 2);
     posix_spawn_file_actions_addclosefrom_np(&fa, 3);
-    posix_spawnattr_setflags(&at, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    posix_spawnattr_setflags(&at, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK |
+                                      POSIX_SPAWN_SETSIGDEF);
     posix_spawnattr_setpgroup(&at, 0);
     posix_spawnattr_setsigmask(&at, &none);
     posix_spawnattr_setsigdefault(&at, &all);
@@ -185,8 +188,8 @@ static int run(struct spawn *s, const struct spawn_conf *c, int write_fd)
     return -code;
 }
 
-int spawn_start(struct spawn **out, struct loop *l, const struct spawn_conf *c, spawn_done_fn *done, void *arg,
-                struct err *e)
+int spawn_start(struct spawn **out, struct loop *l, const struct spawn_conf *c, spawn_done_fn *done,
+                void *arg, struct err *e)
 {
     struct spawn *s;
     int pipe_fd[2], r;
@@ -253,7 +256,8 @@ static void reap_later(pid_t pid)
     detached = d;
 }
 
-/* cat(1) takes the rest of the output to our standard error: without a reader the program would die of its next line. */
+/* cat(1) takes the rest of the output to our standard error: without a reader the program would die
+ * of its next line. */
 static void hand_output_over(struct spawn *s)
 {
     static const char *const argv[] = {"cat", NULL};

@@ -16,8 +16,8 @@ struct job {
 
 struct workq {
     pthread_mutex_t lock;
-    pthread_cond_t some;  /* a job, or stop */
-    struct job *ring;     /* cap slots; head..head+n are queued */
+    pthread_cond_t some; /* a job, or stop */
+    struct job *ring;    /* cap slots; head..head+n are queued */
     size_t cap, head, n;
     bool stop;
     pthread_t *threads;
@@ -64,7 +64,8 @@ static int start_threads(struct workq *q, const char *name, unsigned threads)
     return -code;
 }
 
-int workq_new(struct workq **out, const char *name, unsigned threads, size_t max_queued, struct err *e)
+int workq_new(struct workq **out, const char *name, unsigned threads, size_t max_queued,
+              struct err *e)
 {
     if (threads == 0 || max_queued == 0)
         return err_set(e, EINVAL, "work queue %s: needs a thread and a slot", name);

@@ -1,5 +1,5 @@
-/* zclient - see zclient.h.  What is to be sent is in a struct zsend, what is received in a struct zreply; here is who waits
- * for what and how long, and the opening of a session. */
+/* zclient - see zclient.h.  What is to be sent is in a struct zsend, what is received in a struct
+ * zreply; here is who waits for what and how long, and the opening of a session. */
 #include "common/zclient.h"
 
 #include <errno.h>
@@ -32,11 +32,11 @@ struct zclient {
     struct zsend out;
     struct zreply in;
     redisReply *ready;
-    unsigned pending;         /* pushed, not pulled; ready counts */
-    int failed;               /* -errno, sticky; a ready reply can still be pulled */
+    unsigned pending; /* pushed, not pulled; ready counts */
+    int failed;       /* -errno, sticky; a ready reply can still be pulled */
 };
 
-/* ---- moving bytes ---------------------------------------------------------------------------------------------- */
+/* ---- moving bytes --------------------------------------------------------------------------- */
 
 int zclient_push(struct zclient *c, unsigned argc, const struct slice *argv)
 {
@@ -101,7 +101,8 @@ static void receive_and_parse(struct zclient *c, int flags)
         parse(c);
 }
 
-/* Send; when the peer has closed, what it said before is still worth reading ("-Payload too big"). */
+/* Send; when the peer has closed, what it said before is still worth reading ("-Payload too big").
+ */
 static void flush_or_listen(struct zclient *c)
 {
     int r = zsend_flush(&c->out, c->fd);
@@ -123,7 +124,8 @@ static bool decided(const struct zclient *c)
 }
 
 /* Wait for the unsettled ones, and move their bytes. */
-static void wait_and_move(struct zclient *const *c, size_t n, struct pollfd *pfd, uint64_t now, uint64_t deadline_ms)
+static void wait_and_move(struct zclient *const *c, size_t n, struct pollfd *pfd, uint64_t now,
+                          uint64_t deadline_ms)
 {
     for (size_t i = 0; i < n; i++) {
         bool skip = !c[i] || settled(c[i]);
@@ -194,7 +196,8 @@ int zclient_pull(struct zclient *c, redisReply **out, struct err *e)
     }
     if (!c->ready) {
         if (c->failed == -ETIMEDOUT)
-            return err_set(e, ETIMEDOUT, "%s: no reply within %llu ms", c->peer, (unsigned long long)c->io_timeout_ms);
+            return err_set(e, ETIMEDOUT, "%s: no reply within %llu ms", c->peer,
+                           (unsigned long long)c->io_timeout_ms);
         if (c->failed == -EMSGSIZE)
             return err_set(e, EMSGSIZE, "%s: reply is longer than %zu bytes", c->peer, c->in.max);
         if (c->failed == -EPROTO)
@@ -207,11 +210,13 @@ int zclient_pull(struct zclient *c, redisReply **out, struct err *e)
     if (c->pending)
         parse(c);
     else if (zreply_left(&c->in))
-        fail(c, -EPROTO); /* more was said than asked: replies and requests would not match any more */
+        fail(c, -EPROTO); /* more was said than asked: replies and requests would not match any more
+                           */
     return 0;
 }
 
-int zclient_call(struct zclient *c, redisReply **out, struct err *e, unsigned argc, const struct slice *argv)
+int zclient_call(struct zclient *c, redisReply **out, struct err *e, unsigned argc,
+                 const struct slice *argv)
 {
     if (c->pending)
         return err_set(e, EBUSY, "%s: replies to earlier requests are due", c->peer);
@@ -236,7 +241,7 @@ int zclient_fd(const struct zclient *c)
     return c->fd;
 }
 
-/* ---- opening --------------------------------------------------------------------------------------------------- */
+/* ---- opening -------------------------------------------------------------------------------- */
 
 static int finish_connect(int fd, uint64_t deadline_ms)
 {
@@ -255,7 +260,8 @@ static int finish_connect(int fd, uint64_t deadline_ms)
 }
 
 /* The addresses of the host one after the other, all within the time. */
-static int connect_tcp(struct zclient *c, const struct zclient_conf *conf, uint64_t timeout_ms, struct err *e)
+static int connect_tcp(struct zclient *c, const struct zclient_conf *conf, uint64_t timeout_ms,
+                       struct err *e)
 {
     struct net_addrs *addrs;
 
@@ -285,7 +291,8 @@ static int connect_tcp(struct zclient *c, const struct zclient_conf *conf, uint6
 /* The server's error text, printable and short. */
 static int refused(struct zclient *c, int code, const redisReply *r, struct err *e)
 {
-    return err_set(e, code, "%s: server says: %.*s", c->peer, (int)MIN(zclient_bulk(r).len, (size_t)200),
+    return err_set(e, code, "%s: server says: %.*s", c->peer,
+                   (int)MIN(zclient_bulk(r).len, (size_t)200),
                    zclient_bulk(r).len ? (const char *)zclient_bulk(r).p : "");
 }
 
@@ -332,7 +339,8 @@ static int challenge(struct zclient *c, const char *password, char hash[41], str
     if (!r || r->type != REDIS_REPLY_STATUS || r->len == 0 || r->len > CHALLENGE_MAX)
         return err_set(e, EPROTO, "%s: reply to AUTH SECURE CHALLENGE is no challenge", c->peer);
     struct buf text = BUF_INIT;
-    if (!buf_reserve(&text, r->len + strlen(password) + 1)) /* at once: growing would leave copies */
+    if (!buf_reserve(&text, r->len + strlen(password) + 1)) /* at once: growing would leave copies
+                                                             */
         return err_sys(e, ENOMEM, "%s", c->peer);
     buf_put(&text, r->str, r->len);
     buf_put_u8(&text, ':');
@@ -360,7 +368,8 @@ static int select_ns(struct zclient *c, const struct zclient_conf *conf, struct 
     }
     if (!conf->plain_auth)
         return err_set(e, EACCES,
-                       "%s: server has no AUTH SECURE CHALLENGE; the password is not sent in clear text unless that is allowed",
+                       "%s: server has no AUTH SECURE CHALLENGE; the password is not sent in clear "
+                       "text unless that is allowed",
                        c->peer);
     argv[2] = slice_str(conf->password);
     r = select_with(c, 3, argv, e);
@@ -370,10 +379,11 @@ static int select_ns(struct zclient *c, const struct zclient_conf *conf, struct 
 
 static int prepare(struct zclient *c, struct err *e)
 {
-    struct timeval tv = {(time_t)(c->io_timeout_ms / 1000), (suseconds_t)(c->io_timeout_ms % 1000 * 1000)};
+    struct timeval tv = {(time_t)(c->io_timeout_ms / 1000),
+                         (suseconds_t)(c->io_timeout_ms % 1000 * 1000)};
 
-    /* Blocking with a time limit: the common request-reply costs one send and one receive.  Everything else asks for
-     * MSG_DONTWAIT. */
+    /* Blocking with a time limit: the common request-reply costs one send and one receive.
+     * Everything else asks for MSG_DONTWAIT. */
     int r = io_nonblock(c->fd, false);
     if (r == 0 && setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv) < 0)
         r = -errno;
@@ -395,7 +405,8 @@ int zclient_open(struct zclient **out, const struct zclient_conf *conf, struct e
         c->peer = xasprintf("%s%s%s", conf->unix_path, *ns ? " " : "", ns);
     else
         c->peer = xasprintf("%s:%s%s%s", conf->host, conf->port, *ns ? " " : "", ns);
-    r = zreply_init(&c->in, conf->max_reply ? conf->max_reply : (size_t)DEFAULT_MAX_REPLY, KEEP_BYTES);
+    r = zreply_init(&c->in, conf->max_reply ? conf->max_reply : (size_t)DEFAULT_MAX_REPLY,
+                    KEEP_BYTES);
     if (r < 0) {
         err_sys(e, -r, "%s", c->peer);
         goto fail;
@@ -403,7 +414,9 @@ int zclient_open(struct zclient **out, const struct zclient_conf *conf, struct e
     if (conf->unix_path)
         r = net_connect_unix(conf->unix_path, &c->fd, e);
     else
-        r = connect_tcp(c, conf, conf->connect_timeout_ms ? conf->connect_timeout_ms : DEFAULT_CONNECT_MS, e);
+        r = connect_tcp(c, conf,
+                        conf->connect_timeout_ms ? conf->connect_timeout_ms : DEFAULT_CONNECT_MS,
+                        e);
     if (r < 0)
         goto fail;
     r = prepare(c, e);
@@ -432,7 +445,7 @@ void zclient_close(struct zclient *c)
     free(c);
 }
 
-/* ---- helpers --------------------------------------------------------------------------------------------------- */
+/* ---- helpers -------------------------------------------------------------------------------- */
 
 bool zclient_is_nil(const redisReply *r)
 {
@@ -451,7 +464,8 @@ bool zclient_is_ok(const redisReply *r)
 
 struct slice zclient_bulk(const redisReply *r)
 {
-    if (!r || (r->type != REDIS_REPLY_STRING && r->type != REDIS_REPLY_STATUS && r->type != REDIS_REPLY_ERROR))
+    if (!r || (r->type != REDIS_REPLY_STRING && r->type != REDIS_REPLY_STATUS &&
+               r->type != REDIS_REPLY_ERROR))
         return slice_of(NULL, 0);
     return slice_of(r->str, r->len);
 }

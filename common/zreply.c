@@ -1,12 +1,13 @@
-/* zreply - see zreply.h.  The fields of redisReader are public in hiredis 0.14; its buffer is an sds string, and received
- * bytes are put there directly instead of through redisReaderFeed(), which would copy them once more. */
+/* zreply - see zreply.h.  The fields of redisReader are public in hiredis 0.14; its buffer is an
+ * sds string, and received bytes are put there directly instead of through redisReaderFeed(), which
+ * would copy them once more. */
 #include "common/zreply.h"
 
 #include <errno.h>
 #include <hiredis/sds.h>
 
 enum {
-    ELEMENT_MIN = 3,             /* bytes on the wire of the shortest element: type, CR, LF */
+    ELEMENT_MIN = 3,                /* bytes on the wire of the shortest element: type, CR, LF */
     REPLY_MAX = 1024 * 1024 * 1024, /* hiredis counts in int */
 };
 
@@ -19,8 +20,9 @@ static bool charge(const redisReadTask *t, size_t n, size_t nchild)
     if (t->parent && z->promised)
         z->promised--;
     z->used += n; /* n is at most what the buffer holds */
-    if (add_ovf(z->promised, nchild, &z->promised) || mul_ovf(z->promised, (size_t)ELEMENT_MIN, &sum) ||
-        add_ovf(sum, z->used, &sum) || sum > z->max) {
+    if (add_ovf(z->promised, nchild, &z->promised) ||
+        mul_ovf(z->promised, (size_t)ELEMENT_MIN, &sum) || add_ovf(sum, z->used, &sum) ||
+        sum > z->max) {
         z->too_big = true;
         return false;
     }
@@ -56,7 +58,8 @@ static void free_object(void *obj)
     freeReplyObject(obj);
 }
 
-static redisReplyObjectFunctions guarded = {make_string, make_array, make_integer, make_nil, free_object};
+static redisReplyObjectFunctions guarded = {make_string, make_array, make_integer, make_nil,
+                                            free_object};
 
 int zreply_init(struct zreply *z, size_t max, size_t keep)
 {
@@ -100,7 +103,8 @@ size_t zreply_left(const struct zreply *z)
     return z->r->len - z->r->pos;
 }
 
-/* Length announced by the bulk header that the reader stands at; false: it stands elsewhere, or the line is not whole. */
+/* Length announced by the bulk header that the reader stands at; false: it stands elsewhere, or the
+ * line is not whole. */
 static bool announced(const struct zreply *z, size_t *header, size_t *len)
 {
     const redisReader *r = z->r;

@@ -45,7 +45,7 @@ int aside_file(const char *path, const char *suffix, char **as)
     return -EEXIST;
 }
 
-/* --- the end of a file ---- */
+/* --- the end of a file ----------------------------------------------------------------------- */
 
 /* Has the file `name` the n bytes of fd at from, and nothing else?  1, 0, -errno. */
 static int is_copy(const char *name, int fd, uint64_t from, uint64_t n)
@@ -120,12 +120,12 @@ int aside_tail(const char *path, uint64_t from, uint64_t end, char **as)
         break;
     }
     if (r < 0)
-        log_error("%s: %llu bytes at %llu cannot be kept aside, so they stay: %s", path, (unsigned long long)(end - from),
-                  (unsigned long long)from, strerror(-r));
+        log_error("%s: %llu bytes at %llu cannot be kept aside, so they stay: %s", path,
+                  (unsigned long long)(end - from), (unsigned long long)from, strerror(-r));
     return r;
 }
 
-/* --- what is worth it ---- */
+/* --- what is worth it ------------------------------------------------------------------------ */
 
 /* Only zeros in the bytes [from, end)?  1, 0, -errno. */
 static int is_zero(int fd, uint64_t from, uint64_t end)

@@ -17,14 +17,19 @@
 
 static const char *const kind_of_mode[] = {"user", "sequential"};
 
-/* --- descriptor ---- */
+/* --- descriptor ------------------------------------------------------------------------------ */
 
 static int check_descriptor(struct check *c, struct err *e)
 {
     CLEANUP(base_free) char *path = path_join(c->dir.index, NS_FORMAT_FILE);
     CLEANUP(base_close) int fd = check_open(path);
-    struct check_finding x = {CHECK_FAULT, "descriptor", path, CHECK_NO_OFFSET, {NULL, 0},
-                              "restore it from a backup; the next start writes one with defaults, without quota and password"};
+    struct check_finding x = {CHECK_FAULT,
+                              "descriptor",
+                              path,
+                              CHECK_NO_OFFSET,
+                              {NULL, 0},
+                              "restore it from a backup; the next start writes one with defaults, "
+                              "without quota and password"};
     uint8_t bytes[NS_FORMAT_SIZE_MAX];
     struct ns_format f;
     ssize_t n;
@@ -33,7 +38,9 @@ static int check_descriptor(struct check *c, struct err *e)
     if (fd == -ENOENT && c->dir.n == 0) {
         x.kind = CHECK_NOTE;
         x.remedy = NULL;
-        check_say(c->report, &x, "missing, and nothing else is there: the next start makes an empty namespace of it");
+        check_say(
+            c->report, &x,
+            "missing, and nothing else is there: the next start makes an empty namespace of it");
         return 0;
     }
     if (fd == -ENOENT) {
@@ -54,13 +61,14 @@ static int check_descriptor(struct check *c, struct err *e)
     } else if (!slice_eq_str(f.name, path_base(c->dir.index))) {
         x.kind = CHECK_NOTE;
         x.remedy = NULL;
-        check_say(c->report, &x, "the name in it is not that of its directory, which is the one that counts");
+        check_say(c->report, &x,
+                  "the name in it is not that of its directory, which is the one that counts");
     }
     sodium_memzero(bytes, sizeof bytes);
     return 0;
 }
 
-/* --- segments ---- */
+/* --- segments -------------------------------------------------------------------------------- */
 
 static void list_segments(struct check *c)
 {
@@ -68,7 +76,9 @@ static void list_segments(struct check *c)
     c->segs = xcalloc(c->n + 1, sizeof *c->segs);
     for (size_t i = 0; i < c->n; i++) {
         const struct check_dir_seg *s = &c->dir.segs[i];
-        c->segs[i] = (struct check_seg){.id = s->id, .has_index = s->has_index, .has_data = s->has_data,
+        c->segs[i] = (struct check_seg){.id = s->id,
+                                        .has_index = s->has_index,
+                                        .has_data = s->has_data,
                                         .newest = i + 1 == c->n};
         c->t.segments++;
         c->t.absent += !s->has_data;
@@ -87,7 +97,11 @@ static void index_missing(struct check *c, struct check_seg *s)
     CLEANUP(base_free) char *path = check_dir_path(&c->dir, 'i', s->id);
     CLEANUP(base_free) char *data = check_dir_path(&c->dir, 'd', s->id);
     bool begun = s->newest && !has_records(data, DATA_HEADER_SIZE);
-    struct check_finding x = {begun ? CHECK_UNCLEAN : CHECK_FAULT, "no-index", path, CHECK_NO_OFFSET, {NULL, 0},
+    struct check_finding x = {begun ? CHECK_UNCLEAN : CHECK_FAULT,
+                              "no-index",
+                              path,
+                              CHECK_NO_OFFSET,
+                              {NULL, 0},
                               "put it back, or start zdb: it builds it anew from the data file"};
 
     check_say(c->report, &x, "missing");
@@ -98,7 +112,8 @@ static void data_absent(struct check *c, size_t from, size_t to)
 {
     const struct check_seg *last = &c->segs[to - 1];
     CLEANUP(base_free) char *index = check_dir_path(&c->dir, 'i', last->id);
-    struct check_finding x = {CHECK_NOTE, "not-here", c->dir.data, CHECK_NO_OFFSET, {NULL, 0}, NULL};
+    struct check_finding x = {CHECK_NOTE,      "not-here", c->dir.data,
+                              CHECK_NO_OFFSET, {NULL, 0},  NULL};
 
     if (last->newest && !has_records(index, INDEX_HEADER_SIZE)) {
         x.kind = CHECK_UNCLEAN;
@@ -110,27 +125,30 @@ static void data_absent(struct check *c, size_t from, size_t to)
             return;
         last--;
     }
-    check_say(c->report, &x, "d%u to d%u are not here; when they are stored remotely they are fetched when needed",
+    check_say(c->report, &x,
+              "d%u to d%u are not here; when they are stored remotely they are fetched when needed",
               (unsigned)c->segs[from].id, (unsigned)last->id);
 }
 
 static void check_presence(struct check *c)
 {
-    struct check_finding x = {CHECK_FAULT, "gap", c->dir.index, CHECK_NO_OFFSET, {NULL, 0},
-                              "put the index files back from a backup"};
+    struct check_finding x = {CHECK_FAULT,     "gap",     c->dir.index,
+                              CHECK_NO_OFFSET, {NULL, 0}, "put the index files back from a backup"};
     uint32_t expected = 0;
 
     for (size_t i = 0; i < c->n; i++) {
         struct check_seg *s = &c->segs[i];
         size_t from = i;
         if (s->id != expected)
-            check_say(c->report, &x, "segments %u to %u are missing", (unsigned)expected, (unsigned)s->id - 1);
+            check_say(c->report, &x, "segments %u to %u are missing", (unsigned)expected,
+                      (unsigned)s->id - 1);
         expected = s->id + 1;
         if (!s->has_index)
             index_missing(c, s);
         if (s->has_data)
             continue;
-        while (i + 1 < c->n && !c->segs[i + 1].has_data && c->segs[i + 1].has_index && c->segs[i + 1].id == expected) {
+        while (i + 1 < c->n && !c->segs[i + 1].has_data && c->segs[i + 1].has_index &&
+               c->segs[i + 1].id == expected) {
             i++;
             expected++;
         }
@@ -140,12 +158,14 @@ static void check_presence(struct check *c)
 
 static void check_interrupted(struct check *c)
 {
-    struct check_finding x = {CHECK_UNCLEAN, "compaction", c->dir.index, CHECK_NO_OFFSET, {NULL, 0}, NULL};
+    struct check_finding x = {CHECK_UNCLEAN,   "compaction", c->dir.index,
+                              CHECK_NO_OFFSET, {NULL, 0},    NULL};
 
     if (c->dir.has_journal)
         check_say(c->report, &x, "a compaction was interrupted, the next start finishes it");
     else if (c->dir.has_leftovers)
-        check_say(c->report, &x, "a compaction was interrupted, the next start removes what it left");
+        check_say(c->report, &x,
+                  "a compaction was interrupted, the next start removes what it left");
 }
 
 static int check_files(struct check *c, struct err *e)
@@ -168,7 +188,8 @@ static int check_files(struct check *c, struct err *e)
 
 static int check_all(struct check *c, struct err *e)
 {
-    struct check_finding x = {CHECK_FAULT, "old-layout", c->dir.index, CHECK_NO_OFFSET, {NULL, 0}, "convert them with 0-db"};
+    struct check_finding x = {CHECK_FAULT,     "old-layout", c->dir.index,
+                              CHECK_NO_OFFSET, {NULL, 0},    "convert them with 0-db"};
     struct stat st;
     int r;
 
@@ -180,7 +201,9 @@ static int check_all(struct check *c, struct err *e)
     if (stat(c->dir.index, &st) < 0) {
         x.code = "no-index-directory";
         x.remedy = "make the directory: the next start builds the index from the data files";
-        check_say(c->report, &x, "there is a data directory, but no index directory; zdb does not know this namespace");
+        check_say(
+            c->report, &x,
+            "there is a data directory, but no index directory; zdb does not know this namespace");
         return 0;
     }
     r = check_descriptor(c, e);
@@ -191,8 +214,8 @@ static int check_all(struct check *c, struct err *e)
     return check_files(c, e);
 }
 
-int check_namespace(struct check_report *r, const struct check_root *root, const char *name, struct check_totals *t,
-                    uint8_t *mode, struct err *e)
+int check_namespace(struct check_report *r, const struct check_root *root, const char *name,
+                    struct check_totals *t, uint8_t *mode, struct err *e)
 {
     struct check c = {.report = r};
     int ret;
@@ -200,7 +223,8 @@ int check_namespace(struct check_report *r, const struct check_root *root, const
     r->ns = name;
     memset(r->count, 0, sizeof r->count);
     ret = check_dir_open(&c.dir, root, name, e);
-    if (ret == -EBADMSG || ret == -ENODATA || ret == -EPROTONOSUPPORT) { /* zdb does not load it either */
+    if (ret == -EBADMSG || ret == -ENODATA || ret == -EPROTONOSUPPORT) { /* zdb does not load it
+                                                                            either */
         struct check_finding x = {CHECK_FAULT, "journal", NULL, CHECK_NO_OFFSET, {NULL, 0}, NULL};
         check_say(r, &x, "%s", e ? e->text : "damaged journal of a compaction");
         err_clear(e);
@@ -224,30 +248,35 @@ int check_namespace(struct check_report *r, const struct check_root *root, const
     return ret;
 }
 
-/* --- report ---- */
+/* --- report ---------------------------------------------------------------------------------- */
 
 static const char *verdict(const uint64_t count[CHECK_KINDS])
 {
-    return count[CHECK_FAULT] ? "faulty" : count[CHECK_UNCLEAN] ? "not closed in order" : "in order";
+    return count[CHECK_FAULT]     ? "faulty"
+           : count[CHECK_UNCLEAN] ? "not closed in order"
+                                  : "in order";
 }
 
-static void put_counts_json(FILE *out, const struct check_totals *t, const uint64_t count[CHECK_KINDS])
+static void put_counts_json(FILE *out, const struct check_totals *t,
+                            const uint64_t count[CHECK_KINDS])
 {
     fprintf(out,
-            ",\"segments\":%" PRIu64 ",\"segments_absent\":%" PRIu64 ",\"records\":%" PRIu64 ",\"keys\":%" PRIu64
-            ",\"live_bytes\":%" PRIu64 ",\"dead_bytes\":%" PRIu64 ",\"faults\":%" PRIu64 ",\"unclean\":%" PRIu64
-            ",\"notes\":%" PRIu64 ",\"verdict\":\"%s\"}\n",
-            t->segments, t->absent, t->records, t->keys, t->live_bytes, t->dead_bytes, count[CHECK_FAULT], count[CHECK_UNCLEAN],
-            count[CHECK_NOTE], verdict(count));
+            ",\"segments\":%" PRIu64 ",\"segments_absent\":%" PRIu64 ",\"records\":%" PRIu64
+            ",\"keys\":%" PRIu64 ",\"live_bytes\":%" PRIu64 ",\"dead_bytes\":%" PRIu64
+            ",\"faults\":%" PRIu64 ",\"unclean\":%" PRIu64 ",\"notes\":%" PRIu64
+            ",\"verdict\":\"%s\"}\n",
+            t->segments, t->absent, t->records, t->keys, t->live_bytes, t->dead_bytes,
+            count[CHECK_FAULT], count[CHECK_UNCLEAN], count[CHECK_NOTE], verdict(count));
 }
 
 static void put_counts(FILE *out, const struct check_totals *t, const uint64_t count[CHECK_KINDS])
 {
     fprintf(out,
-            "%" PRIu64 " segments (%" PRIu64 " not here), %" PRIu64 " keys with %" PRIu64 " bytes, %" PRIu64
-            " bytes of deleted and superseded values; %" PRIu64 " faults, %" PRIu64 " unclean, %" PRIu64 " notes: %s\n",
-            t->segments, t->absent, t->keys, t->live_bytes, t->dead_bytes, count[CHECK_FAULT], count[CHECK_UNCLEAN],
-            count[CHECK_NOTE], verdict(count));
+            "%" PRIu64 " segments (%" PRIu64 " not here), %" PRIu64 " keys with %" PRIu64
+            " bytes, %" PRIu64 " bytes of deleted and superseded values; %" PRIu64
+            " faults, %" PRIu64 " unclean, %" PRIu64 " notes: %s\n",
+            t->segments, t->absent, t->keys, t->live_bytes, t->dead_bytes, count[CHECK_FAULT],
+            count[CHECK_UNCLEAN], count[CHECK_NOTE], verdict(count));
 }
 
 static void put_namespace(const struct check_report *r, const struct check_totals *t, uint8_t mode)
@@ -261,7 +290,8 @@ static void put_namespace(const struct check_report *r, const struct check_total
         put_counts(r->out, t, r->count);
 }
 
-static int check_names(struct check_report *r, const struct check_root *root, char **names, size_t n, struct err *e)
+static int check_names(struct check_report *r, const struct check_root *root, char **names,
+                       size_t n, struct err *e)
 {
     struct check_totals sum = {0};
     uint64_t count[CHECK_KINDS] = {0};

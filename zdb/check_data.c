@@ -1,6 +1,6 @@
 /* check_data - see the header.  Rules: spec zdb-files, section 5.
- * Something that cannot be read is no fault only at the very end of the newest file, behind its mark: there a crash leaves what
- * was not durable. */
+ * Something that cannot be read is no fault only at the very end of the newest file, behind its
+ * mark: there a crash leaves what was not durable. */
 #include "zdb/check_data.h"
 #include "common/crc.h"
 #include "zdb/check_index.h"
@@ -12,7 +12,8 @@
 
 #define REPAIR  "zdb --repair completes it, as the next start does"
 #define RESTORE "restore the file from its remote copy or a backup"
-#define REBUILD "move the index file of this segment away and start zdb: it builds it anew from the data file"
+#define REBUILD \
+    "move the index file of this segment away and start zdb: it builds it anew from the data file"
 
 struct pass { /* over one data file */
     struct check *c;
@@ -38,7 +39,8 @@ struct check_seg *check_seg_find(struct check *c, uint32_t id)
     return lo < c->n && c->segs[lo].id == id ? &c->segs[lo] : NULL;
 }
 
-static struct check_finding finding(const struct pass *p, enum check_kind kind, const char *code, uint64_t at, const char *remedy)
+static struct check_finding finding(const struct pass *p, enum check_kind kind, const char *code,
+                                    uint64_t at, const char *remedy)
 {
     return (struct check_finding){kind, code, p->path, at, {NULL, 0}, remedy};
 }
@@ -58,8 +60,8 @@ static void read_mark(struct pass *p)
     data_fini(&d);
     files_fini(&fs);
     if (p->mark > p->walk.size)
-        check_say(p->c->report, &x, "was on stable storage up to %llu and has only %llu bytes now", (unsigned long long)p->mark,
-                  (unsigned long long)p->walk.size);
+        check_say(p->c->report, &x, "was on stable storage up to %llu and has only %llu bytes now",
+                  (unsigned long long)p->mark, (unsigned long long)p->walk.size);
 }
 
 static void check_header(struct pass *p)
@@ -68,7 +70,8 @@ static void check_header(struct pass *p)
     struct data_header h = {0};
     ssize_t n = pread(p->fd, bytes, sizeof bytes, 0);
     int r = n < 0 ? -EIO : data_header_decode(slice_of(bytes, (size_t)n), &h);
-    struct check_finding x = finding(p, CHECK_FAULT, "data-header", 0, "zdb --repair sets it right");
+    struct check_finding x =
+        finding(p, CHECK_FAULT, "data-header", 0, "zdb --repair sets it right");
 
     if (r == -ENODATA) {
         x.kind = p->s->newest ? CHECK_UNCLEAN : CHECK_FAULT;
@@ -82,16 +85,17 @@ static void check_header(struct pass *p)
     }
 }
 
-/* --- what the index names ---- */
+/* --- what the index names -------------------------------------------------------------------- */
 
-static void fault_of(struct pass *p, const struct index_known_rec *m, enum check_kind kind, const char *code, const char *remedy,
-                     const char *what)
+static void fault_of(struct pass *p, const struct index_known_rec *m, enum check_kind kind,
+                     const char *code, const char *remedy, const char *what)
 {
     uint8_t bytes[INDEX_REC_MAX];
     struct check_finding x = finding(p, kind, code, m->data_off, remedy);
 
     x.key = check_index_key(p->c, m->file, m->off, bytes);
-    check_say(p->c->report, &x, "%s (index record at %u of i%u)", what, (unsigned)m->off, (unsigned)m->file);
+    check_say(p->c->report, &x, "%s (index record at %u of i%u)", what, (unsigned)m->off,
+              (unsigned)m->file);
 }
 
 /* No record begins where the index says. */
@@ -105,13 +109,17 @@ static void missed(struct pass *p, const struct index_known_rec *m, bool tail)
         return;
     }
     if (tail)
-        fault_of(p, m, CHECK_UNCLEAN, "torn-data", "the value did not reach the disk; zdb --repair takes it back, as the next start does",
-                 behind ? "the file ends before this record" : "the data record is torn");
+        fault_of(
+            p, m, CHECK_UNCLEAN, "torn-data",
+            "the value did not reach the disk; zdb --repair takes it back, as the next start does",
+            behind ? "the file ends before this record" : "the data record is torn");
     else
-        fault_of(p, m, CHECK_FAULT, "no-data", RESTORE, behind ? "the file ends before this record" : "no data record begins here");
+        fault_of(p, m, CHECK_FAULT, "no-data", RESTORE,
+                 behind ? "the file ends before this record" : "no data record begins here");
 }
 
-static const char *mismatch(const struct index_known_rec *m, const struct data_walk_rec *rec, const char **code)
+static const char *mismatch(const struct index_known_rec *m, const struct data_walk_rec *rec,
+                            const char **code)
 {
     *code = "mismatch";
     if (rec->head.flags & DATA_DELETED)
@@ -147,7 +155,7 @@ static bool match(struct pass *p, const struct data_walk_rec *rec, bool *named)
     return live;
 }
 
-/* --- the walk ---- */
+/* --- the walk -------------------------------------------------------------------------------- */
 
 static void skip_to(struct pass *p, uint64_t off, bool tail)
 {
@@ -157,7 +165,8 @@ static void skip_to(struct pass *p, uint64_t off, bool tail)
         missed(p, &k->recs[p->next++], tail);
 }
 
-/* A newer record of the key follows in the files, or its deletion: what is pending of it is of no interest. */
+/* A newer record of the key follows in the files, or its deletion: what is pending of it is of no
+ * interest. */
 static void settled(struct check *c, struct slice key)
 {
     if (index_count(c->pending))
@@ -227,12 +236,15 @@ static void unreadable(struct pass *p, int why)
     for (n = p->next; n < k->n && k->recs[n].data_off == at; n++)
         named = true;
     to = n < k->n && k->recs[n].data_off < w->size ? k->recs[n].data_off : w->size;
-    tail = p->s->newest && at >= p->mark && to == w->size && (why == -ENODATA || zero_to_end(p, at));
+    tail =
+        p->s->newest && at >= p->mark && to == w->size && (why == -ENODATA || zero_to_end(p, at));
     if (named && !tail && index_known_end(&k->recs[n - 1]) <= to)
         to = index_known_end(&k->recs[n - 1]);
-    x = finding(p, tail ? CHECK_UNCLEAN : CHECK_FAULT, tail ? "torn-data" : "data-record", at, tail ? REPAIR : RESTORE);
+    x = finding(p, tail ? CHECK_UNCLEAN : CHECK_FAULT, tail ? "torn-data" : "data-record", at,
+                tail ? REPAIR : RESTORE);
     if (!named)
-        check_say(p->c->report, &x, tail ? "torn record (%llu bytes)" : "no data record in %llu bytes",
+        check_say(p->c->report, &x,
+                  tail ? "torn record (%llu bytes)" : "no data record in %llu bytes",
                   (unsigned long long)(to - at));
     skip_to(p, at + 1, tail);
     w->off = to;
@@ -280,7 +292,7 @@ int check_data(struct check *c, struct check_seg *s, struct err *e)
     return r;
 }
 
-/* --- records that the index lacks ---- */
+/* --- records that the index lacks ------------------------------------------------------------ */
 
 static bool is_later(uint32_t seg, uint32_t off, const struct index_entry *than)
 {
@@ -308,14 +320,17 @@ static void say_pending(void *arg, struct index_entry *one)
     struct check *c = arg;
     const struct check_seg *s = check_seg_find(c, one->file);
     CLEANUP(base_free) char *path = check_dir_path(&c->dir, 'd', one->file);
-    struct check_finding x = {CHECK_FAULT, "not-indexed", path, one->data_off, slice_of(one->key, one->keylen), REBUILD};
+    struct check_finding x = {
+        CHECK_FAULT, "not-indexed", path, one->data_off, slice_of(one->key, one->keylen), REBUILD};
 
     if (is_superseded(c, one))
         return;
-    if (one->length == 0 && c->mode == INDEX_MODE_USER) { /* the load believes such a record only of a new key */
+    if (one->length == 0 && c->mode == INDEX_MODE_USER) { /* the load believes such a record only of
+                                                             a new key */
         x.kind = CHECK_NOTE;
         x.remedy = NULL;
-        check_say(c->report, &x, "no index record names this empty value, which may be a damaged deletion");
+        check_say(c->report, &x,
+                  "no index record names this empty value, which may be a damaged deletion");
         return;
     }
     if (s->newest && one->data_off > s->named) {

@@ -4,7 +4,8 @@
 
 #include "zdb/check_state.h"
 
-/* The data file of s; s->known is filled, and empty afterwards.  0 or -errno (it could not be read). */
+/* The data file of s; s->known is filled, and empty afterwards.  0 or -errno (it could not be
+ * read). */
 int check_data(struct check *c, struct check_seg *s, struct err *e);
 /* When all are read: data records that no index record names and that are not superseded. */
 void check_data_pending(struct check *c);

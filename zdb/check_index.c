@@ -21,7 +21,8 @@ struct file { /* the index file at hand */
 
 typedef void record_fn(struct file *f, uint64_t at, const struct index_rec *rec);
 
-static struct check_finding finding(const struct file *f, enum check_kind kind, const char *code, uint64_t at, const char *remedy)
+static struct check_finding finding(const struct file *f, enum check_kind kind, const char *code,
+                                    uint64_t at, const char *remedy)
 {
     return (struct check_finding){kind, code, f->path, at, {NULL, 0}, remedy};
 }
@@ -52,7 +53,7 @@ static int file_open(struct file *f, struct check *c, struct check_seg *s, struc
     return r;
 }
 
-/* --- header ---- */
+/* --- header ---------------------------------------------------------------------------------- */
 
 static const char *mode_name(uint8_t mode)
 {
@@ -89,11 +90,12 @@ static bool check_header(struct file *f)
     if (h.fileid != f->s->id)
         check_say(c->report, &x, "file number %u in the header", (unsigned)h.fileid);
     if (h.mode != c->mode)
-        check_say(c->report, &x, "%s mode, the files before have %s mode", mode_name(h.mode), mode_name(c->mode));
+        check_say(c->report, &x, "%s mode, the files before have %s mode", mode_name(h.mode),
+                  mode_name(c->mode));
     return true;
 }
 
-/* --- records ---- */
+/* --- records --------------------------------------------------------------------------------- */
 
 static bool zero_to_end(const struct file *f, uint64_t at)
 {
@@ -116,16 +118,20 @@ static bool no_record(struct file *f, int why)
     struct check_walk *w = &f->walk;
     uint64_t left = w->size - w->off;
     bool seq = f->c->mode == INDEX_MODE_SEQ;
-    bool tail = f->s->newest && (why == -ENODATA ? !seq || left < INDEX_SEQ_REC : zero_to_end(f, w->off));
-    struct check_finding x = finding(f, tail ? CHECK_UNCLEAN : CHECK_FAULT, tail ? "torn-index" : "index-record", w->off,
-                                     tail ? REPAIR : REBUILD);
+    bool tail =
+        f->s->newest && (why == -ENODATA ? !seq || left < INDEX_SEQ_REC : zero_to_end(f, w->off));
+    struct check_finding x =
+        finding(f, tail ? CHECK_UNCLEAN : CHECK_FAULT, tail ? "torn-index" : "index-record", w->off,
+                tail ? REPAIR : REBUILD);
 
-    f->s->broken = f->s->broken || why == -EBADMSG; /* what is cut off is missing, and can be said to be */
+    f->s->broken = f->s->broken || why == -EBADMSG; /* what is cut off is missing, and can be said
+                                                       to be */
     if (!f->quiet) {
         if (tail && why == -ENODATA)
             check_say(f->c->report, &x, "torn record (%llu bytes)", (unsigned long long)left);
         else
-            check_say(f->c->report, &x, "no index record, %llu bytes are left", (unsigned long long)left);
+            check_say(f->c->report, &x, "no index record, %llu bytes are left",
+                      (unsigned long long)left);
     }
     if (!seq || tail || left < INDEX_SEQ_REC)
         return false;
@@ -136,10 +142,12 @@ static bool no_record(struct file *f, int why)
 static void check_chain(struct file *f, uint64_t at, const struct index_rec *rec)
 {
     struct check *c = f->c;
-    struct check_finding x = finding(f, CHECK_FAULT, "index-chain", at, "zdb --repair sets it right");
+    struct check_finding x =
+        finding(f, CHECK_FAULT, "index-chain", at, "zdb --repair sets it right");
 
     if (c->last_known && rec->previous != c->last)
-        check_say(c->report, &x, "names %u as the record before it, not %u", (unsigned)rec->previous, (unsigned)c->last);
+        check_say(c->report, &x, "names %u as the record before it, not %u",
+                  (unsigned)rec->previous, (unsigned)c->last);
     c->last = (uint32_t)at;
     c->last_known = true;
 }
@@ -167,15 +175,16 @@ static int each_record(struct file *f, record_fn *fn, struct err *e)
     return 0;
 }
 
-/* --- user mode ---- */
+/* --- user mode ------------------------------------------------------------------------------- */
 
 static void not_flagged(struct file *f, const struct index_entry *old, uint64_t at, bool deleted)
 {
     CLEANUP(base_free) char *path = check_dir_path(&f->c->dir, 'i', old->file);
-    struct check_finding x = {CHECK_UNCLEAN, "not-flagged", path, old->off, slice_of(old->key, old->keylen), REPAIR};
+    struct check_finding x = {
+        CHECK_UNCLEAN, "not-flagged", path, old->off, slice_of(old->key, old->keylen), REPAIR};
 
-    check_say(f->c->report, &x, "%s by the record at %llu of %s, and not flagged yet", deleted ? "deleted" : "superseded",
-              (unsigned long long)at, f->path);
+    check_say(f->c->report, &x, "%s by the record at %llu of %s, and not flagged yet",
+              deleted ? "deleted" : "superseded", (unsigned long long)at, f->path);
 }
 
 static void forget(struct check *c, const struct index_entry *old)
@@ -234,11 +243,12 @@ int check_index_collect(struct check *c, struct check_seg *s, struct err *e)
     return r;
 }
 
-/* --- sequential mode ---- */
+/* --- sequential mode ------------------------------------------------------------------------- */
 
 static void first_of_file(struct file *f, uint64_t id)
 {
-    if (!f->c->last_known && f->s->records == 0 && id >= f->s->first) /* files before it are lost: its own word counts */
+    if (!f->c->last_known && f->s->records == 0 && id >= f->s->first) /* files before it are lost:
+                                                                         its own word counts */
         f->s->first = id;
 }
 
@@ -264,7 +274,8 @@ static void see_seq(struct file *f, uint64_t at, const struct index_rec *rec)
     check_chain(f, at, rec);
     x.key = rec->key;
     if (id > want || (live && id != want)) {
-        check_say(c->report, &x, "id %llu in the place of id %llu", (unsigned long long)id, (unsigned long long)want);
+        check_say(c->report, &x, "id %llu in the place of id %llu", (unsigned long long)id,
+                  (unsigned long long)want);
         live = false;
     } else if (live && rec->off < DATA_HEADER_SIZE) {
         x.kind = f->s->newest ? CHECK_UNCLEAN : CHECK_FAULT;
@@ -273,7 +284,8 @@ static void see_seq(struct file *f, uint64_t at, const struct index_rec *rec)
         live = false;
     } else if (live && !home) {
         x.remedy = "restore the files of that segment";
-        check_say(c->report, &x, "segment %u, which has its data, does not exist", (unsigned)rec->dataid);
+        check_say(c->report, &x, "segment %u, which has its data, does not exist",
+                  (unsigned)rec->dataid);
     }
     if (live) {
         c->t.keys++;
@@ -285,7 +297,7 @@ static void see_seq(struct file *f, uint64_t at, const struct index_rec *rec)
         index_known_add(&home->known, f->s->id, (uint32_t)at, &one);
 }
 
-/* --- all files ---- */
+/* --- all files ------------------------------------------------------------------------------- */
 
 static int check_file(struct check *c, struct check_seg *s, struct err *e)
 {
@@ -323,9 +335,10 @@ int check_index(struct check *c, struct err *e)
     return r;
 }
 
-/* --- single records ---- */
+/* --- single records -------------------------------------------------------------------------- */
 
-static int read_record(struct check *c, uint32_t file, uint64_t off, struct index_rec *rec, uint8_t bytes[INDEX_REC_MAX])
+static int read_record(struct check *c, uint32_t file, uint64_t off, struct index_rec *rec,
+                       uint8_t bytes[INDEX_REC_MAX])
 {
     CLEANUP(base_free) char *path = check_dir_path(&c->dir, 'i', file);
     CLEANUP(base_close) int fd = check_open(path);
@@ -341,18 +354,21 @@ static int read_record(struct check *c, uint32_t file, uint64_t off, struct inde
     return index_rec_decode(&rd, rec) == 1 ? 0 : -EBADMSG;
 }
 
-int check_index_slot(struct check *c, uint64_t id, struct index_rec *rec, uint8_t bytes[INDEX_REC_MAX])
+int check_index_slot(struct check *c, uint64_t id, struct index_rec *rec,
+                     uint8_t bytes[INDEX_REC_MAX])
 {
     for (size_t i = 0; i < c->n; i++) {
         const struct check_seg *s = &c->segs[i];
         if (!s->has_index || id < s->first || id - s->first >= s->records)
             continue;
-        return read_record(c, s->id, INDEX_HEADER_SIZE + (id - s->first) * INDEX_SEQ_REC, rec, bytes) == 0;
+        return read_record(c, s->id, INDEX_HEADER_SIZE + (id - s->first) * INDEX_SEQ_REC, rec,
+                           bytes) == 0;
     }
     return 0;
 }
 
-struct slice check_index_key(struct check *c, uint32_t file, uint32_t off, uint8_t bytes[INDEX_REC_MAX])
+struct slice check_index_key(struct check *c, uint32_t file, uint32_t off,
+                             uint8_t bytes[INDEX_REC_MAX])
 {
     struct index_rec rec;
 

@@ -33,7 +33,8 @@ static void put_field(FILE *out, const char *name, const char *text)
 
 static void say_json(struct check_report *r, const struct check_finding *f, const char *what)
 {
-    fprintf(r->out, "{\"type\":\"finding\",\"severity\":\"%s\",\"code\":\"%s\"", words[f->kind], f->code);
+    fprintf(r->out, "{\"type\":\"finding\",\"severity\":\"%s\",\"code\":\"%s\"", words[f->kind],
+            f->code);
     put_field(r->out, "namespace", r->ns);
     if (f->file)
         put_field(r->out, "file", f->file);

@@ -13,7 +13,7 @@ enum check_kind {
 };
 
 struct check_report {
-    FILE *out;                   /* NULL: only counted */
+    FILE *out; /* NULL: only counted */
     bool json;
     const char *ns;              /* namespace at hand; borrowed */
     uint64_t count[CHECK_KINDS]; /* of the namespace at hand */
@@ -31,6 +31,7 @@ struct check_finding {
 };
 
 /* fmt: what was found, without the file, the offset and the key. */
-void check_say(struct check_report *r, const struct check_finding *f, const char *fmt, ...) PRINTF(3, 4);
+void check_say(struct check_report *r, const struct check_finding *f, const char *fmt, ...)
+    PRINTF(3, 4);
 
 #endif

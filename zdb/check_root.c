@@ -17,7 +17,8 @@ static int take(int *fd, const char *dir, bool exclusive, struct err *e)
     CLEANUP(base_free) char *path = path_join(dir, LOCK_FILE);
     uint64_t deadline = base_now_ms() + LOCK_WAIT_MS;
 
-    *fd = exclusive ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0664) : open(path, O_RDONLY | O_CLOEXEC);
+    *fd = exclusive ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0664)
+                    : open(path, O_RDONLY | O_CLOEXEC);
     if (*fd < 0)
         return !exclusive && errno == ENOENT ? 0 : err_sys(e, errno, "lock file %s", path);
     while (flock(*fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB) < 0) {
@@ -46,11 +47,13 @@ static int refuse_same(const char *index, const char *data, struct err *e)
     if (stat(index, &a) < 0 || stat(data, &b) < 0)
         return err_sys(e, errno, "directory %s or %s", index, data);
     if (a.st_dev == b.st_dev && a.st_ino == b.st_ino)
-        return err_set(e, EINVAL, "index and data directory are the same (%s); they need two", index);
+        return err_set(e, EINVAL, "index and data directory are the same (%s); they need two",
+                       index);
     return 0;
 }
 
-int check_root_lock(struct check_root *r, const char *index, const char *data, bool exclusive, struct err *e)
+int check_root_lock(struct check_root *r, const char *index, const char *data, bool exclusive,
+                    struct err *e)
 {
     int ret;
 
@@ -75,7 +78,9 @@ int check_root_still(const struct check_root *r, struct err *e)
         const char *dir = i ? r->data : r->index;
         CLEANUP(base_free) char *path = path_join(dir, LOCK_FILE);
         if (r->locks[i] < 0 && access(path, F_OK) == 0)
-            return err_set(e, EBUSY, "directory %s: a zdb was started meanwhile; stop it and check again", dir);
+            return err_set(e, EBUSY,
+                           "directory %s: a zdb was started meanwhile; stop it and check again",
+                           dir);
     }
     return 0;
 }
@@ -130,14 +135,15 @@ int check_root_namespaces(const struct check_root *r, char ***names, size_t *n, 
     return 0;
 }
 
-/* --- one namespace ---- */
+/* --- one namespace --------------------------------------------------------------------------- */
 
 /* "i12": 12.  Everything else in the directory is none of ours. */
 static bool number_of(const char *name, char kind, uint32_t *id)
 {
     uint64_t v;
 
-    if (name[0] != kind || (name[1] == '0' && name[2]) || parse_u64(name + 1, 0, UINT32_MAX, &v) < 0)
+    if (name[0] != kind || (name[1] == '0' && name[2]) ||
+        parse_u64(name + 1, 0, UINT32_MAX, &v) < 0)
         return false;
     *id = (uint32_t)v;
     return true;

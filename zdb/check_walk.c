@@ -45,7 +45,8 @@ static int view(struct check_walk *w, struct slice *out)
             buf_commit(&w->block, (size_t)n);
         }
     }
-    *out = slice_of(buf_data(&w->block) + (w->off - w->block_at), w->block.len - (size_t)(w->off - w->block_at));
+    *out = slice_of(buf_data(&w->block) + (w->off - w->block_at),
+                    w->block.len - (size_t)(w->off - w->block_at));
     return 0;
 }
 

@@ -23,22 +23,22 @@
 #include "zdb/nslist.h"
 #include "zdb/replies.h"
 
-#define READ_MIN       (16 * KIB)      /* what a connection may keep for the rest of a request */
-#define READ_BIG       (256 * KIB)     /* the buffer that is passed on from one to the next */
-#define READ_MAX       (1 * MIB)       /* room made at once for what a client announced; more as it comes */
-#define PARKED_MAX     (64 * KIB)      /* read ahead while a request waits: to see a disconnect */
+#define READ_MIN       (16 * KIB)  /* what a connection may keep for the rest of a request */
+#define READ_BIG       (256 * KIB) /* the buffer that is passed on from one to the next */
+#define READ_MAX       (1 * MIB) /* room made at once for what a client announced; more as it comes */
+#define PARKED_MAX     (64 * KIB) /* read ahead while a request waits: to see a disconnect */
 #define HEADER_MAX     (8 * KIB)
 #define REQUEST_MAX    (NS_VALUE_MAX + 1 * MIB)
-#define TURN_US        4000            /* one client's share of a round */
-#define BATCH          NS_HINTS        /* requests looked at together */
-#define BATCH_ARGS     4               /* words of a request that can be one of several */
-#define SEND_EARLY     (64 * KIB)      /* replies that do not wait for the end of the round */
-#define PASS_ON        READ_MIN        /* buffers from this size on are shared by all connections */
-#define IDLE_KEEP      (4 * KIB)       /* buffer memory of a connection that says nothing */
+#define TURN_US        4000       /* one client's share of a round */
+#define BATCH          NS_HINTS   /* requests looked at together */
+#define BATCH_ARGS     4          /* words of a request that can be one of several */
+#define SEND_EARLY     (64 * KIB) /* replies that do not wait for the end of the round */
+#define PASS_ON        READ_MIN   /* buffers from this size on are shared by all connections */
+#define IDLE_KEEP      (4 * KIB)  /* buffer memory of a connection that says nothing */
 #define IDLE_SHRINK_MS 2000
 #define LINGER_MS      1000
-#define CLOSING_MS     10000           /* a peer that does not take its last reply */
-#define MIRROR_FACTOR  8               /* a mirror that is this many max_output behind is dropped */
+#define CLOSING_MS     10000 /* a peer that does not take its last reply */
+#define MIRROR_FACTOR  8     /* a mirror that is this many max_output behind is dropped */
 
 enum state { OPEN, CLOSING, LINGER, DEAD };
 
@@ -51,11 +51,12 @@ struct client {
     struct loop_watch *watch;
     int fd;
     enum state state;
-    bool parked, full, eof, blocked; /* eof: the peer sends no more; blocked: the socket takes no more */
+    bool parked, full, eof, blocked; /* eof: the peer sends no more; blocked: the socket takes no
+                                        more */
     bool in_touched, in_woken, in_again;
-    bool wrote;                      /* since the last commit: its replies wait for it */
-    size_t room;                     /* what the last requests needed at once */
-    size_t held;                     /* its share of cs->held */
+    bool wrote;  /* since the last commit: its replies wait for it */
+    size_t room; /* what the last requests needed at once */
+    size_t held; /* its share of cs->held */
     uint64_t last_ms, state_ms;
 };
 
@@ -92,7 +93,7 @@ static void update_wants(struct client *c)
     loop_watch_want(c->watch, want);
 }
 
-/* --- replies ------------------------------------------------------------------------------------- */
+/* --- replies --------------------------------------------------------------------------------- */
 
 /* The larger buffers go from hand to hand, so that idle connections have none. */
 static void borrow(struct buf *b, struct buf *spare)
@@ -138,8 +139,8 @@ static void send_output(struct client *c)
     pass_on(&c->out, &c->cs->spare_out);
 }
 
-/* What was written goes to the kernel before its replies go out.  Who wrote something that cannot be written gets no reply,
- * and nobody else notices. */
+/* What was written goes to the kernel before its replies go out.  Who wrote something that cannot
+ * be written gets no reply, and nobody else notices. */
 static void commit(struct client_set *cs)
 {
     uint64_t appended = cs->count ? nslist_appended(cs->db->nslist) : cs->committed;
@@ -157,7 +158,8 @@ static void commit(struct client_set *cs)
     }
 }
 
-/* Before its memory has left the processor's cache, and before a long pipeline has made much of it. */
+/* Before its memory has left the processor's cache, and before a long pipeline has made much of it.
+ */
 static void send_early(struct client *c)
 {
     touch(c);
@@ -166,15 +168,15 @@ static void send_early(struct client *c)
         send_output(c);
 }
 
-/* --- requests ------------------------------------------------------------------------------------ */
+/* --- requests -------------------------------------------------------------------------------- */
 
 static void protocol_error(struct client *c)
 {
     static const char *const texts[] = {
-        [RESP_NOT_ARRAY] = REPLY_NOT_ARRAY,        [RESP_NO_ARGS] = REPLY_MISSING_ARGS,
-        [RESP_NEGATIVE_ARGS] = REPLY_BAD_SIZE,     [RESP_TOO_MANY_ARGS] = REPLY_TOO_MANY_ARGS,
-        [RESP_NOT_BULK] = REPLY_MALFORMED,         [RESP_NEGATIVE_BULK] = REPLY_BAD_SIZE,
-        [RESP_BULK_TOO_BIG] = REPLY_TOO_BIG,       [RESP_BAD_TERMINATOR] = REPLY_TERMINATOR,
+        [RESP_NOT_ARRAY] = REPLY_NOT_ARRAY,     [RESP_NO_ARGS] = REPLY_MISSING_ARGS,
+        [RESP_NEGATIVE_ARGS] = REPLY_BAD_SIZE,  [RESP_TOO_MANY_ARGS] = REPLY_TOO_MANY_ARGS,
+        [RESP_NOT_BULK] = REPLY_MALFORMED,      [RESP_NEGATIVE_BULK] = REPLY_BAD_SIZE,
+        [RESP_BULK_TOO_BIG] = REPLY_TOO_BIG,    [RESP_BAD_TERMINATOR] = REPLY_TERMINATOR,
         [RESP_REQUEST_TOO_BIG] = REPLY_TOO_BIG,
     };
     size_t i = c->parser.error;
@@ -193,14 +195,16 @@ static void run_again_later(struct client *c)
     loop_timer_start(c->cs->again_timer, 0, false);
 }
 
-/* Whole requests that stand in the buffer, looked at together: the memory they need is fetched meanwhile. */
+/* Whole requests that stand in the buffer, looked at together: the memory they need is fetched
+ * meanwhile. */
 struct batch {
     unsigned n;
     struct resp_req req[BATCH];
     struct slice argv[BATCH][BATCH_ARGS];
 };
 
-/* Requests are not consumed.  One with many words comes alone, with argv in the parser; behind an error there is nothing. */
+/* Requests are not consumed.  One with many words comes alone, with argv in the parser; behind an
+ * error there is nothing. */
 static int gather(struct client *c, struct batch *b)
 {
     struct slice in = buf_slice(&c->in), keys[BATCH];
@@ -259,7 +263,8 @@ static bool run_one(struct client *c, const struct resp_req *req)
     return true;
 }
 
-/* true: there may be more to do; false: it needs more bytes, time or room, or the connection is at its end */
+/* true: there may be more to do; false: it needs more bytes, time or room, or the connection is at
+ * its end */
 static bool run_some(struct client *c)
 {
     struct batch b;
@@ -321,7 +326,7 @@ static void on_session_resume(struct session *s)
     loop_defer_arm(c->cs->flush);
 }
 
-/* --- bytes --------------------------------------------------------------------------------------- */
+/* --- bytes ----------------------------------------------------------------------------------- */
 
 static void on_eof(struct client *c)
 {
@@ -335,7 +340,8 @@ static void on_eof(struct client *c)
 
 static bool read_once(struct client *c) /* true: there may be more */
 {
-    size_t want = resp_want(&c->parser, c->in.len), room = MAX(MIN(c->room, READ_MAX), c->in.len ? READ_MIN : READ_BIG);
+    size_t want = resp_want(&c->parser, c->in.len),
+           room = MAX(MIN(c->room, READ_MAX), c->in.len ? READ_MIN : READ_BIG);
 
     if (want > 0)
         room = MIN(want, MAX(READ_MAX, c->in.len));
@@ -346,7 +352,8 @@ static bool read_once(struct client *c) /* true: there may be more */
         set_state(c, DEAD);
         return false;
     }
-    if (want < READ_MIN) /* else up to its end: then the next request starts at the front of the buffer */
+    if (want < READ_MIN) /* else up to its end: then the next request starts at the front of the
+                            buffer */
         room = MIN(buf_room(&c->in), READ_MAX);
     ssize_t n = recv(c->fd, p, room, 0);
     if (n > 0) {
@@ -412,7 +419,7 @@ static void on_ready(void *arg, unsigned events)
     touch(c);
 }
 
-/* --- end of the round ------------------------------------------------------------------------------ */
+/* --- end of the round ------------------------------------------------------------------------ */
 
 static void client_free(struct client *c)
 {
@@ -436,15 +443,16 @@ static void client_free(struct client *c)
     free(c);
 }
 
-/* Replies before a SYNC go out together with its own, one packet for all; a sync that takes long does not hold them back
- * (on_tick). */
+/* Replies before a SYNC go out together with its own, one packet for all; a sync that takes long
+ * does not hold them back (on_tick). */
 static bool goes_with_sync(const struct client *c)
 {
-    return c->parked && c->state == OPEN && c->out.len < SEND_EARLY && ns_wait_only_sync(&c->s.wait);
+    return c->parked && c->state == OPEN && c->out.len < SEND_EARLY &&
+           ns_wait_only_sync(&c->s.wait);
 }
 
-/* Half requests and replies that nobody takes: many clients together may hold no more than one may cost.  Of those that
- * hold much the one goes that has not moved for longest. */
+/* Half requests and replies that nobody takes: many clients together may hold no more than one may
+ * cost.  Of those that hold much the one goes that has not moved for longest. */
 static void account(struct client *c)
 {
     struct client_set *cs = c->cs;
@@ -460,7 +468,9 @@ static void account(struct client *c)
         if (other->held >= PARKED_MAX && other->state != DEAD && other->last_ms < victim->last_ms)
             victim = other;
     }
-    log_warn("connection: closed: all of them hold %zu bytes (--max-buffers), and it is silent for longest", cs->held);
+    log_warn("connection: closed: all of them hold %zu bytes (--max-buffers), and it is silent for "
+             "longest",
+             cs->held);
     cs->held -= victim->held;
     victim->held = 0;
     set_state(victim, DEAD);
@@ -510,7 +520,8 @@ static void on_flush(void *arg)
         cs->closed(cs->arg);
 }
 
-/* One turn for all of them together: however many there are, who has just come with a small request is served in between. */
+/* One turn for all of them together: however many there are, who has just come with a small request
+ * is served in between. */
 static void on_again(void *arg)
 {
     struct client_set *cs = arg;

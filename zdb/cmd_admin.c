@@ -1,4 +1,5 @@
-/* cmd_admin - the server itself: PING TIME AUTH INFO HOOKS WAIT MIRROR MASTER STOP (spec zdb-protocol 5 and 6). */
+/* cmd_admin - the server itself: PING TIME AUTH INFO HOOKS WAIT MIRROR MASTER STOP (spec
+ * zdb-protocol 5 and 6). */
 #include "zdb/cmd.h"
 
 #include <inttypes.h>
@@ -48,7 +49,7 @@ enum req_result cmd_time(struct req *r)
     return REQ_DONE;
 }
 
-/* --- AUTH ---------------------------------------------------------------------------------------- */
+/* --- AUTH ------------------------------------------------------------------------------------ */
 
 static enum req_result auth_challenge(struct req *r)
 {
@@ -77,7 +78,9 @@ static enum req_result auth_plain(struct req *r)
         return req_error(r, REPLY_INVALID_ARG);
     if (r->argv[1].len > AUTH_PASSWORD_MAX)
         return req_error(r, REPLY_PASSWORD_LONG);
-    return auth_result(r, req_same_secret(r->argv[1], slice_str(r->db->conf.admin)) ? NULL : REPLY_ACCESS_DENIED);
+    return auth_result(r, req_same_secret(r->argv[1], slice_str(r->db->conf.admin))
+                              ? NULL
+                              : REPLY_ACCESS_DENIED);
 }
 
 enum req_result cmd_auth(struct req *r)
@@ -97,7 +100,7 @@ enum req_result cmd_auth(struct req *r)
     return auth_result(r, req_check_hash(r->s, r->argv[2], slice_str(r->db->conf.admin), true));
 }
 
-/* --- INFO ---------------------------------------------------------------------------------------- */
+/* --- INFO ------------------------------------------------------------------------------------ */
 
 static void put_count(struct buf *b, const char *name, uint64_t v)
 {
@@ -118,11 +121,13 @@ enum req_result cmd_info(struct req *r)
     nslist_stats(db->nslist, &st);
     buf_clear(b);
     buf_printf(b,
-               "# server\nserver_name: 0-db (zdb)\nserver_revision: " ZDB_REVISION "\nengine_revision: " ZDB_REVISION
-               "\ninstance_id: %" PRIu32 "\nboot_time: %" PRIu64 "\nuptime: %" PRIu64 "\n",
+               "# server\nserver_name: 0-db (zdb)\nserver_revision: " ZDB_REVISION
+               "\nengine_revision: " ZDB_REVISION "\ninstance_id: %" PRIu32 "\nboot_time: %" PRIu64
+               "\nuptime: %" PRIu64 "\n",
                db->instance_id, db->boot_time, (base_now_ms() - db->boot_ms) / 1000);
     buf_printf(b, "\n# clients\nclients_lifetime: %" PRIu64 "\n", db->clients_lifetime);
-    buf_put_str(b, "\n# internals\nsequential_key_size: 8\ndata_version: 3\nindex_version: 4\n\n# stats\n");
+    buf_put_str(
+        b, "\n# internals\nsequential_key_size: 8\ndata_version: 3\nindex_version: 4\n\n# stats\n");
     put_count(b, "commands_executed", db->executed);
     put_count(b, "commands_failed", db->failed);
     put_count(b, "commands_unauthorized", db->unauthorized);
@@ -140,7 +145,7 @@ enum req_result cmd_info(struct req *r)
     return REQ_DONE;
 }
 
-/* --- HOOKS --------------------------------------------------------------------------------------- */
+/* --- HOOKS ----------------------------------------------------------------------------------- */
 
 static void put_hook(const struct hook_info *i, void *arg)
 {
@@ -166,7 +171,7 @@ enum req_result cmd_hooks(struct req *r)
     return REQ_DONE;
 }
 
-/* --- watching others --------------------------------------------------------------------------------- */
+/* --- watching others ------------------------------------------------------------------------- */
 
 enum req_result cmd_wait(struct req *r, const struct command *watched, bool all)
 {

@@ -1,8 +1,10 @@
-/* cmd_data - keys and values: SET GET MGET DEL EXISTS CHECK LENGTH KEYTIME KEYCUR DBSIZE SYNC (spec zdb-protocol 3). */
+/* cmd_data - keys and values: SET GET MGET DEL EXISTS CHECK LENGTH KEYTIME KEYCUR DBSIZE SYNC (spec
+ * zdb-protocol 3). */
 #include "zdb/cmd.h"
 #include "zdb/replies.h"
 
-#define MGET_AHEAD 64 /* keys looked at behind one whose bytes are not at hand, to start their fetches as well */
+#define MGET_AHEAD \
+    64 /* keys looked at behind one whose bytes are not at hand, to start their fetches as well */
 
 static uint32_t timestamp_of(const struct req *r, unsigned arg)
 {
@@ -141,8 +143,9 @@ static void start_fetches(struct req *r, size_t from)
     }
 }
 
-/* The reply is made key by key: it stops where bytes are missing or where the client has enough to receive, and goes on
- * there.  So memory is bounded by the output limit and one value, whatever 1,023 keys hold. */
+/* The reply is made key by key: it stops where bytes are missing or where the client has enough to
+ * receive, and goes on there.  So memory is bounded by the output limit and one value, whatever
+ * 1,023 keys hold. */
 enum req_result cmd_mget(struct req *r)
 {
     struct session *s = r->s;

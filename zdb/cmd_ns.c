@@ -1,4 +1,5 @@
-/* cmd_ns - namespaces: NSNEW NSDEL NSLIST NSINFO NSSET NSJUMP SELECT RELOAD FLUSH (spec zdb-protocol 4). */
+/* cmd_ns - namespaces: NSNEW NSDEL NSLIST NSINFO NSSET NSJUMP SELECT RELOAD FLUSH (spec
+ * zdb-protocol 4). */
 #include "zdb/cmd.h"
 
 #include <inttypes.h>
@@ -9,10 +10,10 @@
 #include "zdb/nslist.h"
 #include "zdb/replies.h"
 
-#define PROPERTY_MAX       256
-#define VALUE_MAX          63
+#define PROPERTY_MAX        256
+#define VALUE_MAX           63
 #define SELECT_PASSWORD_MAX 255
-#define MB                 1048576.0
+#define MB                  1048576.0
 
 static struct ns *named(struct req *r)
 {
@@ -69,7 +70,7 @@ enum req_result cmd_nslist(struct req *r)
     return REQ_DONE;
 }
 
-/* --- NSINFO -------------------------------------------------------------------------------------- */
+/* --- NSINFO ---------------------------------------------------------------------------------- */
 
 static const char *yes_no(bool b)
 {
@@ -83,8 +84,8 @@ static void put_free_space(struct buf *b, const char *what, const char *dir)
     if (statvfs(dir, &fs) < 0)
         return;
     uint64_t bytes = (uint64_t)fs.f_bsize * fs.f_bavail;
-    buf_printf(b, "%s_disk_freespace_bytes: %" PRIu64 "\n%s_disk_freespace_mb: %.2f\n", what, bytes, what,
-               (double)bytes / MB);
+    buf_printf(b, "%s_disk_freespace_bytes: %" PRIu64 "\n%s_disk_freespace_mb: %.2f\n", what, bytes,
+               what, (double)bytes / MB);
 }
 
 static void put_counters(struct buf *b, const struct ns_info *i)
@@ -92,12 +93,17 @@ static void put_counters(struct buf *b, const struct ns_info *i)
     buf_printf(b,
                "data_size_bytes: %" PRIu64 "\ndata_size_mb: %.2f\ndata_limits_bytes: %" PRIu64
                "\nindex_size_bytes: %" PRIu64 "\nindex_size_kb: %.2f\n",
-               i->data_size, (double)i->data_size / MB, i->max_size, i->index_size, (double)i->index_size / 1024);
+               i->data_size, (double)i->data_size / MB, i->max_size, i->index_size,
+               (double)i->index_size / 1024);
     buf_printf(b, "next_internal_id: 0x%08" PRIx64 "\nmode: %s\n", __builtin_bswap64(i->next_id),
                i->mode == NS_SEQ ? "sequential" : "userkey");
-    buf_printf(b, "stats_index_io_errors: %" PRIu64 "\nstats_index_io_error_last: %" PRId64 "\nstats_index_faults: 0\n",
+    buf_printf(b,
+               "stats_index_io_errors: %" PRIu64 "\nstats_index_io_error_last: %" PRId64
+               "\nstats_index_faults: 0\n",
                i->index_io_errors, i->index_io_error_last);
-    buf_printf(b, "stats_data_io_errors: %" PRIu64 "\nstats_data_io_error_last: %" PRId64 "\nstats_data_faults: 0\n",
+    buf_printf(b,
+               "stats_data_io_errors: %" PRIu64 "\nstats_data_io_error_last: %" PRId64
+               "\nstats_data_faults: 0\n",
                i->data_io_errors, i->data_io_error_last);
     if (i->max_size > 0)
         buf_printf(b, "space_available: %" PRIu64 "\n", i->max_size - i->data_size);
@@ -105,9 +111,10 @@ static void put_counters(struct buf *b, const struct ns_info *i)
 
 static void put_paths(struct buf *b, const struct ns_info *i)
 {
-    buf_printf(b, "data_path: %s\ndata_active: %s\nindex_path: %s\nindex_active: %s\n", i->data_dir, i->data_active,
-               i->index_dir, i->index_active);
-    buf_printf(b, "data_current_id: %" PRIu32 "\ndata_current_offset: %" PRIu64 "\n", i->active, i->active_size);
+    buf_printf(b, "data_path: %s\ndata_active: %s\nindex_path: %s\nindex_active: %s\n", i->data_dir,
+               i->data_active, i->index_dir, i->index_active);
+    buf_printf(b, "data_current_id: %" PRIu32 "\ndata_current_offset: %" PRIu64 "\n", i->active,
+               i->active_size);
 }
 
 enum req_result cmd_nsinfo(struct req *r)
@@ -120,8 +127,11 @@ enum req_result cmd_nsinfo(struct req *r)
         return req_error(r, REPLY_NS_NOT_FOUND);
     ns_info(ns, &i);
     buf_clear(b);
-    buf_printf(b, "# namespace\nname: %s\nentries: %" PRIu64 "\npublic: %s\nworm: %s\nlocked: %s\npassword: %s\n", i.name,
-               i.entries, yes_no(i.is_public), yes_no(i.worm), yes_no(i.lock != NS_UNLOCKED), yes_no(i.password.len > 0));
+    buf_printf(b,
+               "# namespace\nname: %s\nentries: %" PRIu64
+               "\npublic: %s\nworm: %s\nlocked: %s\npassword: %s\n",
+               i.name, i.entries, yes_no(i.is_public), yes_no(i.worm),
+               yes_no(i.lock != NS_UNLOCKED), yes_no(i.password.len > 0));
     put_counters(b, &i);
     put_free_space(b, "index", i.index_dir);
     put_free_space(b, "data", i.data_dir);
@@ -136,7 +146,7 @@ enum req_result cmd_nsinfo(struct req *r)
     return REQ_DONE;
 }
 
-/* --- NSSET --------------------------------------------------------------------------------------- */
+/* --- NSSET ----------------------------------------------------------------------------------- */
 
 static bool is_on(struct slice value)
 {
@@ -154,7 +164,9 @@ static enum req_result set_mode(struct req *r, struct ns *ns, struct slice value
     int rc = ns_set_mode(ns, slice_eq_str(value, "seq") ? NS_SEQ : NS_USER);
     if (rc == 0)
         return req_ok(r);
-    return req_error(r, rc == -NS_EUSED ? REPLY_NS_USED : rc == -NS_ESINGLE ? REPLY_NS_SINGLE_MODE : REPLY_INTERNAL);
+    return req_error(r, rc == -NS_EUSED     ? REPLY_NS_USED
+                        : rc == -NS_ESINGLE ? REPLY_NS_SINGLE_MODE
+                                            : REPLY_INTERNAL);
 }
 
 static enum req_result set_result(struct req *r, int rc)
@@ -185,7 +197,8 @@ enum req_result cmd_nsset(struct req *r)
     if (slice_eq_str(property, "maxsize"))
         return set_result(r, ns_set_maxsize(ns, (uint64_t)req_number(value)));
     if (slice_eq_str(property, "password"))
-        return set_result(r, ns_set_password(ns, slice_eq_str(value, "*") ? slice_of(NULL, 0) : value));
+        return set_result(r, ns_set_password(ns,
+                                             slice_eq_str(value, "*") ? slice_of(NULL, 0) : value));
     if (slice_eq_str(property, "public"))
         return set_result(r, ns_set_public(ns, is_on(value)));
     if (slice_eq_str(property, "worm"))
@@ -193,7 +206,7 @@ enum req_result cmd_nsset(struct req *r)
     return req_error(r, REPLY_NS_PROPERTY);
 }
 
-/* --- SELECT -------------------------------------------------------------------------------------- */
+/* --- SELECT ---------------------------------------------------------------------------------- */
 
 static const char *check_password(struct req *r, struct slice password)
 {
@@ -230,7 +243,7 @@ enum req_result cmd_select(struct req *r)
     return req_ok(r);
 }
 
-/* --- segments ------------------------------------------------------------------------------------ */
+/* --- segments -------------------------------------------------------------------------------- */
 
 enum req_result cmd_nsjump(struct req *r)
 {

@@ -1,4 +1,5 @@
-/* cmd_scan - walking what is stored: SCAN SCANX RSCAN KSCAN HISTORY DATA INDEX (spec zdb-protocol 3 and 6). */
+/* cmd_scan - walking what is stored: SCAN SCANX RSCAN KSCAN HISTORY DATA INDEX (spec zdb-protocol 3
+ * and 6). */
 #include "zdb/cmd.h"
 
 #include <stdio.h>
@@ -46,7 +47,9 @@ static enum req_result scan(struct req *r, enum ns_dir dir)
             return REQ_PARK;
         if (rc == -EAGAIN)
             return REQ_LATER;
-        return req_error(r, rc == -NS_EBADCURSOR ? REPLY_BAD_CURSOR : rc < 0 ? REPLY_INTERNAL : REPLY_NO_MORE);
+        return req_error(r, rc == -NS_EBADCURSOR ? REPLY_BAD_CURSOR
+                            : rc < 0             ? REPLY_INTERNAL
+                                                 : REPLY_NO_MORE);
     }
     ns_cursor_encode(&s.last, out);
     resp_put_array(r->out, 2);
@@ -73,7 +76,7 @@ enum req_result cmd_kscan(struct req *r)
     return req_error(r, REPLY_KSCAN);
 }
 
-/* --- HISTORY ----------------------------------------------------------------------------------- */
+/* --- HISTORY --------------------------------------------------------------------------------- */
 
 /* 1: *e is the version asked for; 0: *result is the answer */
 static int version(struct req *r, struct ns_entry *e, enum req_result *result)
@@ -137,7 +140,7 @@ enum req_result cmd_history(struct req *r)
     return rc == -EINPROGRESS ? REQ_PARK : req_error(r, REPLY_INTERNAL);
 }
 
-/* --- DATA RAW, INDEX DIRTY ----------------------------------------------------------------------- */
+/* --- DATA RAW, INDEX DIRTY ------------------------------------------------------------------- */
 
 static enum req_result raw_reply(struct req *r, const struct ns_raw *raw, const struct buf *payload)
 {

@@ -1,4 +1,5 @@
-/* command - see command.h.  The checks are made in the order of check(), which is the order of the spec. */
+/* command - see command.h.  The checks are made in the order of check(), which is the order of the
+ * spec. */
 #include "zdb/command.h"
 
 #include <string.h>
@@ -19,14 +20,14 @@ enum arity {
 };
 
 enum {
-    ADMIN = 1,      /* admin only */
-    KEY = 2,        /* argument 1 is a key: at most 255 bytes */
-    BIG_KEY = 4,    /* the same, with SET's error */
-    WRITE = 8,      /* session must be writable */
+    ADMIN = 1,   /* admin only */
+    KEY = 2,     /* argument 1 is a key: at most 255 bytes */
+    BIG_KEY = 4, /* the same, with SET's error */
+    WRITE = 8,   /* session must be writable */
     NOT_FROZEN = 16,
     NOT_LOCKED = 32,
-    NSNAME = 64,    /* argument 1 names a namespace: at most 128 bytes */
-    FILLED = 128,   /* STAMPED without timestamp: no empty argument */
+    NSNAME = 64,  /* argument 1 names a namespace: at most 128 bytes */
+    FILLED = 128, /* STAMPED without timestamp: no empty argument */
 };
 
 #define NAME_SIZE 8
@@ -42,7 +43,8 @@ struct command {
 
 static enum req_result wait_for_command(struct req *r);
 
-static const struct command commands[] = { /* sorted */
+static const struct command commands[] = {
+    /* sorted */
     {"*", ANY, 0, 0, cmd_invalid, NULL},
     {"AUTH", ANY, 0, 0, cmd_auth, NULL},
     {"CHECK", EXACT, 2, KEY | NOT_FROZEN, cmd_check, NULL},
@@ -119,7 +121,7 @@ static enum req_result wait_for_command(struct req *r)
     return cmd_wait(r, c, c == &commands[0]);
 }
 
-/* --- checks -------------------------------------------------------------------------------------- */
+/* --- checks ---------------------------------------------------------------------------------- */
 
 static bool has_empty(const struct req *r, unsigned n)
 {
@@ -179,7 +181,7 @@ static const char *check(const struct req *r, const struct command *c)
     return NULL;
 }
 
-/* --- what follows -------------------------------------------------------------------------------- */
+/* --- what follows ---------------------------------------------------------------------------- */
 
 static void tell_watchers(const struct session *by, const struct command *c)
 {
@@ -197,7 +199,8 @@ static void tell_watchers(const struct session *by, const struct command *c)
     }
 }
 
-static void tell_mirrors(const struct session *by, uint64_t owner, unsigned argc, const struct slice *argv)
+static void tell_mirrors(const struct session *by, uint64_t owner, unsigned argc,
+                         const struct slice *argv)
 {
     struct buf *b = &by->db->scratch;
     struct session *s;

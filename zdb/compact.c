@@ -40,7 +40,7 @@ static bool has_dead(const struct seg *s)
     return s->data.after < s->data.before;
 }
 
-/* --- what is there ---- */
+/* --- what is there --------------------------------------------------------------------------- */
 
 static void see(struct compact *c, struct seg *s, const struct index_rec *rec)
 {
@@ -106,8 +106,10 @@ static int need(struct compact *c, const char *dir, uint64_t bytes, uint64_t hav
 {
     if (have >= bytes + SPARE)
         return 0;
-    return err_set(c->e, ENOSPC, "%s: a compaction of namespace %s needs %" PRIu64 " bytes of free space, there are %" PRIu64
-                   "; nothing was changed", dir, c->name, bytes + SPARE, have);
+    return err_set(c->e, ENOSPC,
+                   "%s: a compaction of namespace %s needs %" PRIu64
+                   " bytes of free space, there are %" PRIu64 "; nothing was changed",
+                   dir, c->name, bytes + SPARE, have);
 }
 
 /* The largest step decides: each gives back at least what it took. */
@@ -137,9 +139,10 @@ static int check_space(struct compact *c)
     return r < 0 ? r : need(c, c->dir.index, index, index_free);
 }
 
-/* --- one step ---- */
+/* --- one step -------------------------------------------------------------------------------- */
 
-static int new_index(struct compact *c, const struct seg *file, uint32_t seg, const struct compact_map *map, struct compact_list *l)
+static int new_index(struct compact *c, const struct seg *file, uint32_t seg,
+                     const struct compact_map *map, struct compact_list *l)
 {
     CLEANUP(base_free) char *from = compact_final_path(c->dir.index, 'i', file->id);
     CLEANUP(base_free) char *to = compact_new_path(c->dir.index, 'i', file->id);
@@ -151,8 +154,8 @@ static int new_index(struct compact *c, const struct seg *file, uint32_t seg, co
     return r;
 }
 
-static int new_data(struct compact *c, struct seg *s, uint32_t last_before, struct compact_map *map, uint32_t *last,
-                    struct compact_list *l)
+static int new_data(struct compact *c, struct seg *s, uint32_t last_before, struct compact_map *map,
+                    uint32_t *last, struct compact_list *l)
 {
     CLEANUP(base_free) char *from = compact_final_path(c->dir.data, 'd', s->id);
     CLEANUP(base_free) char *to = compact_new_path(c->dir.data, 'd', s->id);
@@ -219,13 +222,14 @@ static int settle(struct compact *c)
         const struct seg *s = &c->segs[i];
         CLEANUP(base_free) char *data = compact_final_path(c->dir.data, 'd', s->id);
         CLEANUP(base_free) char *index = compact_final_path(c->dir.index, 'i', s->id);
-        r = compact_seg_settle(data, index, &(struct data_mark){s->data.before, s->index_size, s->last}, c->e);
+        r = compact_seg_settle(data, index,
+                               &(struct data_mark){s->data.before, s->index_size, s->last}, c->e);
     }
     return r;
 }
 
-/* All parents first: then no reader of the history meets a value that is gone.  A file that changes with its data anyway needs
- * no step of its own. */
+/* All parents first: then no reader of the history meets a value that is gone.  A file that changes
+ * with its data anyway needs no step of its own. */
 static int run_steps(struct compact *c)
 {
     uint32_t last_before = 0;
@@ -244,7 +248,7 @@ static int run_steps(struct compact *c)
     return r;
 }
 
-/* --- one namespace ---- */
+/* --- one namespace --------------------------------------------------------------------------- */
 
 static int compact_files(struct compact *c)
 {
@@ -281,8 +285,10 @@ static int may_compact(struct compact *c, const struct check_root *root, FILE *r
     for (size_t i = 0; i < c->dir.n; i++) {
         if (c->dir.segs[i].has_data && c->dir.segs[i].id == i)
             continue;
-        fprintf(refused, "zdb: namespace %s: d%zu is not in %s; only namespaces with all their data files can be compacted\n", c->name, i,
-                c->dir.data);
+        fprintf(refused,
+                "zdb: namespace %s: d%zu is not in %s; only namespaces with all their data files "
+                "can be compacted\n",
+                c->name, i, c->dir.data);
         return 0;
     }
     r = check_namespace(&report, root, c->name, &t, &mode, c->e);
@@ -290,18 +296,24 @@ static int may_compact(struct compact *c, const struct check_root *root, FILE *r
         return r;
     c->seq = mode == INDEX_MODE_SEQ;
     if (report.count[CHECK_FAULT]) {
-        fprintf(refused, "zdb: namespace %s: has faults and is not compacted; zdb --check says which\n", c->name);
+        fprintf(refused,
+                "zdb: namespace %s: has faults and is not compacted; zdb --check says which\n",
+                c->name);
         return 0;
     }
     if (report.count[CHECK_UNCLEAN]) {
-        fprintf(refused, "zdb: namespace %s: was not closed in order and is not compacted; zdb --repair completes it\n", c->name);
+        fprintf(refused,
+                "zdb: namespace %s: was not closed in order and is not compacted; zdb --repair "
+                "completes it\n",
+                c->name);
         return 0;
     }
     return 1;
 }
 
 /* 0 done, 1 left alone, -errno. */
-static int compact_namespace(const struct check_root *root, const char *name, FILE *out, FILE *refused, struct err *e)
+static int compact_namespace(const struct check_root *root, const char *name, FILE *out,
+                             FILE *refused, struct err *e)
 {
     struct compact c = {.name = name, .e = e};
     CLEANUP(base_free) char *index = path_join(root->index, name);
@@ -316,8 +328,10 @@ static int compact_namespace(const struct check_root *root, const char *name, FI
     if (r == 1) {
         r = compact_files(&c);
         if (r == 0)
-            fprintf(out, "namespace %s: %" PRIu64 " of %zu segments written anew, %" PRIu64 " bytes given back\n", name, c.rewritten, c.n,
-                    c.given_back);
+            fprintf(out,
+                    "namespace %s: %" PRIu64 " of %zu segments written anew, %" PRIu64
+                    " bytes given back\n",
+                    name, c.rewritten, c.n, c.given_back);
     } else if (r == 0) {
         r = 1;
     }
@@ -325,8 +339,8 @@ static int compact_namespace(const struct check_root *root, const char *name, FI
     return r;
 }
 
-static int compact_names(const struct check_root *root, char **names, size_t n, const char *only, FILE *out, FILE *refused,
-                         struct err *e)
+static int compact_names(const struct check_root *root, char **names, size_t n, const char *only,
+                         FILE *out, FILE *refused, struct err *e)
 {
     bool found = false, left = false;
     int r = 0;
@@ -340,15 +354,19 @@ static int compact_names(const struct check_root *root, char **names, size_t n, 
     }
     if (r < 0)
         return r;
-    return only && !found ? err_set(e, ENOENT, "--namespace %s: there is none in %s", only, root->index) : left;
+    return only && !found
+               ? err_set(e, ENOENT, "--namespace %s: there is none in %s", only, root->index)
+               : left;
 }
 
-int compact_run(const char *index, const char *data, const char *name, FILE *out, FILE *refused, struct err *e)
+int compact_run(const char *index, const char *data, const char *name, FILE *out, FILE *refused,
+                struct err *e)
 {
     struct check_root root = {.locks = {-1, -1}};
     char **names = NULL;
     size_t n = 0;
-    int r = sodium_init() < 0 ? err_set(e, EIO, "libsodium cannot be used") : check_root_lock(&root, index, data, true, e);
+    int r = sodium_init() < 0 ? err_set(e, EIO, "libsodium cannot be used")
+                              : check_root_lock(&root, index, data, true, e);
 
     if (r < 0)
         return r;

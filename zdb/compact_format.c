@@ -64,7 +64,8 @@ int compact_format_decode(struct slice in, struct compact_list *out)
         return -EBADMSG;
     if (in.len < HEAD_SIZE + (size_t)n * ENTRY_SIZE + 4)
         return -ENODATA;
-    if (in.len > HEAD_SIZE + (size_t)n * ENTRY_SIZE + 4 || crc_std(0, in.p, in.len - 4) != le32_get(in.p + in.len - 4))
+    if (in.len > HEAD_SIZE + (size_t)n * ENTRY_SIZE + 4 ||
+        crc_std(0, in.p, in.len - 4) != le32_get(in.p + in.len - 4))
         return -EBADMSG;
     *out = (struct compact_list){0};
     while (n-- > 0) {

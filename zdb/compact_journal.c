@@ -28,7 +28,8 @@ static bool is_new_name(const char *name)
 
     if (strncmp(name, JOURNAL_NEW, sizeof JOURNAL_NEW - 1) == 0)
         return true;
-    if (n < 3 + tail || name[0] != '.' || (name[1] != 'd' && name[1] != 'i') || strcmp(name + n - tail, SUFFIX) != 0)
+    if (n < 3 + tail || name[0] != '.' || (name[1] != 'd' && name[1] != 'i') ||
+        strcmp(name + n - tail, SUFFIX) != 0)
         return false;
     return strspn(name + 2, "0123456789") == n - 2 - tail;
 }
@@ -67,7 +68,8 @@ bool compact_has_leftovers(const char *index_dir, const char *data_dir)
 static void discard_one(void *arg, const char *path)
 {
     if (unlink(path) < 0)
-        log_warn("%s: left by an interrupted compaction, cannot be removed: %s", path, strerror(errno));
+        log_warn("%s: left by an interrupted compaction, cannot be removed: %s", path,
+                 strerror(errno));
     else
         ++*(size_t *)arg;
 }
@@ -101,10 +103,12 @@ int compact_journal_read(const char *index_dir, struct compact_list *out, struct
     if (r == -EPROTONOSUPPORT)
         return err_set(e, -r, "%s: journal of a compaction by a newer zdb; start that one", path);
     if (r < 0)
-        return err_set(e, -r,
-                       "%s: damaged journal of a compaction; give the files .*" SUFFIX
-                       " beside it, and those in the data directory, their names without dot and " SUFFIX ", then remove it",
-                       path);
+        return err_set(
+            e, -r,
+            "%s: damaged journal of a compaction; give the files .*" SUFFIX
+            " beside it, and those in the data directory, their names without dot and " SUFFIX
+            ", then remove it",
+            path);
     return 1;
 }
 
@@ -126,7 +130,9 @@ static int check_size(const char *dir, const struct compact_entry *entry, struct
         return errno == ENOENT ? 0 : err_sys(e, errno, "%s", from); /* it has its name already */
     if ((uint64_t)st.st_size == entry->size)
         return 0;
-    return err_set(e, EBADMSG, "%s: has %lld bytes, the journal of the compaction says %llu; restore the namespace from a backup",
+    return err_set(e, EBADMSG,
+                   "%s: has %lld bytes, the journal of the compaction says %llu; restore the "
+                   "namespace from a backup",
                    from, (long long)st.st_size, (unsigned long long)entry->size);
 }
 
@@ -135,10 +141,12 @@ static int give_name(const char *dir, const struct compact_entry *entry, struct 
     CLEANUP(base_free) char *from = compact_new_path(dir, entry->kind, entry->id);
     CLEANUP(base_free) char *to = compact_final_path(dir, entry->kind, entry->id);
 
-    return rename(from, to) < 0 && errno != ENOENT ? err_sys(e, errno, "rename %s to %s", from, to) : 0;
+    return rename(from, to) < 0 && errno != ENOENT ? err_sys(e, errno, "rename %s to %s", from, to)
+                                                   : 0;
 }
 
-static int finish(const char *index_dir, const char *data_dir, const struct compact_list *l, struct err *e)
+static int finish(const char *index_dir, const char *data_dir, const struct compact_list *l,
+                  struct err *e)
 {
     CLEANUP(base_free) char *journal = path_join(index_dir, COMPACT_FORMAT_FILE);
     int r = 0;
@@ -160,7 +168,8 @@ static int finish(const char *index_dir, const char *data_dir, const struct comp
     return r < 0 ? err_sys(e, -r, "sync of %s", index_dir) : 0;
 }
 
-int compact_commit(const char *index_dir, const char *data_dir, const struct compact_list *l, struct err *e)
+int compact_commit(const char *index_dir, const char *data_dir, const struct compact_list *l,
+                   struct err *e)
 {
     CLEANUP(base_free) char *journal = path_join(index_dir, COMPACT_FORMAT_FILE);
     CLEANUP(buf_fini) struct buf b = BUF_INIT;
@@ -186,7 +195,8 @@ int compact_recover(const char *index_dir, const char *data_dir, struct err *e)
     if (r > 0) {
         r = finish(index_dir, data_dir, &l, e);
         if (r == 0)
-            log_info("directory %s: an interrupted compaction was finished (%zu files)", index_dir, l.n);
+            log_info("directory %s: an interrupted compaction was finished (%zu files)", index_dir,
+                     l.n);
         compact_list_fini(&l);
         if (r < 0)
             return r;

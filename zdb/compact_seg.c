@@ -26,7 +26,7 @@ static void *grown(void *p, size_t n, size_t *cap, size_t size)
     return q;
 }
 
-/* --- live records ---- */
+/* --- live records ---------------------------------------------------------------------------- */
 
 void compact_offs_add(struct compact_offs *o, uint32_t off)
 {
@@ -63,12 +63,13 @@ static bool is_live(const struct compact_offs *o, size_t *next, uint64_t off)
     return *next < o->n && o->offs[*next] == off;
 }
 
-static bool is_truncated(const struct compact_offs *o, size_t *next, const struct data_walk_rec *rec)
+static bool is_truncated(const struct compact_offs *o, size_t *next,
+                         const struct data_walk_rec *rec)
 {
     return !is_live(o, next, rec->off) && rec->head.length > 0;
 }
 
-/* --- map ---- */
+/* --- map ------------------------------------------------------------------------------------- */
 
 static void map_add(struct compact_map *m, uint64_t from, uint64_t to, bool truncated)
 {
@@ -96,7 +97,7 @@ static const struct compact_place *map_find(const struct compact_map *m, uint32_
     return m->n ? bsearch(&key, m->places, m->n, sizeof *m->places, by_from) : NULL;
 }
 
-/* --- output ---- */
+/* --- output ---------------------------------------------------------------------------------- */
 
 struct out {
     const char *path;
@@ -110,7 +111,8 @@ static int out_open(struct out *o, const char *path, int like, struct err *e)
 {
     struct stat st;
 
-    *o = (struct out){.path = path, .fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)};
+    *o = (struct out){.path = path,
+                      .fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)};
     if (o->fd < 0 || fstat(like, &st) < 0)
         return err_sys(e, errno, "create %s", path);
     if (fchown(o->fd, st.st_uid, st.st_gid) < 0 || fchmod(o->fd, st.st_mode & 07777) < 0)
@@ -139,16 +141,18 @@ static int out_put(struct out *o, struct slice s, struct err *e)
     return o->block.len < BLOCK ? 0 : out_flush(o, e);
 }
 
-/* --- data file ---- */
+/* --- data file ------------------------------------------------------------------------------- */
 
 static int walk_error(int r, const char *path, uint64_t off, struct err *e)
 {
     if (r == -ENODATA || r == -EBADMSG)
-        return err_set(e, -r, "%s: no whole record at %llu; see zdb --check", path, (unsigned long long)off);
+        return err_set(e, -r, "%s: no whole record at %llu; see zdb --check", path,
+                       (unsigned long long)off);
     return err_sys(e, -r, "%s", path);
 }
 
-int compact_seg_measure(const char *path, struct compact_offs *live, struct compact_sizes *out, uint32_t *last, struct err *e)
+int compact_seg_measure(const char *path, struct compact_offs *live, struct compact_sizes *out,
+                        uint32_t *last, struct err *e)
 {
     CLEANUP(base_close) int fd = check_open(path);
     struct data_walk_rec rec;
@@ -170,7 +174,8 @@ int compact_seg_measure(const char *path, struct compact_offs *live, struct comp
     return r < 0 ? walk_error(r, path, w.off, e) : 0;
 }
 
-static int put_record(struct out *o, const struct data_walk_rec *rec, uint32_t previous, bool truncated, struct err *e)
+static int put_record(struct out *o, const struct data_walk_rec *rec, uint32_t previous,
+                      bool truncated, struct err *e)
 {
     uint8_t bytes[DATA_REC_SIZE];
     struct data_rec head = rec->head;
@@ -188,8 +193,9 @@ static int put_record(struct out *o, const struct data_walk_rec *rec, uint32_t p
     return r == 0 && !truncated ? out_put(o, rec->payload, e) : r;
 }
 
-static int copy_records(struct data_walk *w, struct out *o, const struct compact_offs *live, uint32_t last_before,
-                        struct compact_map *map, uint32_t *last, struct err *e)
+static int copy_records(struct data_walk *w, struct out *o, const struct compact_offs *live,
+                        uint32_t last_before, struct compact_map *map, uint32_t *last,
+                        struct err *e)
 {
     struct data_walk_rec rec;
     size_t next = 0;
@@ -233,7 +239,8 @@ static int sync_file(const char *path, struct err *e)
     return r < 0 ? err_sys(e, -r, "sync of %s", path) : 0;
 }
 
-int compact_seg_settle(const char *data_path, const char *index_path, const struct data_mark *mark, struct err *e)
+int compact_seg_settle(const char *data_path, const char *index_path, const struct data_mark *mark,
+                       struct err *e)
 {
     int r = sync_file(data_path, e);
 
@@ -253,8 +260,9 @@ static void keep_access_time(int from, int to)
         (void)!futimens(to, (struct timespec[2]){st.st_atim, {.tv_nsec = UTIME_OMIT}});
 }
 
-static int write_data(struct data_walk *w, struct out *o, const struct compact_offs *live, uint32_t last_before,
-                      struct compact_map *map, struct data_mark *mark, struct err *e)
+static int write_data(struct data_walk *w, struct out *o, const struct compact_offs *live,
+                      uint32_t last_before, struct compact_map *map, struct data_mark *mark,
+                      struct err *e)
 {
     uint8_t header[DATA_HEADER_SIZE];
     int r = io_pread_full(w->fd, header, sizeof header, 0);
@@ -273,8 +281,9 @@ static int write_data(struct data_walk *w, struct out *o, const struct compact_o
     return r < 0 ? err_sys(e, -r, "sync of %s", o->path) : 0;
 }
 
-int compact_seg_data(const char *path, const char *new_path, struct compact_offs *live, uint32_t last_before, struct compact_map *map,
-                     struct data_mark *mark, struct err *e)
+int compact_seg_data(const char *path, const char *new_path, struct compact_offs *live,
+                     uint32_t last_before, struct compact_map *map, struct data_mark *mark,
+                     struct err *e)
 {
     CLEANUP(base_close) int fd = check_open(path);
     struct data_walk w = {0};
@@ -292,7 +301,7 @@ int compact_seg_data(const char *path, const char *new_path, struct compact_offs
     return r;
 }
 
-/* --- index file ---- */
+/* --- index file ------------------------------------------------------------------------------ */
 
 static void place(struct index_rec *rec, bool seq, uint32_t seg, const struct compact_map *map)
 {
@@ -307,7 +316,8 @@ static void place(struct index_rec *rec, bool seq, uint32_t seg, const struct co
         rec->length = rec->crc = 0;
 }
 
-static int copy_index(struct check_walk *w, struct out *o, bool seq, uint32_t seg, const struct compact_map *map, struct err *e)
+static int copy_index(struct check_walk *w, struct out *o, bool seq, uint32_t seg,
+                      const struct compact_map *map, struct err *e)
 {
     uint8_t bytes[INDEX_REC_MAX];
     struct index_rec rec;
@@ -334,8 +344,8 @@ static int copy_index(struct check_walk *w, struct out *o, bool seq, uint32_t se
     return r < 0 ? err_sys(e, -r, "sync of %s", o->path) : 0;
 }
 
-int compact_seg_index(const char *path, const char *new_path, bool seq, uint32_t seg, const struct compact_map *map, uint64_t *size,
-                      struct err *e)
+int compact_seg_index(const char *path, const char *new_path, bool seq, uint32_t seg,
+                      const struct compact_map *map, uint64_t *size, struct err *e)
 {
     CLEANUP(base_close) int fd = check_open(path);
     struct check_walk w = {0};

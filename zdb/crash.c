@@ -1,4 +1,5 @@
-/* crash - see crash.h.  The handler uses async-signal-safe calls only; then the signal takes its usual way (core, 139). */
+/* crash - see crash.h.  The handler uses async-signal-safe calls only; then the signal takes its
+ * usual way (core, 139). */
 #include "zdb/crash.h"
 
 #include "common/base.h"
@@ -46,7 +47,8 @@ static void on_crash(int signo)
 void crash_init(const char *path, const char *instance)
 {
     static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
-    struct sigaction sa = {.sa_handler = on_crash, .sa_flags = (int)(SA_RESETHAND | SA_NODEFER | SA_ONSTACK)};
+    struct sigaction sa = {.sa_handler = on_crash,
+                           .sa_flags = (int)(SA_RESETHAND | SA_NODEFER | SA_ONSTACK)};
     stack_t stack = {.ss_size = 64 * KIB};
 
     stack.ss_sp = xcalloc(1, stack.ss_size);

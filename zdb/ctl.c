@@ -16,7 +16,7 @@
 #define REPLY_MS   (86400 * (uint64_t)1000) /* some commands wait for long work */
 #define MAX_REPLY  GIB
 
-/* --- words --------------------------------------------------------------------------------------- */
+/* --- words ----------------------------------------------------------------------------------- */
 
 /* Byte that \ and what follows at p mean inside double quotes; *used bytes of p. */
 static uint8_t escaped(const uint8_t *p, size_t left, size_t *used)
@@ -42,7 +42,8 @@ static uint8_t escaped(const uint8_t *p, size_t left, size_t *used)
     }
 }
 
-/* From the byte behind the opening quote; the index behind the closing one, or 0 when there is none. */
+/* From the byte behind the opening quote; the index behind the closing one, or 0 when there is
+ * none. */
 static size_t quoted(struct slice line, size_t i, uint8_t quote, struct buf *text)
 {
     while (i < line.len) {
@@ -84,7 +85,7 @@ int ctl_split(struct slice line, struct buf *text, struct buf *ends)
     }
 }
 
-/* --- replies ------------------------------------------------------------------------------------- */
+/* --- replies --------------------------------------------------------------------------------- */
 
 static void print_quoted(struct slice s)
 {
@@ -154,7 +155,7 @@ static void free_reply(redisReply **r)
         freeReplyObject(*r);
 }
 
-/* --- the conversation ------------------------------------------------------------------------------ */
+/* --- the conversation ------------------------------------------------------------------------ */
 
 static int call(struct zclient *z, unsigned argc, const struct slice *argv, struct err *e)
 {

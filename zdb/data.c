@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #define MARK_NAME      "user.zdb.durable"
-#define MARK_SIZE      20   /* u64 size, u32 offset of the last record, u64 size of the index */
+#define MARK_SIZE      20 /* u64 size, u32 offset of the last record, u64 size of the index */
 #define ATIME_EVERY_MS 5000
 
 void data_init(struct data *d, struct files *fs, const char *dir, uint32_t id)
@@ -88,8 +88,8 @@ int data_check_header(struct data *d)
     return r;
 }
 
-/* Keep disk space ahead of the end.  The steps grow with the file, so small files reserve nothing and many of them cost
- * nothing.  true: the value of a SET may be written. */
+/* Keep disk space ahead of the end.  The steps grow with the file, so small files reserve nothing
+ * and many of them cost nothing.  true: the value of a SET may be written. */
 static bool reserve_for(struct data *d, uint64_t end, uint64_t ahead, bool deletion)
 {
     uint64_t from, step;
@@ -114,17 +114,20 @@ static bool reserve_for(struct data *d, uint64_t end, uint64_t ahead, bool delet
         log_warn("data %s: disk full, %llu bytes left for deletions", d->path,
                  (unsigned long long)(d->reserved > d->size ? d->reserved - d->size : 0));
     d->failed_at = d->size;
-    return deletion || d->reserved <= d->size; /* without a reserve there is nothing to keep: let the write decide */
+    return deletion || d->reserved <= d->size; /* without a reserve there is nothing to keep: let
+                                                  the write decide */
 }
 
 static void cut_back(struct data *d, uint64_t to)
 {
     struct stat st;
 
-    if (fstat(d->file->fd, &st) == 0 && (uint64_t)st.st_size <= to) /* less: the rest is in the tail */
+    if (fstat(d->file->fd, &st) == 0 && (uint64_t)st.st_size <= to) /* less: the rest is in the tail
+                                                                     */
         return;
     if (ftruncate(d->file->fd, (off_t)to) < 0)
-        log_error("data %s: cannot be cut back to %llu: %s", d->path, (unsigned long long)to, strerror(errno));
+        log_error("data %s: cannot be cut back to %llu: %s", d->path, (unsigned long long)to,
+                  strerror(errno));
     d->reserved = 0; /* went with the cut */
 }
 
@@ -140,7 +143,8 @@ void data_undo(struct data *d, uint32_t off)
         cut_back(d, off);
 }
 
-/* In memory first, when its space on the disk is certain: then only a failing disk can refuse it later. */
+/* In memory first, when its space on the disk is certain: then only a failing disk can refuse it
+ * later. */
 static int write_record(struct data *d, const struct iovec *iov, int niov, uint64_t end)
 {
     bool certain = d->fs->tails && end <= d->reserved;
@@ -160,8 +164,8 @@ static int write_record(struct data *d, const struct iovec *iov, int niov, uint6
     return r;
 }
 
-int data_append(struct data *d, struct data_rec *rec, struct slice key, struct slice val, uint64_t reserve,
-                uint32_t *off)
+int data_append(struct data *d, struct data_rec *rec, struct slice key, struct slice val,
+                uint64_t reserve, uint32_t *off)
 {
     uint8_t head[DATA_REC_SIZE + DATA_KEY_MAX];
     struct iovec iov[2];
@@ -233,7 +237,9 @@ bool data_marked(struct data *d, struct data_mark *m)
 
     if (getxattr(d->path, MARK_NAME, v, sizeof v) != sizeof v)
         return false;
-    *m = (struct data_mark){.size = le64_get(v), .index_size = le64_get(v + 12), .last = le32_get(v + 8)};
+    *m = (struct data_mark){.size = le64_get(v),
+                            .index_size = le64_get(v + 12),
+                            .last = le32_get(v + 8)};
     return true;
 }
 
@@ -250,10 +256,12 @@ void data_touch(struct data *d)
     static const struct timespec times[2] = {{.tv_nsec = UTIME_NOW}, {.tv_nsec = UTIME_OMIT}};
     uint64_t now = base_now_ms();
 
-    if (d->active || !d->file || (d->file->touched_ms && now - d->file->touched_ms < ATIME_EVERY_MS))
+    if (d->active || !d->file ||
+        (d->file->touched_ms && now - d->file->touched_ms < ATIME_EVERY_MS))
         return;
     d->file->touched_ms = now;
-    (void)!futimens(d->file->fd, times); /* not ours, or read-only: the evictor then sees older times */
+    (void)!futimens(d->file->fd, times); /* not ours, or read-only: the evictor then sees older
+                                            times */
 }
 
 static int read_failed(struct data *d, int r)
@@ -272,18 +280,22 @@ static bool is_zero(const uint8_t *p, size_t n)
     return n == 0;
 }
 
-/* A record that is not written yet: nobody else has touched it, but a wrong offset may lead here. */
-static int read_tail(struct data *d, uint32_t off, struct slice key, uint32_t length, uint32_t crc, struct buf *out)
+/* A record that is not written yet: nobody else has touched it, but a wrong offset may lead here.
+ */
+static int read_tail(struct data *d, uint32_t off, struct slice key, uint32_t length, uint32_t crc,
+                     struct buf *out)
 {
     const uint8_t *p = tail_at(&d->tail, off, DATA_REC_SIZE + key.len + length);
 
-    if (!p || !slice_eq(slice_of(p + DATA_REC_SIZE, key.len), key) || crc_raw(0, p + DATA_REC_SIZE + key.len, length) != crc)
+    if (!p || !slice_eq(slice_of(p + DATA_REC_SIZE, key.len), key) ||
+        crc_raw(0, p + DATA_REC_SIZE + key.len, length) != crc)
         return read_failed(d, -EBADMSG);
     buf_put(out, p + DATA_REC_SIZE + key.len, length);
     return 0;
 }
 
-int data_read(struct data *d, uint32_t off, struct slice key, uint32_t length, uint32_t crc, struct buf *out, bool nowait)
+int data_read(struct data *d, uint32_t off, struct slice key, uint32_t length, uint32_t crc,
+              struct buf *out, bool nowait)
 {
     uint8_t head[DATA_REC_SIZE + DATA_KEY_MAX], *p;
     struct iovec iov[2];
@@ -312,9 +324,11 @@ int data_read(struct data *d, uint32_t off, struct slice key, uint32_t length, u
         return read_failed(d, r);
     if (data_rec_removed(head[DATA_FLAGS_AT], length))
         return read_failed(d, -EBADMSG);
-    /* Key and checksum say it all; a header that is garbled elsewhere does no harm.  But a page that never reached the disk
-     * agrees with an index record that did not either: nothing but zeros is no record. */
-    if (is_zero(head, DATA_REC_SIZE) || !slice_eq(slice_of(head + DATA_REC_SIZE, key.len), key) || crc_raw(0, p, length) != crc) {
+    /* Key and checksum say it all; a header that is garbled elsewhere does no harm.  But a page
+     * that never reached the disk agrees with an index record that did not either: nothing but
+     * zeros is no record. */
+    if (is_zero(head, DATA_REC_SIZE) || !slice_eq(slice_of(head + DATA_REC_SIZE, key.len), key) ||
+        crc_raw(0, p, length) != crc) {
         log_error("data %s: record at %u does not match its index", d->path, off);
         return read_failed(d, -EBADMSG);
     }
@@ -332,7 +346,8 @@ void data_hint(const struct data *d, uint32_t off, int step)
         vcache_hint(d->fs->cache, d->owner, d->id, off);
 }
 
-int data_record(struct data *d, uint32_t off, struct data_rec *rec, uint8_t *key, struct buf *out, bool nowait)
+int data_record(struct data *d, uint32_t off, struct data_rec *rec, uint8_t *key, struct buf *out,
+                bool nowait)
 {
     uint8_t head[DATA_REC_SIZE + DATA_KEY_MAX], *p;
     struct iovec iov;

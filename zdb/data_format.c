@@ -46,7 +46,8 @@ int data_rec_decode(struct rd *in, struct data_rec *out)
     out->timestamp = rd_le32(in);
     if (in->bad)
         return 0;
-    if (out->keylen == 0 || out->length > DATA_VALUE_MAX || (out->flags & ~(DATA_DELETED | DATA_TRUNCATED)))
+    if (out->keylen == 0 || out->length > DATA_VALUE_MAX ||
+        (out->flags & ~(DATA_DELETED | DATA_TRUNCATED)))
         return -EBADMSG;
     if ((out->flags & DATA_DELETED) && (out->length != 0 || out->crc != 0))
         return -EBADMSG;

@@ -1,7 +1,9 @@
-/* data_format - bytes of a data file dN.  Spec zdb-files, section 5.  All integers little-endian, packed.
+/* data_format - bytes of a data file dN.  Spec zdb-files, section 5.  All integers little-endian,
+ * packed.
  *
- * header, 28 bytes:     0 "DAT0" | 4 u32 version = 3 | 8 u64 created | 16 u64 opened | 24 u32 fileid = N
- * record, 18 + n + len: 0 u8 n | 1 u32 len | 5 u32 previous | 9 u32 crc | 13 u8 flags | 14 u32 timestamp | 18 key | payload */
+ * header, 28 bytes:     0 "DAT0" | 4 u32 version = 3 | 8 u64 created | 16 u64 opened | 24 u32
+ * fileid = N record, 18 + n + len: 0 u8 n | 1 u32 len | 5 u32 previous | 9 u32 crc | 13 u8 flags |
+ * 14 u32 timestamp | 18 key | payload */
 #ifndef ZDB_DATA_FORMAT_H
 #define ZDB_DATA_FORMAT_H
 
@@ -40,7 +42,8 @@ static inline bool data_rec_removed(uint8_t flags, uint32_t length)
     return length == 0 && (flags & DATA_TRUNCATED);
 }
 void data_rec_encode(uint8_t out[DATA_REC_SIZE], const struct data_rec *r);
-/* 1; 0: truncated; -EBADMSG: not a record (no key, payload over 8 MiB, unknown flags, a deletion with payload). */
+/* 1; 0: truncated; -EBADMSG: not a record (no key, payload over 8 MiB, unknown flags, a deletion
+ * with payload). */
 int data_rec_decode(struct rd *in, struct data_rec *out);
 
 #endif

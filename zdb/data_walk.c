@@ -5,8 +5,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define BLOCK    ((size_t)1 << 20)
-#define FIND_MAX ((uint64_t)1 << 30) /* bytes of payload that a search sums up: values may be made of what looks like records */
+#define BLOCK ((size_t)1 << 20)
+#define FIND_MAX                                                                              \
+    ((uint64_t)1 << 30) /* bytes of payload that a search sums up: values may be made of what \
+                           looks like records */
 
 int data_walk_init(struct data_walk *w, int fd, uint64_t from)
 {
@@ -111,7 +113,8 @@ static int is_record(struct data_walk *w, uint64_t off, uint64_t *budget)
     return next.head.previous == off;
 }
 
-int data_walk_find(struct data_walk *w, uint64_t from, uint64_t end, uint32_t before, uint32_t before2, uint64_t *off)
+int data_walk_find(struct data_walk *w, uint64_t from, uint64_t end, uint32_t before,
+                   uint32_t before2, uint64_t *off)
 {
     uint64_t budget = FIND_MAX;
 

@@ -16,7 +16,7 @@ struct dump {
     bool woken;
     uint8_t cursor[NS_CURSOR_SIZE]; /* of the last key printed */
     bool any;
-    size_t given;                   /* in the last call */
+    size_t given; /* in the last call */
 };
 
 static bool on_key(void *arg, struct slice key, const struct ns_entry *e)
@@ -29,7 +29,8 @@ static bool on_key(void *arg, struct slice key, const struct ns_entry *e)
     check_text_put(d->out, slice_str(d->ns), d->json);
     if (d->json) {
         parse_to_hex(key.p, key.len, hex);
-        fprintf(d->out, "\",\"key\":\"%s\",\"length\":%" PRIu32 ",\"timestamp\":%" PRIu32 "}\n", hex, e->length, e->timestamp);
+        fprintf(d->out, "\",\"key\":\"%s\",\"length\":%" PRIu32 ",\"timestamp\":%" PRIu32 "}\n",
+                hex, e->length, e->timestamp);
     } else {
         putc(' ', d->out);
         check_text_put(d->out, key, false);
@@ -57,7 +58,8 @@ static int dump_ns(struct dump *d, struct ns *ns)
     ns_wait_init(&w, on_wake, d);
     do { /* one call gives what is at hand; nothing given: the end */
         d->given = 0;
-        r = ns_scan(ns, slice_of(d->cursor, d->any ? sizeof d->cursor : 0), NS_FORWARD, on_key, d, &w);
+        r = ns_scan(ns, slice_of(d->cursor, d->any ? sizeof d->cursor : 0), NS_FORWARD, on_key, d,
+                    &w);
         if (r == -EINPROGRESS)
             for (d->woken = false; !d->woken;)
                 loop_once(d->loop, 1000);

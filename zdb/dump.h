@@ -9,8 +9,8 @@
 struct loop;
 struct nslist;
 
-/* "<namespace> <key> <length> <timestamp>", bytes that are not printable as \xHH; or one JSON object per line with the key
- * in hex.  0 or -errno. */
+/* "<namespace> <key> <length> <timestamp>", bytes that are not printable as \xHH; or one JSON
+ * object per line with the key in hex.  0 or -errno. */
 int dump_run(struct nslist *l, struct loop *loop, FILE *out, bool json, struct err *e);
 
 #endif

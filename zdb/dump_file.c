@@ -1,5 +1,5 @@
-/* dump_file - see the header.  What a file is its first bytes say; a descriptor has no magic, so it goes by its name or its
- * version. */
+/* dump_file - see the header.  What a file is its first bytes say; a descriptor has no magic, so it
+ * goes by its name or its version. */
 #include "zdb/dump_file.h"
 #include "common/path.h"
 #include "zdb/check_root.h"
@@ -36,17 +36,22 @@ static void put_key(const struct dump *d, struct slice key)
     fputs(d->json ? "\"" : "", d->out);
 }
 
-/* --- index file ---- */
+/* --- index file ------------------------------------------------------------------------------ */
 
 static void put_index_rec(const struct dump *d, uint64_t at, const struct index_rec *r)
 {
     fprintf(d->out, d->json ? "{\"type\":\"record\",\"offset\":%" PRIu64 "," : "%" PRIu64 " ", at);
     put_key(d, r->key);
     fprintf(d->out,
-            d->json ? ",\"data_offset\":%u,\"length\":%u,\"previous\":%u,\"deleted\":%s,\"data_file\":%u,\"timestamp\":%u,"
-                      "\"crc\":\"%08x\",\"parent_file\":%u,\"parent_offset\":%u}\n"
-                    : " data %u length %u previous %u %s data-file %u time %u crc %08x parent %u:%u\n",
-            r->off, r->length, r->previous, r->flags & INDEX_DELETED ? d->json ? "true" : "deleted" : d->json ? "false" : "live",
+            d->json
+                ? ",\"data_offset\":%u,\"length\":%u,\"previous\":%u,\"deleted\":%s,\"data_file\":%"
+                  "u,\"timestamp\":%u,"
+                  "\"crc\":\"%08x\",\"parent_file\":%u,\"parent_offset\":%u}\n"
+                : " data %u length %u previous %u %s data-file %u time %u crc %08x parent %u:%u\n",
+            r->off, r->length, r->previous,
+            r->flags & INDEX_DELETED ? d->json ? "true" : "deleted"
+            : d->json                ? "false"
+                                     : "live",
             r->dataid, r->timestamp, r->crc, r->parent_file, r->parent_off);
 }
 
@@ -59,11 +64,18 @@ static int dump_index(const struct dump *d, struct slice head)
     int r = index_header_decode(head, &h);
 
     if (r < 0)
-        return bad(d, 0, -r, r == -EPROTONOSUPPORT ? "index file of an unknown version" : "no header of an index file");
-    fprintf(d->out,
-            d->json ? "{\"type\":\"index\",\"version\":%d,\"file\":%u,\"mode\":\"%s\",\"created\":%" PRIu64 ",\"opened\":%" PRIu64 "}\n"
-                    : "index file, version %d, number %u, %s mode, created %" PRIu64 ", opened %" PRIu64 "\n",
-            INDEX_VERSION, h.fileid, h.mode == INDEX_MODE_SEQ ? "sequential" : "user", h.created, h.opened);
+        return bad(d, 0, -r,
+                   r == -EPROTONOSUPPORT ? "index file of an unknown version"
+                                         : "no header of an index file");
+    fprintf(
+        d->out,
+        d->json
+            ? "{\"type\":\"index\",\"version\":%d,\"file\":%u,\"mode\":\"%s\",\"created\":%" PRIu64
+              ",\"opened\":%" PRIu64 "}\n"
+            : "index file, version %d, number %u, %s mode, created %" PRIu64 ", opened %" PRIu64
+              "\n",
+        INDEX_VERSION, h.fileid, h.mode == INDEX_MODE_SEQ ? "sequential" : "user", h.created,
+        h.opened);
     r = check_walk_init(&w, d->fd, INDEX_HEADER_SIZE);
     while (r >= 0 && (r = check_walk_next(&w, &at, &rec)) == 1)
         put_index_rec(d, at, &rec);
@@ -75,7 +87,7 @@ static int dump_index(const struct dump *d, struct slice head)
     return r < 0 ? err_sys(d->e, -r, "%s", d->path) : 0;
 }
 
-/* --- data file ---- */
+/* --- data file ------------------------------------------------------------------------------- */
 
 static void put_data_rec(const struct dump *d, const struct data_walk_rec *rec)
 {
@@ -83,13 +95,18 @@ static void put_data_rec(const struct dump *d, const struct data_walk_rec *rec)
                        : rec->head.flags & DATA_TRUNCATED ? "truncated"
                                                           : "value";
 
-    fprintf(d->out, d->json ? "{\"type\":\"record\",\"offset\":%" PRIu64 "," : "%" PRIu64 " ", rec->off);
+    fprintf(d->out, d->json ? "{\"type\":\"record\",\"offset\":%" PRIu64 "," : "%" PRIu64 " ",
+            rec->off);
     put_key(d, rec->key);
     fprintf(d->out,
-            d->json ? ",\"kind\":\"%s\",\"flags\":%u,\"length\":%u,\"previous\":%u,\"timestamp\":%u,\"crc\":\"%08x\",\"crc_ok\":%s}\n"
+            d->json ? ",\"kind\":\"%s\",\"flags\":%u,\"length\":%u,\"previous\":%u,\"timestamp\":%"
+                      "u,\"crc\":\"%08x\",\"crc_ok\":%s}\n"
                     : " %s flags %u length %u previous %u time %u crc %08x %s\n",
-            kind, rec->head.flags, rec->head.length, rec->head.previous, rec->head.timestamp, rec->head.crc,
-            rec->crc_ok ? d->json ? "true" : "ok" : d->json ? "false" : "WRONG");
+            kind, rec->head.flags, rec->head.length, rec->head.previous, rec->head.timestamp,
+            rec->head.crc,
+            rec->crc_ok ? d->json ? "true" : "ok"
+            : d->json   ? "false"
+                        : "WRONG");
 }
 
 static int dump_data(const struct dump *d, struct slice head)
@@ -100,9 +117,12 @@ static int dump_data(const struct dump *d, struct slice head)
     int r = data_header_decode(head, &h);
 
     if (r < 0)
-        return bad(d, 0, -r, r == -EPROTONOSUPPORT ? "data file of an unknown version" : "no header of a data file");
+        return bad(d, 0, -r,
+                   r == -EPROTONOSUPPORT ? "data file of an unknown version"
+                                         : "no header of a data file");
     fprintf(d->out,
-            d->json ? "{\"type\":\"data\",\"version\":%d,\"file\":%u,\"created\":%" PRIu64 ",\"opened\":%" PRIu64 "}\n"
+            d->json ? "{\"type\":\"data\",\"version\":%d,\"file\":%u,\"created\":%" PRIu64
+                      ",\"opened\":%" PRIu64 "}\n"
                     : "data file, version %d, number %u, created %" PRIu64 ", opened %" PRIu64 "\n",
             DATA_VERSION, h.fileid, h.created, h.opened);
     r = data_walk_init(&w, d->fd, DATA_HEADER_SIZE);
@@ -116,7 +136,7 @@ static int dump_data(const struct dump *d, struct slice head)
     return r < 0 ? err_sys(d->e, -r, "%s", d->path) : 0;
 }
 
-/* --- descriptor, journal ---- */
+/* --- descriptor, journal --------------------------------------------------------------------- */
 
 static int dump_descriptor(const struct dump *d, struct slice head)
 {
@@ -124,18 +144,31 @@ static int dump_descriptor(const struct dump *d, struct slice head)
     int r = ns_format_decode(head, &f);
 
     if (r < 0)
-        return bad(d, r == -EBADMSG ? 14 : r == -ENODATA ? head.len : 0, -r,
+        return bad(d,
+                   r == -EBADMSG   ? 14
+                   : r == -ENODATA ? head.len
+                                   : 0,
+                   -r,
                    r == -EPROTONOSUPPORT ? "descriptor of an unknown version"
                    : r == -EBADMSG       ? "unknown flags of a descriptor"
                                          : "descriptor ends");
     fputs(d->json ? "{\"type\":\"descriptor\",\"name\":\"" : "namespace descriptor, name ", d->out);
     check_text_put(d->out, f.name, d->json);
     fprintf(d->out,
-            d->json ? "\",\"version\":%d,\"password\":%s,\"maxsize\":%" PRIu64 ",\"public\":%s,\"worm\":%s}\n"
+            d->json ? "\",\"version\":%d,\"password\":%s,\"maxsize\":%" PRIu64
+                      ",\"public\":%s,\"worm\":%s}\n"
                     : ", version %d, password: %s, maxsize %" PRIu64 ", public: %s, worm: %s\n",
-            NS_FORMAT_VERSION, d->json ? f.password.len ? "true" : "false" : f.password.len ? "yes" : "no", f.max_size,
-            d->json ? f.is_public ? "true" : "false" : f.is_public ? "yes" : "no",
-            d->json ? f.worm ? "true" : "false" : f.worm ? "yes" : "no");
+            NS_FORMAT_VERSION,
+            d->json          ? f.password.len ? "true" : "false"
+            : f.password.len ? "yes"
+                             : "no",
+            f.max_size,
+            d->json       ? f.is_public ? "true" : "false"
+            : f.is_public ? "yes"
+                          : "no",
+            d->json  ? f.worm ? "true" : "false"
+            : f.worm ? "yes"
+                     : "no");
     return 0;
 }
 
@@ -147,10 +180,14 @@ static int dump_journal(const struct dump *d)
 
     if (r < 0)
         return r;
-    fprintf(d->out, d->json ? "{\"type\":\"journal\",\"version\":%d,\"files\":%zu}\n" : "journal of a compaction, version %d, %zu files\n",
+    fprintf(d->out,
+            d->json ? "{\"type\":\"journal\",\"version\":%d,\"files\":%zu}\n"
+                    : "journal of a compaction, version %d, %zu files\n",
             COMPACT_FORMAT_VERSION, l.n);
     for (size_t i = 0; i < l.n; i++)
-        fprintf(d->out, d->json ? "{\"type\":\"file\",\"name\":\"%c%u\",\"size\":%" PRIu64 "}\n" : "%c%u of %" PRIu64 " bytes\n",
+        fprintf(d->out,
+                d->json ? "{\"type\":\"file\",\"name\":\"%c%u\",\"size\":%" PRIu64 "}\n"
+                        : "%c%u of %" PRIu64 " bytes\n",
                 l.entries[i].kind, l.entries[i].id, l.entries[i].size);
     compact_list_fini(&l);
     return 0;
@@ -177,7 +214,8 @@ static int dump_open(struct dump *d)
     else if (n >= NS_FORMAT_HEADER_SIZE && le32_get(head) == NS_FORMAT_VERSION)
         r = dump_descriptor(d, s);
     else
-        r = bad(d, 0, EBADMSG, "neither an index file nor a data file nor a namespace descriptor: no such magic");
+        r = bad(d, 0, EBADMSG,
+                "neither an index file nor a data file nor a namespace descriptor: no such magic");
     sodium_memzero(head, sizeof head);
     return r;
 }
@@ -189,7 +227,8 @@ int dump_file(const char *path, bool json, FILE *out, struct err *e)
     int r;
 
     if (fd < 0)
-        return fd == -EINVAL ? err_set(e, EINVAL, "%s: not a regular file", path) : err_sys(e, -fd, "%s", path);
+        return fd == -EINVAL ? err_set(e, EINVAL, "%s: not a regular file", path)
+                             : err_sys(e, -fd, "%s", path);
     r = dump_open(&d);
     if (fflush(out) != 0 || ferror(out))
         return err_set(e, EIO, "output could not be written");

@@ -1,4 +1,5 @@
-/* events - see events.h.  A question of the engine (a token) is one struct question until its hook has ended. */
+/* events - see events.h.  A question of the engine (a token) is one struct question until its hook
+ * has ended. */
 #include "zdb/events.h"
 
 #include <inttypes.h>
@@ -56,8 +57,8 @@ static char *dirty_text(const uint32_t *dirty, size_t n)
     return buf_take_str(&b);
 }
 
-static void on_jump_index(void *arg, struct ns *ns, const char *closed, const char *opened, const uint32_t *dirty,
-                          size_t ndirty, uint64_t token)
+static void on_jump_index(void *arg, struct ns *ns, const char *closed, const char *opened,
+                          const uint32_t *dirty, size_t ndirty, uint64_t token)
 {
     struct events *ev = arg;
 
@@ -113,7 +114,8 @@ static void on_reloaded(void *arg, const char *name)
     push_name(arg, "namespace-reloaded", name);
 }
 
-static void on_closing(void *arg, struct ns *ns, const char *index, const char *data, const uint32_t *dirty, size_t ndirty)
+static void on_closing(void *arg, struct ns *ns, const char *index, const char *data,
+                       const uint32_t *dirty, size_t ndirty)
 {
     struct events *ev = arg;
     CLEANUP(base_free) char *list = dirty_text(dirty, ndirty);

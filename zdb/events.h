@@ -1,4 +1,5 @@
-/* events - what happens in the namespaces, as hooks with the exact arguments of spec zdb-protocol 10.  Thread: the loop's. */
+/* events - what happens in the namespaces, as hooks with the exact arguments of spec
+ * zdb-protocol 10.  Thread: the loop's. */
 #ifndef ZDB_EVENTS_H
 #define ZDB_EVENTS_H
 

@@ -58,7 +58,8 @@ static bool close_oldest(struct files *fs)
 {
     struct file *f;
 
-    TAILQ_FOREACH(f, &fs->lru, lru) {
+    TAILQ_FOREACH(f, &fs->lru, lru)
+    {
         if (f->refs == 0) {
             files_drop(fs, f->slot);
             return true;
@@ -67,7 +68,8 @@ static bool close_oldest(struct files *fs)
     return false;
 }
 
-/* Others put files here (hooks): what is not a regular file must not hold us up, and is no segment. */
+/* Others put files here (hooks): what is not a regular file must not hold us up, and is no segment.
+ */
 static int only_regular(int fd)
 {
     struct stat st;
@@ -87,7 +89,8 @@ static int open_file(struct files *fs, const char *path, int *flags)
             return only_regular(fd);
         if ((errno == EMFILE || errno == ENFILE) && close_oldest(fs))
             continue;
-        if ((errno == EROFS || errno == EACCES) && (*flags & O_ACCMODE) == O_RDWR && !(*flags & O_CREAT)) {
+        if ((errno == EROFS || errno == EACCES) && (*flags & O_ACCMODE) == O_RDWR &&
+            !(*flags & O_CREAT)) {
             *flags = (*flags & ~O_ACCMODE) | O_RDONLY;
             continue;
         }

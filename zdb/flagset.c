@@ -85,7 +85,8 @@ void flagset_remove(struct flagset *f, uint32_t off)
     }
 }
 
-size_t flagset_next(const struct flagset *f, unsigned g, uint64_t from, uint32_t *off, size_t max, uint32_t span, uint32_t gap)
+size_t flagset_next(const struct flagset *f, unsigned g, uint64_t from, uint32_t *off, size_t max,
+                    uint32_t span, uint32_t gap)
 {
     uint64_t cell = from / CELL;
     size_t n = 0;

@@ -2,10 +2,10 @@
  * in a queue (or in `urgent`), while its answer is owed it is also in `answers`:
  *
  *   state    in queue?  in answers?  spawn?  left by
- *   WAITING  yes        no           NULL    run_start, on_no_place (urgent ones: nobody waits for a place for ever)
- *   RUNNING  head       no           yes     on_end
- *   OWED     no         yes          NULL    on_answer   (could not be started, no place, or no program)
- *   DONE     no         no           NULL    expire
+ *   WAITING  yes        no           NULL    run_start, on_no_place (urgent ones: nobody waits for
+ * a place for ever) RUNNING  head       no           yes     on_end OWED     no         yes NULL
+ * on_answer   (could not be started, no place, or no program) DONE     no         no           NULL
+ * expire
  */
 #include "zdb/hook.h"
 
@@ -87,8 +87,8 @@ static void expire(struct hooks *h)
 {
     struct run *r = TAILQ_FIRST(&h->all);
 
-    while (r &&
-           (h->nall > HOOK_KEEP_MAX || expired(r))) { /* oldest first: the others are younger */
+    while (r && (h->nall > HOOK_KEEP_MAX || expired(r))) { /* oldest first: the others are younger
+                                                            */
         struct run *younger = TAILQ_NEXT(r, all);
         if (r->state == DONE)
             run_free(r);
@@ -245,8 +245,8 @@ static void on_no_place(void *arg)
 
     while ((r = TAILQ_FIRST(&h->urgent)) && r->place_ms <= now) {
         TAILQ_REMOVE(&h->urgent, r, next);
-        log_error("hook %s %s: not started: %d others have run for %" PRIu64 " ms", r->name, r->nargs ? r->args[0] : "",
-                  MAX_URGENT_RUNS, r->timeout_ms);
+        log_error("hook %s %s: not started: %d others have run for %" PRIu64 " ms", r->name,
+                  r->nargs ? r->args[0] : "", MAX_URGENT_RUNS, r->timeout_ms);
         leave(r);
         owe(r, -ETIMEDOUT);
     }

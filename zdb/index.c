@@ -1,5 +1,6 @@
-/* index - see the header.  Two bucket arrays while growing: buckets of old below `moved` are empty and their entries are in
- * cur.  Entries come from chunks; a removed entry goes to the free list of its size class (8-byte steps). */
+/* index - see the header.  Two bucket arrays while growing: buckets of old below `moved` are empty
+ * and their entries are in cur.  Entries come from chunks; a removed entry goes to the free list of
+ * its size class (8-byte steps). */
 #include "zdb/index.h"
 #include <assert.h>
 #include <sodium.h>
@@ -7,12 +8,16 @@
 #include <sys/mman.h>
 
 #define FIRST_BUCKETS 16
-#define MOVE_STEP     4     /* buckets moved per change: growing is over long before the next one is due */
-#define ENTRY_MAX     (sizeof(struct index_entry) + 255 + 8)
-#define CLASSES       (ENTRY_MAX / 8 + 1)
-#define CHUNK_FIRST   ((size_t)2048)
-#define CHUNK_MAX     ((size_t)4 << 20)
-#define HUGE          ((size_t)2 << 20) /* a large page: memory is read at random, and small pages cost a walk each */
+#define MOVE_STEP                                                                  \
+    4 /* buckets moved per change: growing is over long before the next one is due \
+       */
+#define ENTRY_MAX   (sizeof(struct index_entry) + 255 + 8)
+#define CLASSES     (ENTRY_MAX / 8 + 1)
+#define CHUNK_FIRST ((size_t)2048)
+#define CHUNK_MAX   ((size_t)4 << 20)
+#define HUGE                                                                                      \
+    ((size_t)2 << 20) /* a large page: memory is read at random, and small pages cost a walk each \
+                       */
 
 struct table {
     struct index_entry **bucket;
@@ -182,7 +187,8 @@ static struct index_entry **find_in(const struct table *t, uint32_t hash, struct
     if (!t->bucket)
         return NULL;
     for (at = &t->bucket[hash & (t->n - 1)]; *at; at = &(*at)->next) {
-        if ((*at)->hash == hash && (*at)->keylen == key.len && memcmp((*at)->key, key.p, key.len) == 0)
+        if ((*at)->hash == hash && (*at)->keylen == key.len &&
+            memcmp((*at)->key, key.p, key.len) == 0)
             return at;
     }
     return NULL;
@@ -205,7 +211,8 @@ struct index_entry *index_find(struct index *ix, struct slice key)
     return at ? *at : NULL;
 }
 
-void index_hint(const struct index *ix, const struct slice *keys, size_t n, const struct index_entry *e[INDEX_HINTS])
+void index_hint(const struct index *ix, const struct slice *keys, size_t n,
+                const struct index_entry *e[INDEX_HINTS])
 {
     uint32_t hash[INDEX_HINTS];
 

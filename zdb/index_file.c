@@ -95,11 +95,13 @@ static void cut_back(struct index_file *f)
 
     if (!f->file || !f->file->writable)
         return;
-    if (fstat(f->file->fd, &st) == 0 && (uint64_t)st.st_size <= f->size) /* less: the rest is in the tail */
+    if (fstat(f->file->fd, &st) == 0 && (uint64_t)st.st_size <= f->size) /* less: the rest is in the
+                                                                            tail */
         return;
     f->reserved = 0; /* goes with the cut */
     if (ftruncate(f->file->fd, (off_t)f->size) < 0)
-        log_error("index %s: cannot be cut back to %llu: %s", f->path, (unsigned long long)f->size, strerror(errno));
+        log_error("index %s: cannot be cut back to %llu: %s", f->path, (unsigned long long)f->size,
+                  strerror(errno));
 }
 
 static void appended(struct index_file *f, size_t n, uint32_t *off)
@@ -151,7 +153,8 @@ static bool reserve_for(struct index_file *f, uint64_t end, uint64_t ahead)
     return false;
 }
 
-int index_file_append_later(struct index_file *f, const struct index_rec *rec, uint64_t ahead, uint32_t *off)
+int index_file_append_later(struct index_file *f, const struct index_rec *rec, uint64_t ahead,
+                            uint32_t *off)
 {
     uint8_t bytes[INDEX_REC_MAX];
     struct iovec iov = {bytes, 0};
@@ -262,7 +265,8 @@ ssize_t index_file_block(struct index_file *f, uint64_t off, void *p, size_t n, 
     return got;
 }
 
-int index_file_read(struct index_file *f, uint32_t off, struct index_rec *rec, uint8_t bytes[INDEX_REC_MAX], bool nowait)
+int index_file_read(struct index_file *f, uint32_t off, struct index_rec *rec,
+                    uint8_t bytes[INDEX_REC_MAX], bool nowait)
 {
     size_t want = f->mode == INDEX_MODE_SEQ ? INDEX_SEQ_REC : INDEX_REC_MAX;
     ssize_t n;

@@ -7,7 +7,8 @@ static const uint8_t magic[4] = {'I', 'D', 'X', '0'};
 
 void index_header_encode(uint8_t out[INDEX_HEADER_SIZE], uint32_t fileid, uint8_t mode)
 {
-    memset(out, 0, INDEX_HEADER_SIZE); /* created and opened stay 0: replicas have equal checksums */
+    memset(out, 0, INDEX_HEADER_SIZE); /* created and opened stay 0: replicas have equal checksums
+                                        */
     memcpy(out, magic, sizeof magic);
     le32_put(out + 4, INDEX_VERSION);
     le32_put(out + 24, fileid);

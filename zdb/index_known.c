@@ -24,11 +24,20 @@ void index_known_reset(struct index_known *k, uint64_t from)
     *k = (struct index_known){.from = from};
 }
 
-void index_known_add(struct index_known *k, uint32_t file, uint32_t off, const struct index_rec *rec)
+void index_known_add(struct index_known *k, uint32_t file, uint32_t off,
+                     const struct index_rec *rec)
 {
-    struct index_known_rec one = {rec->off, rec->length, rec->crc, rec->timestamp, file, off,
-                                  crc_raw(0, rec->key.p, rec->key.len), (uint8_t)rec->key.len,
-                                  rec->flags & INDEX_DELETED, false, false};
+    struct index_known_rec one = {rec->off,
+                                  rec->length,
+                                  rec->crc,
+                                  rec->timestamp,
+                                  file,
+                                  off,
+                                  crc_raw(0, rec->key.p, rec->key.len),
+                                  (uint8_t)rec->key.len,
+                                  rec->flags & INDEX_DELETED,
+                                  false,
+                                  false};
 
     if (rec->off < k->from) {
         if (!k->has_below || k->below.data_off <= rec->off)
@@ -100,7 +109,8 @@ void index_copies_reset(struct index_copies *c)
     *c = (struct index_copies){0};
 }
 
-void index_copies_add(struct index_copies *c, uint32_t file, uint32_t off, const struct index_rec *rec)
+void index_copies_add(struct index_copies *c, uint32_t file, uint32_t off,
+                      const struct index_rec *rec)
 {
     c->copies = grown(c->copies, c->n, &c->cap, sizeof *c->copies);
     c->copies[c->n++] = (struct index_copy){le64_get(rec->key.p), rec->dataid, rec->off, file, off};
@@ -116,7 +126,8 @@ static int by_version(const void *a, const void *b)
     return x->data_off < y->data_off ? -1 : x->data_off > y->data_off;
 }
 
-const struct index_copy *index_copies_find(struct index_copies *c, uint32_t dataid, uint32_t data_off)
+const struct index_copy *index_copies_find(struct index_copies *c, uint32_t dataid,
+                                           uint32_t data_off)
 {
     struct index_copy key = {.dataid = dataid, .data_off = data_off};
 

@@ -1,5 +1,5 @@
-/* index_known - small tables of the load: what the index says about the data of one segment, copies of old versions (seq
- * mode), sets of ids.  Owner: index_load.c.  Thread: the zdb loop. */
+/* index_known - small tables of the load: what the index says about the data of one segment, copies
+ * of old versions (seq mode), sets of ids.  Owner: index_load.c.  Thread: the zdb loop. */
 #ifndef ZDB_INDEX_KNOWN_H
 #define ZDB_INDEX_KNOWN_H
 
@@ -12,10 +12,11 @@ struct index_known_rec {
     uint32_t key_crc;
     uint8_t keylen;
     bool deleted;
-    bool judged, kept;      /* found damaged once; and yet durable */
+    bool judged, kept; /* found damaged once; and yet durable */
 };
 
-/* The data records of one segment that the index knows: all from `from` on, and the last one before it. */
+/* The data records of one segment that the index knows: all from `from` on, and the last one before
+ * it. */
 struct index_known {
     uint64_t from;
     struct index_known_rec *recs, below;
@@ -23,12 +24,20 @@ struct index_known {
     bool has_below;
 };
 
-void index_known_reset(struct index_known *k, uint64_t from); /* empty; also the first use of a zeroed one */
-void index_known_add(struct index_known *k, uint32_t file, uint32_t off, const struct index_rec *rec);
-void index_known_sort(struct index_known *k);                 /* before the searches */
-void index_known_merge(struct index_known *k, struct index_known *more); /* sorted again; more is empty then */
+void index_known_reset(struct index_known *k, uint64_t from); /* empty; also the first use of a
+                                                                 zeroed one */
+void index_known_add(struct index_known *k, uint32_t file, uint32_t off,
+                     const struct index_rec *rec);
+void index_known_sort(struct index_known *k);                            /* before the searches */
+void index_known_merge(struct index_known *k, struct index_known *more); /* sorted again; more is
+                                                                            empty then */
 struct index_known_rec *index_known_at(const struct index_known *k, uint64_t data_off);
-struct index_known_rec *index_known_behind(const struct index_known *k, uint64_t data_off); /* the next one, or NULL */
+struct index_known_rec *index_known_behind(const struct index_known *k, uint64_t data_off); /* the
+                                                                                               next
+                                                                                               one,
+                                                                                               or
+                                                                                               NULL
+                                                                                             */
 static inline uint64_t index_known_end(const struct index_known_rec *r) /* of the data record */
 {
     return (uint64_t)r->data_off + 18 + r->keylen + r->length;
@@ -40,15 +49,17 @@ struct index_copies {
         uint64_t id;
         uint32_t dataid, data_off; /* the version */
         uint32_t file, off;        /* the copy */
-    } *copies;
+    } * copies;
     size_t n, cap;
     bool sorted;
 };
 
 void index_copies_reset(struct index_copies *c);
-void index_copies_add(struct index_copies *c, uint32_t file, uint32_t off, const struct index_rec *rec);
+void index_copies_add(struct index_copies *c, uint32_t file, uint32_t off,
+                      const struct index_rec *rec);
 /* The copy of this version, of whatever id (one version has one copy), or NULL. */
-const struct index_copy *index_copies_find(struct index_copies *c, uint32_t dataid, uint32_t data_off);
+const struct index_copy *index_copies_find(struct index_copies *c, uint32_t dataid,
+                                           uint32_t data_off);
 
 struct index_ids {
     uint64_t *ids; /* open addressing, id + 1; 0 = free */

@@ -1,9 +1,10 @@
-/* index_load - a namespace from its files: which segments there are, what has to be compared, one after the other, and what
- * is written in the end.  Contract: ns_impl.h; parts: index_load.h.  Spec zdb-files, sections 1, 4.6 and 4.7.
+/* index_load - a namespace from its files: which segments there are, what has to be compared, one
+ * after the other, and what is written in the end.  Contract: ns_impl.h; parts: index_load.h.  Spec
+ * zdb-files, sections 1, 4.6 and 4.7.
  *
- * What may be in doubt: data behind its mark, which is played again (index_replay.h); without marks the newest segments, and
- * all that is small.  A damaged index puts everything behind it in doubt.  Missing data files are normal: sealed segments are
- * evicted. */
+ * What may be in doubt: data behind its mark, which is played again (index_replay.h); without marks
+ * the newest segments, and all that is small.  A damaged index puts everything behind it in doubt.
+ * Missing data files are normal: sealed segments are evicted. */
 #include "zdb/index_load.h"
 #include "common/io.h"
 #include "common/log.h"
@@ -20,7 +21,7 @@
 #define AUDIT_UNMARKED (64 * MIB)   /* and so much of files without mark, but always: */
 #define AUDIT_NEWEST   2            /* the tails of the newest segments */
 #define AUDIT_TAIL     (8 * MIB)
-#define BYTES_A_KEY    48           /* guess for the size of the key table */
+#define BYTES_A_KEY    48 /* guess for the size of the key table */
 
 struct index_found *index_load_found(struct index_load *l, uint32_t seg)
 {
@@ -38,7 +39,8 @@ struct index_found *index_load_found(struct index_load *l, uint32_t seg)
     return lo < l->n && l->found[lo].id == seg ? &l->found[lo] : NULL;
 }
 
-void index_load_note(struct index_load *l, uint32_t seg, uint32_t file, uint32_t off, const struct index_rec *rec)
+void index_load_note(struct index_load *l, uint32_t seg, uint32_t file, uint32_t off,
+                     const struct index_rec *rec)
 {
     struct index_found *f = index_load_found(l, seg);
 
@@ -55,19 +57,21 @@ int index_load_has_key(struct index_load *l, uint32_t seg, const struct index_re
     uint8_t key[DATA_KEY_MAX];
     struct data_rec head;
 
-    if (!s || rec->off < DATA_HEADER_SIZE || data_record(&s->data, rec->off, &head, key, NULL, false) < 0)
+    if (!s || rec->off < DATA_HEADER_SIZE ||
+        data_record(&s->data, rec->off, &head, key, NULL, false) < 0)
         return -1;
     return slice_eq(slice_of(key, head.keylen), rec->key);
 }
 
-/* --- what is there ---- */
+/* --- what is there --------------------------------------------------------------------------- */
 
 /* "i12" with prefix 'i': 12.  Everything else in the directory is none of ours. */
 static bool number_of(const char *name, char prefix, uint32_t *id)
 {
     uint64_t v;
 
-    if (name[0] != prefix || (name[1] == '0' && name[2]) || parse_u64(name + 1, 0, UINT32_MAX, &v) < 0)
+    if (name[0] != prefix || (name[1] == '0' && name[2]) ||
+        parse_u64(name + 1, 0, UINT32_MAX, &v) < 0)
         return false;
     *id = (uint32_t)v;
     return true;
@@ -97,9 +101,11 @@ static int list_dir(struct index_load *l, const char *dir, char prefix)
     for (size_t i = 0; i < n; i++) {
         uint32_t id;
         if (strcmp(names[i], "zdb-index-00000") == 0)
-            r = err_set(l->e, EPROTONOSUPPORT, "%s/%s: files of a version before 2.0 cannot be read", dir, names[i]);
+            r = err_set(l->e, EPROTONOSUPPORT,
+                        "%s/%s: files of a version before 2.0 cannot be read", dir, names[i]);
         if (number_of(names[i], prefix, &id))
-            all[l->n++] = (struct index_found){.id = id, .index = prefix == 'i', .data = prefix == 'd'};
+            all[l->n++] =
+                (struct index_found){.id = id, .index = prefix == 'i', .data = prefix == 'd'};
     }
     path_list_free(names, n);
     return r;
@@ -128,7 +134,7 @@ static int list_segments(struct index_load *l)
     return 0;
 }
 
-/* --- plan ---- */
+/* --- plan ------------------------------------------------------------------------------------ */
 
 static void look_at_data(struct index_load *l, struct index_found *f)
 {
@@ -144,8 +150,8 @@ static void look_at_data(struct index_load *l, struct index_found *f)
     data_fini(&d);
 }
 
-/* Of the segments that are not played again: from the newest back, until what is older cannot be in doubt or would be too
- * much. */
+/* Of the segments that are not played again: from the newest back, until what is older cannot be in
+ * doubt or would be too much. */
 static void plan(struct index_load *l)
 {
     uint64_t marked = AUDIT_MARKED, unmarked = AUDIT_UNMARKED;
@@ -224,7 +230,7 @@ void index_load_doubt(struct index_load *l, uint32_t seg)
         doubt_from(l, (size_t)(f - l->found));
 }
 
-/* --- headers ---- */
+/* --- headers --------------------------------------------------------------------------------- */
 
 static bool is_zero(const uint8_t *p, size_t n)
 {
@@ -235,7 +241,8 @@ static bool is_zero(const uint8_t *p, size_t n)
     return n == 0;
 }
 
-/* A garbled header is healed when the first record proves what the file is: its data record is there. */
+/* A garbled header is healed when the first record proves what the file is: its data record is
+ * there. */
 static bool proves_itself(struct index_load *l, struct seg *s)
 {
     uint8_t bytes[INDEX_REC_MAX];
@@ -245,7 +252,8 @@ static bool proves_itself(struct index_load *l, struct seg *s)
     s->index.size = UINT32_MAX;
     r = index_file_read(&s->index, INDEX_HEADER_SIZE, &rec, bytes, false);
     s->index.size = 0;
-    return r == 0 && (l->ns->mode == NS_USER || (rec.key.len == INDEX_SEQ_KEY && rec.dataid == s->id)) &&
+    return r == 0 &&
+           (l->ns->mode == NS_USER || (rec.key.len == INDEX_SEQ_KEY && rec.dataid == s->id)) &&
            index_load_has_key(l, s->id, &rec) == 1;
 }
 
@@ -269,11 +277,13 @@ static int load_header(struct index_load *l, struct seg *s, const struct index_f
     r = index_header_decode(slice_of(bytes, (size_t)n), &h);
     if (r == 0 && h.fileid == s->id && h.mode == s->index.mode)
         return 0;
-    if (f->replay && f->mark.index_size == INDEX_HEADER_SIZE && (r == -ENODATA || is_zero(bytes, sizeof bytes))) {
+    if (f->replay && f->mark.index_size == INDEX_HEADER_SIZE &&
+        (r == -ENODATA || is_zero(bytes, sizeof bytes))) {
         w = index_file_write_header(&s->index, s->index.mode); /* nothing of it was durable yet */
         return w < 0 ? err_sys(l->e, -w, "index %s", s->index.path) : 0;
     }
-    if (r == -ENODATA) { /* a crash in the creation; records that are gone come back from the data file */
+    if (r == -ENODATA) { /* a crash in the creation; records that are gone come back from the data
+                            file */
         log_warn("index %s: only %zd bytes, started anew", s->index.path, n);
         return NOT_THERE;
     }
@@ -289,21 +299,23 @@ static int load_header(struct index_load *l, struct seg *s, const struct index_f
     if (!f->data || r == -EPROTONOSUPPORT)
         return err_set(l->e, -r, "index %s: %s; restore the file from a backup", s->index.path,
                        r == -EPROTONOSUPPORT ? "unknown version" : "not an index file");
-    log_error("index %s: not an index file, kept as .damaged and built anew from its data file", s->index.path);
+    log_error("index %s: not an index file, kept as .damaged and built anew from its data file",
+              s->index.path);
     return GARBLED;
 }
 
-/* --- segment by segment ---- */
+/* --- segment by segment ---------------------------------------------------------------------- */
 
 static bool is_copy(const struct ns *ns, uint32_t file, uint32_t off, const struct index_rec *rec)
 {
     uint64_t id;
 
-    return ns->mode == NS_SEQ && index_seq_id(&ns->seq, file, off, &id) && id != le64_get(rec->key.p);
+    return ns->mode == NS_SEQ && index_seq_id(&ns->seq, file, off, &id) &&
+           id != le64_get(rec->key.p);
 }
 
-/* Once more through the index files: what is known of the data of the segments in doubt, which were not when they were
- * loaded.  User mode: of one segment, f. */
+/* Once more through the index files: what is known of the data of the segments in doubt, which were
+ * not when they were loaded.  User mode: of one segment, f. */
 static int collect_known(struct index_load *l, struct index_found *f)
 {
     struct ns *ns = l->ns;
@@ -327,7 +339,8 @@ static int collect_known(struct index_load *l, struct index_found *f)
             if (is_copy(ns, file->id, (uint32_t)off, &rec))
                 index_copies_add(&l->copies, file->id, (uint32_t)off, &rec);
             else
-                index_load_note(l, ns->mode == NS_SEQ ? rec.dataid : file->id, file->id, (uint32_t)off, &rec);
+                index_load_note(l, ns->mode == NS_SEQ ? rec.dataid : file->id, file->id,
+                                (uint32_t)off, &rec);
         }
     }
     return 0;
@@ -358,7 +371,8 @@ static int redo(struct index_load *l, size_t i, struct seg *s)
         s->unmarked = true; /* gets its mark with the first sync */
     index_known_reset(&f->known, 0);
     if (r == -EROFS) {
-        log_warn("segment %u of namespace %s: on a read-only filesystem, not repaired", s->id, l->ns->name);
+        log_warn("segment %u of namespace %s: on a read-only filesystem, not repaired", s->id,
+                 l->ns->name);
         return 0;
     }
     return r < 0 ? err_sys(l->e, -r, "segment %u (data %s)", s->id, s->data.path) : 0;
@@ -412,7 +426,8 @@ static int end_rebuild(struct index_load *l, size_t i, struct seg *s)
     if (f->data)
         log_warn("index %s: built anew from its data file", s->index.path);
     else if (i + 1 < l->n)
-        log_error("index %s: missing, and its data file is not here to build it from", s->index.path);
+        log_error("index %s: missing, and its data file is not here to build it from",
+                  s->index.path);
     return 0;
 }
 
@@ -421,7 +436,8 @@ static int prepare_data(struct index_load *l, struct seg *s)
     int r = data_check_header(&s->data);
 
     if (r == -ENODATA || r == -EBADMSG || r == -EPROTONOSUPPORT || r == -EINVAL) {
-        log_warn("data %s: %s header, written anew", s->data.path, r == -ENODATA ? "no" : "garbled");
+        log_warn("data %s: %s header, written anew", s->data.path,
+                 r == -ENODATA ? "no" : "garbled");
         r = data_write_header(&s->data);
         ns_sync_note(l->ns, s);
     }
@@ -444,7 +460,8 @@ static int replay(struct index_load *l, size_t i, struct seg *s)
     int r = index_replay(l, i, s);
 
     if (r == -EROFS) {
-        log_warn("segment %u of namespace %s: on a read-only filesystem, not repaired", s->id, l->ns->name);
+        log_warn("segment %u of namespace %s: on a read-only filesystem, not repaired", s->id,
+                 l->ns->name);
         return 0;
     }
     if (r < 0)
@@ -485,7 +502,8 @@ static int load_segment(struct index_load *l, size_t i)
     if (r > 0)
         r = begin_rebuild(l, i, s, r == GARBLED);
     else if (r == 0)
-        r = l->ns->mode == NS_SEQ ? index_load_seq(l, s, &damaged) : index_load_user(l, s, &damaged);
+        r = l->ns->mode == NS_SEQ ? index_load_seq(l, s, &damaged)
+                                  : index_load_user(l, s, &damaged);
     if (r < 0)
         return r;
     if (f->data && (f->mark.size || data_marked(&s->data, &f->mark)))
@@ -528,7 +546,8 @@ static int redo_seq(struct index_load *l)
     return r < 0 && l->e && !l->e->code ? err_sys(l->e, -r, "namespace %s", ns->name) : r;
 }
 
-/* The newest segment becomes the active one, unless its data is not here: then a new one is opened behind it. */
+/* The newest segment becomes the active one, unless its data is not here: then a new one is opened
+ * behind it. */
 static int open_newest(struct index_load *l)
 {
     struct ns *ns = l->ns;
@@ -536,13 +555,17 @@ static int open_newest(struct index_load *l)
     int r = 0;
 
     if (l->found[l->n - 1].data) {
-        if (!s->marked && !s->index.last && s->data.size <= DATA_HEADER_SIZE) /* its first mark did not reach the disk */
+        if (!s->marked && !s->index.last && s->data.size <= DATA_HEADER_SIZE) /* its first mark did
+                                                                                 not reach the disk
+                                                                               */
             ns_seg_first_mark(ns, s);
         return 0;
     }
     if (s->index.last) {
         log_warn("data %s: missing, a new segment is opened", s->data.path);
-        return ns_seg_create(ns, s->id + 1) < 0 ? err_set(l->e, EIO, "namespace %s: no new segment", ns->name) : 0;
+        return ns_seg_create(ns, s->id + 1) < 0
+                   ? err_set(l->e, EIO, "namespace %s: no new segment", ns->name)
+                   : 0;
     }
     r = data_create(&s->data);
     if (r < 0)
@@ -585,7 +608,9 @@ static int load_all(struct index_load *l)
         return r;
     if (l->n == 0) {
         r = ns_seg_create(ns, 0);
-        return r < 0 ? err_set(l->e, EIO, "namespace %s: the first segment cannot be created", ns->name) : 0;
+        return r < 0 ? err_set(l->e, EIO, "namespace %s: the first segment cannot be created",
+                               ns->name)
+                     : 0;
     }
     r = index_load_mode(l);
     if (r < 0)
@@ -597,7 +622,8 @@ static int load_all(struct index_load *l)
     for (size_t i = 0; r == 0 && i < l->n; i++)
         r = load_segment(l, i);
     for (size_t i = 0; r == 0 && i < l->n; i++)
-        ns->segs[i]->data.size = MAX(ns->segs[i]->data.size, ns->segs[i]->data.active ? 0 : l->found[i].used);
+        ns->segs[i]->data.size =
+            MAX(ns->segs[i]->data.size, ns->segs[i]->data.active ? 0 : l->found[i].used);
     if (r == 0 && ns->mode == NS_SEQ)
         r = redo_seq(l);
     if (r == 0)

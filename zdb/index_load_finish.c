@@ -1,6 +1,6 @@
-/* index_load_finish - the end of a load: what the comparison of index and data decided is written.  Contract: index_load.h.
- * First what was added or came back goes to the disk, then what it replaces may go: a power cut at any moment leaves files
- * from which the next load decides the same. */
+/* index_load_finish - the end of a load: what the comparison of index and data decided is written.
+ * Contract: index_load.h. First what was added or came back goes to the disk, then what it replaces
+ * may go: a power cut at any moment leaves files from which the next load decides the same. */
 #include "common/io.h"
 #include "common/log.h"
 #include "zdb/aside.h"
@@ -43,7 +43,8 @@ void index_load_cut(struct index_load *l, uint64_t size)
     l->cut = size;
 }
 
-void index_load_replaced(struct index_load *l, uint32_t file, uint32_t off, uint32_t old_file, uint32_t old_off)
+void index_load_replaced(struct index_load *l, uint32_t file, uint32_t off, uint32_t old_file,
+                         uint32_t old_off)
 {
     l->replaced = grown(l->replaced, l->nreplaced, &l->cap_replaced, sizeof *l->replaced);
     l->replaced[l->nreplaced++] = (struct index_replaced){file, off, old_file, old_off};
@@ -61,7 +62,9 @@ const struct index_replaced *index_load_was(const struct index_load *l, uint32_t
         else
             hi = mid;
     }
-    return lo < l->nreplaced && l->replaced[lo].file == file && l->replaced[lo].off == off ? &l->replaced[lo] : NULL;
+    return lo < l->nreplaced && l->replaced[lo].file == file && l->replaced[lo].off == off
+               ? &l->replaced[lo]
+               : NULL;
 }
 
 void index_load_finish_free(struct index_load *l)
@@ -71,7 +74,7 @@ void index_load_finish_free(struct index_load *l)
     free(l->replaced);
 }
 
-/* --- index records whose data is lost ---- */
+/* --- index records whose data is lost -------------------------------------------------------- */
 
 static int by_place(const void *a, const void *b)
 {
@@ -102,7 +105,9 @@ static int relink_file(struct index_load *l, struct seg *s)
 
         if (r < 0)
             return r == -EBADMSG ? 0 : r;
-        for (; rec.parent_off && n < DROP_CHAIN && (d = dropped(l, rec.parent_file, rec.parent_off)); n++) {
+        for (;
+             rec.parent_off && n < DROP_CHAIN && (d = dropped(l, rec.parent_file, rec.parent_off));
+             n++) {
             rec.parent_file = d->parent_file;
             rec.parent_off = d->parent_off;
         }
@@ -122,14 +127,15 @@ static int relink(struct index_load *l)
         return 0;
     qsort(l->drops, l->ndrops, sizeof *l->drops, by_place);
     for (size_t i = 0; r == 0 && i < l->ns->nsegs; i++) {
-        if (l->ns->mode == NS_SEQ || l->ns->segs[i]->id >= l->drops[0].file) /* a slot may name a later file */
+        if (l->ns->mode == NS_SEQ || l->ns->segs[i]->id >= l->drops[0].file) /* a slot may name a
+                                                                                later file */
             r = relink_file(l, l->ns->segs[i]);
     }
     return r;
 }
 
-/* Deleted, pointing nowhere, and in user mode under a key that nobody has, as readers of the original kind forget the key of
- * each deleted record they meet. */
+/* Deleted, pointing nowhere, and in user mode under a key that nobody has, as readers of the
+ * original kind forget the key of each deleted record they meet. */
 static int blank(struct index_load *l, const struct index_drop *p)
 {
     uint8_t bytes[INDEX_REC_MAX];
@@ -156,7 +162,7 @@ static int blank(struct index_load *l, const struct index_drop *p)
     return index_file_patch(&s->index, p->off, bytes, n);
 }
 
-/* --- data files ---- */
+/* --- data files ------------------------------------------------------------------------------ */
 
 static int open_data(struct index_load *l, uint32_t seg, struct seg **s)
 {
@@ -203,8 +209,8 @@ static int cut(struct index_load *l)
     if (r < 0)
         return r;
     log_warn("data %s: torn tail of %llu bytes cut at %llu%s%s", s->data.path,
-             (unsigned long long)st.st_size - (unsigned long long)l->cut, (unsigned long long)l->cut, as ? ", kept as " : "",
-             as ? as : "");
+             (unsigned long long)st.st_size - (unsigned long long)l->cut,
+             (unsigned long long)l->cut, as ? ", kept as " : "", as ? as : "");
     s->data.size = l->cut;
     return ftruncate(fd, (off_t)l->cut) < 0 ? -errno : 0;
 }

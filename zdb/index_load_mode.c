@@ -1,6 +1,6 @@
 /* index_load_mode - is a namespace in user or in sequential mode?  Contract: index_load.h.
- * The mode byte of an index file has no checksum, so all witnesses are heard: the headers, what the records look like, and
- * where these do not agree, the data.  Spec zdb-files, 4.1. */
+ * The mode byte of an index file has no checksum, so all witnesses are heard: the headers, what the
+ * records look like, and where these do not agree, the data.  Spec zdb-files, 4.1. */
 #include "common/log.h"
 #include "zdb/data_walk.h"
 #include "zdb/index_load.h"
@@ -13,14 +13,14 @@
 #define WITNESSES 16 /* index files */
 
 struct votes {
-    int seq;          /* above 0: sequential, below: user */
-    bool said[2];     /* by a header, by mode */
-    char *path;       /* of the first header that could be read; given */
-    uint8_t first;    /* what that one says */
+    int seq;       /* above 0: sequential, below: user */
+    bool said[2];  /* by a header, by mode */
+    char *path;    /* of the first header that could be read; given */
+    uint8_t first; /* what that one says */
 };
 
-/* Fixed slots of 8-byte keys of which one names a later record as its former version are sequential (2), anything else than
- * such slots is not (-1). */
+/* Fixed slots of 8-byte keys of which one names a later record as its former version are sequential
+ * (2), anything else than such slots is not (-1). */
 static int of_records(int fd)
 {
     CLEANUP(base_free) uint8_t *block = xcalloc(SLOTS, INDEX_SEQ_REC);
@@ -31,7 +31,8 @@ static int of_records(int fd)
         const uint8_t *p = block + i * INDEX_SEQ_REC;
         uint32_t off = (uint32_t)(INDEX_HEADER_SIZE + i * INDEX_SEQ_REC);
         fit += p[0] == INDEX_SEQ_KEY && (i == 0 || le32_get(p + 9) == off - INDEX_SEQ_REC);
-        later += p[0] == INDEX_SEQ_KEY && le32_get(p + 30) > off && le32_get(p + 30) < off + (slots - i) * INDEX_SEQ_REC;
+        later += p[0] == INDEX_SEQ_KEY && le32_get(p + 30) > off &&
+                 le32_get(p + 30) < off + (slots - i) * INDEX_SEQ_REC;
     }
     if (later > 0 && fit * 2 > slots)
         return 2;
@@ -61,7 +62,8 @@ static void hear_index(struct index_load *l, struct votes *v)
     }
 }
 
-/* The first record of the first data file that has one: does it begin with id 0?  2 yes, -2 no, 0 nothing can be read. */
+/* The first record of the first data file that has one: does it begin with id 0?  2 yes, -2 no, 0
+ * nothing can be read. */
 static int of_data(const struct index_load *l)
 {
     int vote = 0;
@@ -75,7 +77,9 @@ static int of_data(const struct index_load *l)
         if (fd < 0 || data_walk_init(&w, fd, DATA_HEADER_SIZE) < 0)
             continue;
         if (data_walk_next(&w, &rec) == 1)
-            vote = l->found[i].id == 0 && rec.key.len == NS_SEQ_KEY_SIZE && le64_get(rec.key.p) == 0 ? 2 : -2;
+            vote = l->found[i].id == 0 && rec.key.len == NS_SEQ_KEY_SIZE && le64_get(rec.key.p) == 0
+                       ? 2
+                       : -2;
         data_walk_fini(&w);
     }
     return vote;
@@ -97,8 +101,9 @@ int index_load_mode(struct index_load *l)
         return 0;
     mode = v.seq == 0 ? v.first : v.seq > 0 ? INDEX_MODE_SEQ : INDEX_MODE_USER;
     if (forced != NS_MIXED && mode != (uint8_t)forced)
-        r = err_set(l->e, EINVAL, "index %s: the namespace is in %s mode, the server was started with --mode %s", v.path,
-                    mode ? "sequential" : "user", mode ? "user" : "seq");
+        r = err_set(l->e, EINVAL,
+                    "index %s: the namespace is in %s mode, the server was started with --mode %s",
+                    v.path, mode ? "sequential" : "user", mode ? "user" : "seq");
     else
         l->ns->mode = mode == INDEX_MODE_SEQ ? NS_SEQ : NS_USER;
     free(v.path);

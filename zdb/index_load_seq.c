@@ -1,6 +1,7 @@
-/* index_load_seq - index records of a sequential namespace: nothing in memory but counters and first ids.
- * Slots have a fixed size, so nothing can get out of step.  A slot that is neither the record of its own id nor the flagged
- * copy of an older id is hollow: it is seen as deleted, unless the data has a record of its id (index_redo_seq.c). */
+/* index_load_seq - index records of a sequential namespace: nothing in memory but counters and
+ * first ids. Slots have a fixed size, so nothing can get out of step.  A slot that is neither the
+ * record of its own id nor the flagged copy of an older id is hollow: it is seen as deleted, unless
+ * the data has a record of its id (index_redo_seq.c). */
 #include "common/log.h"
 #include "zdb/index_load.h"
 #include <stdlib.h>
@@ -9,9 +10,10 @@
 #define LOST_MAX    ((uint64_t)1 << 24) /* ids missing between two files; more is a garbled id */
 #define BLOCK       ((size_t)BLOCK_SLOTS * INDEX_SEQ_REC)
 
-/* First id of a file as its own records have it: id minus slot, by majority (copies of old versions have other ids).
- * *agree: records that agree with the expected one. */
-static uint64_t vote(const uint8_t *block, size_t n, uint64_t expected, uint64_t *weight, uint64_t *agree)
+/* First id of a file as its own records have it: id minus slot, by majority (copies of old versions
+ * have other ids). *agree: records that agree with the expected one. */
+static uint64_t vote(const uint8_t *block, size_t n, uint64_t expected, uint64_t *weight,
+                     uint64_t *agree)
 {
     uint64_t best = 0;
 
@@ -32,7 +34,8 @@ static uint64_t vote(const uint8_t *block, size_t n, uint64_t expected, uint64_t
     return best;
 }
 
-/* As index_load_has_key; the segment may be one that is not loaded yet, as slots name later ones. */
+/* As index_load_has_key; the segment may be one that is not loaded yet, as slots name later ones.
+ */
 static int has_key(struct index_load *l, const struct index_rec *rec)
 {
     const struct index_found *f = index_load_found(l, rec->dataid);
@@ -57,42 +60,47 @@ static bool data_agrees(struct index_load *l, const uint8_t *block, size_t n, ui
     for (size_t slot = 0; slot < n && r < 0; slot++) {
         struct rd rd = rd_of(slice_of(block + slot * INDEX_SEQ_REC, INDEX_SEQ_REC));
         struct index_rec rec;
-        if (index_rec_decode(&rd, &rec) == 1 && rec.key.len == INDEX_SEQ_KEY && !(rec.flags & INDEX_DELETED) &&
-            le64_get(rec.key.p) == first + slot)
+        if (index_rec_decode(&rd, &rec) == 1 && rec.key.len == INDEX_SEQ_KEY &&
+            !(rec.flags & INDEX_DELETED) && le64_get(rec.key.p) == first + slot)
             r = has_key(l, &rec);
     }
     return r == 1;
 }
 
-/* Where this file begins.  Its own word counts when none of its records agrees with what the files before say, and it is
- * more than one garbled id; then records of the file before are lost. */
+/* Where this file begins.  Its own word counts when none of its records agrees with what the files
+ * before say, and it is more than one garbled id; then records of the file before are lost. */
 static void push_first(struct index_load *l, struct seg *s, const uint8_t *block, size_t n)
 {
     struct ns *ns = l->ns;
-    uint64_t next = index_seq_next(&ns->seq), weight, agree, first = vote(block, n, next, &weight, &agree);
+    uint64_t next = index_seq_next(&ns->seq), weight, agree,
+             first = vote(block, n, next, &weight, &agree);
     bool believe = weight > 0 && agree == 0 && first > next && first - next <= LOST_MAX &&
                    (weight > 1 || l->ids_lost || data_agrees(l, block, n, first));
 
     if (weight && agree == 0 && first != next)
-        log_warn("index %s: begins with id %llu, expected %llu%s", s->index.path, (unsigned long long)first,
-                 (unsigned long long)next, believe ? ": records before it are lost" : "");
+        log_warn("index %s: begins with id %llu, expected %llu%s", s->index.path,
+                 (unsigned long long)first, (unsigned long long)next,
+                 believe ? ": records before it are lost" : "");
     index_seq_push(&ns->seq, s->id, believe ? first : next);
     if (believe && ns->nsegs > 1) /* perhaps the data file still has them */
         index_load_doubt(l, ns->segs[ns->nsegs - 2]->id);
 }
 
-static int set_field(struct index_load *l, struct seg *s, uint64_t off, uint8_t *slot, size_t at, const uint8_t *bytes, size_t n)
+static int set_field(struct index_load *l, struct seg *s, uint64_t off, uint8_t *slot, size_t at,
+                     const uint8_t *bytes, size_t n)
 {
     memcpy(slot + at, bytes, n);
     index_load_unmark(l, s->id);
     return index_file_patch(&s->index, off + at, bytes, n);
 }
 
-static int make_hollow(struct index_load *l, struct seg *s, uint64_t off, uint8_t *slot, uint64_t id)
+static int make_hollow(struct index_load *l, struct seg *s, uint64_t off, uint8_t *slot,
+                       uint64_t id)
 {
     uint32_t previous = le32_get(slot + 9);
 
-    log_warn("index %s: no record of id %llu at %llu", s->index.path, (unsigned long long)id, (unsigned long long)off);
+    log_warn("index %s: no record of id %llu at %llu", s->index.path, (unsigned long long)id,
+             (unsigned long long)off);
     memset(slot, 0, INDEX_SEQ_REC);
     slot[0] = INDEX_SEQ_KEY;
     le32_put(slot + 9, previous);
@@ -103,7 +111,8 @@ static int make_hollow(struct index_load *l, struct seg *s, uint64_t off, uint8_
 }
 
 /* One slot, in the block: what is clearly wrong is set right on disk and in the block. */
-static int heal_slot(struct index_load *l, struct seg *s, uint64_t off, uint8_t *slot, uint64_t id, bool *healed)
+static int heal_slot(struct index_load *l, struct seg *s, uint64_t off, uint8_t *slot, uint64_t id,
+                     bool *healed)
 {
     uint64_t key = le64_get(slot + INDEX_REC_SIZE);
     uint8_t flags = slot[INDEX_FLAGS_AT] & INDEX_DELETED, keylen = INDEX_SEQ_KEY, before[4];
@@ -112,7 +121,8 @@ static int heal_slot(struct index_load *l, struct seg *s, uint64_t off, uint8_t 
     int r = 0;
 
     le32_put(before, l->ns->last_index);
-    if (memcmp(slot + 9, before, sizeof before) != 0 && !(off == INDEX_HEADER_SIZE && l->ids_lost)) {
+    if (memcmp(slot + 9, before, sizeof before) != 0 &&
+        !(off == INDEX_HEADER_SIZE && l->ids_lost)) {
         r = set_field(l, s, off, slot, 9, before, sizeof before);
         *healed = true;
     }
@@ -136,7 +146,8 @@ static int heal_slot(struct index_load *l, struct seg *s, uint64_t off, uint8_t 
     return make_hollow(l, s, off, slot, id);
 }
 
-static void apply(struct index_load *l, struct seg *s, uint64_t off, const uint8_t *slot, uint64_t id)
+static void apply(struct index_load *l, struct seg *s, uint64_t off, const uint8_t *slot,
+                  uint64_t id)
 {
     struct index_rec rec;
     struct rd rd = rd_of(slice_of(slot, INDEX_SEQ_REC));
@@ -153,7 +164,8 @@ static void apply(struct index_load *l, struct seg *s, uint64_t off, const uint8
         index_load_count(l->ns, rec.length, INDEX_SEQ_KEY, true);
 }
 
-static int load_block(struct index_load *l, struct seg *s, uint64_t off, uint8_t *block, size_t n, bool *damaged)
+static int load_block(struct index_load *l, struct seg *s, uint64_t off, uint8_t *block, size_t n,
+                      bool *damaged)
 {
     uint64_t id = index_seq_next(&l->ns->seq);
 
@@ -164,7 +176,8 @@ static int load_block(struct index_load *l, struct seg *s, uint64_t off, uint8_t
         if (r < 0)
             return r;
         if (healed)
-            log_warn("index %s: garbled record at %llu set right", s->index.path, (unsigned long long)off);
+            log_warn("index %s: garbled record at %llu set right", s->index.path,
+                     (unsigned long long)off);
         *damaged |= healed;
         apply(l, s, off, slot, id);
         l->ns->last_index = (uint32_t)off;
@@ -211,7 +224,7 @@ int index_load_seq(struct index_load *l, struct seg *s, bool *damaged)
     return r < 0 ? err_sys(l->e, -r, "index %s", s->index.path) : 0;
 }
 
-/* --- finish ---- */
+/* --- finish ---------------------------------------------------------------------------------- */
 
 static void give_up_hollow(struct index_load *l)
 {
@@ -229,7 +242,8 @@ static void give_up_hollow(struct index_load *l)
     }
 }
 
-/* A file ends before the next one begins: the ids between are taken, by records that are deleted. */
+/* A file ends before the next one begins: the ids between are taken, by records that are deleted.
+ */
 static int pad(struct index_load *l, struct seg *s)
 {
     struct ns *ns = l->ns;
@@ -241,7 +255,9 @@ static int pad(struct index_load *l, struct seg *s)
     index_load_unmark(l, s->id);
     for (from = next; r == 0 && next < limit; next++) {
         uint8_t id[INDEX_SEQ_KEY];
-        struct index_rec rec = {.previous = s->index.last, .flags = INDEX_DELETED, .key = slice_of(id, sizeof id)};
+        struct index_rec rec = {.previous = s->index.last,
+                                .flags = INDEX_DELETED,
+                                .key = slice_of(id, sizeof id)};
         uint32_t off;
 
         le64_put(id, next);
@@ -249,7 +265,8 @@ static int pad(struct index_load *l, struct seg *s)
         if (r == 0)
             index_seq_grow_in(&ns->seq, s->id);
     }
-    log_warn("index %s: ids %llu to %llu are lost", s->index.path, (unsigned long long)from, (unsigned long long)limit - 1);
+    log_warn("index %s: ids %llu to %llu are lost", s->index.path, (unsigned long long)from,
+             (unsigned long long)limit - 1);
     ns_sync_note(ns, s);
     return r;
 }
@@ -260,7 +277,8 @@ static int mend_chain(struct index_load *l, struct seg *s, uint32_t last)
     uint8_t bytes[INDEX_REC_MAX], previous[4];
     struct index_rec rec;
 
-    if (!s->index.last || index_file_read(&s->index, INDEX_HEADER_SIZE, &rec, bytes, false) < 0 || rec.previous == last)
+    if (!s->index.last || index_file_read(&s->index, INDEX_HEADER_SIZE, &rec, bytes, false) < 0 ||
+        rec.previous == last)
         return 0;
     le32_put(previous, last);
     ns_sync_note(l->ns, s);
@@ -287,7 +305,8 @@ int index_load_seq_recount(struct ns *ns)
                 uint8_t *slot = block + at;
                 ns_patch_see(ns, f->id, (uint32_t)(off + (uint64_t)at), slot, INDEX_SEQ_REC);
                 if (!(slot[INDEX_FLAGS_AT] & INDEX_DELETED) &&
-                    index_seq_id(&ns->seq, f->id, (uint32_t)(off + (uint64_t)at), &id) && id == le64_get(slot + INDEX_REC_SIZE))
+                    index_seq_id(&ns->seq, f->id, (uint32_t)(off + (uint64_t)at), &id) &&
+                    id == le64_get(slot + INDEX_REC_SIZE))
                     index_load_count(ns, le32_get(slot + 5), INDEX_SEQ_KEY, true);
             }
         }

@@ -1,7 +1,8 @@
 /* index_load_user - index records of a user-mode namespace into the key table.
- * Two unflagged records of a key are the trace of an update whose flag was not written yet: the later one wins, and the
- * earlier one is flagged when the load is over.  A record that takes the place of another without being its successor is
- * believed only when its data record has the same key: a garbled key must not hide a good one. */
+ * Two unflagged records of a key are the trace of an update whose flag was not written yet: the
+ * later one wins, and the earlier one is flagged when the load is over.  A record that takes the
+ * place of another without being its successor is believed only when its data record has the same
+ * key: a garbled key must not hide a good one. */
 #include "common/log.h"
 #include "zdb/aside.h"
 #include "zdb/index_load.h"
@@ -23,14 +24,16 @@ void index_load_count(struct ns *ns, uint64_t length, size_t keylen, bool live)
     }
 }
 
-static bool believed(struct index_load *l, const struct seg *s, const struct index_rec *rec, const struct index_entry *k)
+static bool believed(struct index_load *l, const struct seg *s, const struct index_rec *rec,
+                     const struct index_entry *k)
 {
     if (!(rec->flags & INDEX_DELETED) && rec->parent_file == k->file && rec->parent_off == k->off)
         return true;
     return index_load_has_key(l, s->id, rec) != 0;
 }
 
-static void apply(struct index_load *l, struct seg *s, uint32_t off, const struct index_rec *rec, uint32_t hash)
+static void apply(struct index_load *l, struct seg *s, uint32_t off, const struct index_rec *rec,
+                  uint32_t hash)
 {
     struct ns *ns = l->ns;
     struct index_entry *k;
@@ -39,7 +42,8 @@ static void apply(struct index_load *l, struct seg *s, uint32_t off, const struc
     ns->next_id++;
     if (rec->flags & INDEX_DELETED) {
         k = index_find(ns->keys, rec->key);
-        if (!k || rec->off < DATA_HEADER_SIZE || !believed(l, s, rec, k)) /* no data: blanked by a repair */
+        if (!k || rec->off < DATA_HEADER_SIZE || !believed(l, s, rec, k)) /* no data: blanked by a
+                                                                             repair */
             return;
         ns_patch_flag(ns, k->file, k->off);
         index_load_count(ns, k->length, k->keylen, false);
@@ -48,7 +52,8 @@ static void apply(struct index_load *l, struct seg *s, uint32_t off, const struc
     }
     k = index_put_hashed(ns->keys, rec->key, hash, &added);
     if (!added && !believed(l, s, rec, k)) {
-        log_error("index %s: record at %u has the key of another record, ignored", s->index.path, off);
+        log_error("index %s: record at %u has the key of another record, ignored", s->index.path,
+                  off);
         ns_patch_flag(ns, s->id, off);
         return;
     }
@@ -66,7 +71,8 @@ static void apply(struct index_load *l, struct seg *s, uint32_t off, const struc
     index_load_count(ns, rec->length, rec->key.len, true);
 }
 
-/* Records on their way into the table: the memory of one is fetched while those before it are applied. */
+/* Records on their way into the table: the memory of one is fetched while those before it are
+ * applied. */
 #define AHEAD 16
 
 struct queue {
@@ -86,7 +92,8 @@ static void apply_first(struct index_load *l, struct seg *s, struct queue *q)
     apply(l, s, one->off, &one->rec, one->hash);
 }
 
-static void apply_soon(struct index_load *l, struct seg *s, struct queue *q, uint32_t off, const struct index_rec *rec)
+static void apply_soon(struct index_load *l, struct seg *s, struct queue *q, uint32_t off,
+                       const struct index_rec *rec)
 {
     struct queued *one;
 
@@ -114,7 +121,8 @@ static void before_change(void *arg)
     index_load_unmark(a->l, a->s->id);
 }
 
-/* For the walk: is the record what its data file has?  Where only the keys differ nobody can tell which is right. */
+/* For the walk: is the record what its data file has?  Where only the keys differ nobody can tell
+ * which is right. */
 static int verify(void *arg, const struct index_rec *rec)
 {
     CLEANUP(buf_fini) struct buf payload = BUF_INIT;

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* --- records that the index knows ---- */
+/* --- records that the index knows ------------------------------------------------------------ */
 
 static int index_record(struct index_redo *d, const struct index_known_rec *m, struct index_rec *r,
                         uint8_t bytes[INDEX_REC_MAX])
@@ -24,13 +24,16 @@ static int drop(struct index_redo *d, const struct index_known_rec *m)
 
     if (ret < 0)
         return ret == -EBADMSG ? 0 : ret;
-    if (r.off != m->data_off) /* rewritten since: an older version came back, or a later one was recovered */
+    if (r.off != m->data_off) /* rewritten since: an older version came back, or a later one was
+                                 recovered */
         return 0;
-    ret = d->ns->mode == NS_SEQ ? index_redo_seq_drop(d, m, &r, &restored) : index_redo_user_drop(d, m, &r);
+    ret = d->ns->mode == NS_SEQ ? index_redo_seq_drop(d, m, &r, &restored)
+                                : index_redo_user_drop(d, m, &r);
     if (ret < 0)
         return ret;
     d->dropped++;
-    index_load_drop(d->l, &(struct index_drop){m->file, m->off, r.parent_file, r.parent_off, !restored});
+    index_load_drop(d->l,
+                    &(struct index_drop){m->file, m->off, r.parent_file, r.parent_off, !restored});
     return 0;
 }
 
@@ -39,8 +42,8 @@ static bool is_durable(const struct index_redo *d, uint64_t end)
     return d->f->durable && end <= d->f->durable;
 }
 
-/* From somewhere in the bytes [from, end) of a file to the end of a sector there are only zeros, or the file ends before: a
- * page of it never reached the disk. */
+/* From somewhere in the bytes [from, end) of a file to the end of a sector there are only zeros, or
+ * the file ends before: a page of it never reached the disk. */
 static bool has_lost_sector(struct file *f, uint64_t from, uint64_t end)
 {
     uint8_t sector[512];
@@ -68,8 +71,10 @@ static bool index_is_torn(struct index_redo *d, const struct index_known_rec *m)
            has_lost_sector(home->index.file, m->off, (uint64_t)m->off + INDEX_REC_SIZE + m->keylen);
 }
 
-/* The data record is whole and the index knows the place, but with other numbers: the data speaks for itself. */
-static int heal_index(struct index_redo *d, const struct index_known_rec *m, const struct data_walk_rec *rec)
+/* The data record is whole and the index knows the place, but with other numbers: the data speaks
+ * for itself. */
+static int heal_index(struct index_redo *d, const struct index_known_rec *m,
+                      const struct data_walk_rec *rec)
 {
     struct seg *home = ns_seg_find(d->ns, m->file);
     uint8_t bytes[INDEX_REC_MAX];
@@ -79,7 +84,8 @@ static int heal_index(struct index_redo *d, const struct index_known_rec *m, con
 
     if (ret < 0)
         return ret == -EBADMSG ? 0 : ret;
-    if (r.off != m->data_off) /* rewritten since: perhaps to an older version, as this one did not look whole */
+    if (r.off != m->data_off) /* rewritten since: perhaps to an older version, as this one did not
+                                 look whole */
         return d->ns->mode == NS_SEQ && slice_eq(r.key, rec->key) ? index_redo_seq_set(d, rec) : 0;
     if (!slice_eq(r.key, rec->key)) {
         if (d->ns->mode == NS_SEQ || is_durable(d, rec->end) || !index_is_torn(d, m)) {
@@ -105,7 +111,8 @@ static int heal_index(struct index_redo *d, const struct index_known_rec *m, con
     return index_file_rewrite(&home->index, m->off, &r);
 }
 
-/* What the index has at m does not decode as such.  Is it there all the same, under a garbled header? */
+/* What the index has at m does not decode as such.  Is it there all the same, under a garbled
+ * header? */
 static bool payload_is_right(struct index_redo *d, const struct index_known_rec *m)
 {
     CLEANUP(buf_fini) struct buf payload = BUF_INIT;
@@ -131,8 +138,8 @@ static int damaged(struct index_redo *d, struct index_known_rec *m)
     if (m->judged)
         return 0;
     m->judged = true;
-    if (!is_durable(d, end) && (end > d->walk.size || has_lost_sector(d->file, m->data_off, end) ||
-                                index_is_torn(d, m)))
+    if (!is_durable(d, end) &&
+        (end > d->walk.size || has_lost_sector(d->file, m->data_off, end) || index_is_torn(d, m)))
         return drop(d, m);
     d->damaged++;
     m->kept = end <= d->walk.size;
@@ -152,8 +159,9 @@ static bool is_readable(struct index_redo *d, const struct index_known_rec *m)
     return yes;
 }
 
-/* From `from` on nothing can be read, up to the next place that the index knows and that can, or up to a record that names the
- * one here, or the one before, as the one before it.  1, or 0 when there is none, -errno. */
+/* From `from` on nothing can be read, up to the next place that the index knows and that can, or up
+ * to a record that names the one here, or the one before, as the one before it.  1, or 0 when there
+ * is none, -errno. */
 static int resync(struct index_redo *d, uint64_t from)
 {
     struct index_known_rec *m = index_known_behind(&d->f->known, from);
@@ -204,11 +212,12 @@ static int lost(struct index_redo *d, struct index_known_rec *m)
     return 1;
 }
 
-/* The checksum of nothing, or of zeros, says nothing: is this record half in a page that never reached the disk? */
+/* The checksum of nothing, or of zeros, says nothing: is this record half in a page that never
+ * reached the disk? */
 static bool is_weak(struct index_redo *d, const struct data_walk_rec *rec)
 {
-    return rec->head.crc == 0 && !data_rec_removed(rec->head.flags, rec->head.length) && !is_durable(d, rec->end) &&
-           has_lost_sector(d->file, rec->off, rec->end);
+    return rec->head.crc == 0 && !data_rec_removed(rec->head.flags, rec->head.length) &&
+           !is_durable(d, rec->end) && has_lost_sector(d->file, rec->off, rec->end);
 }
 
 /* 1, 0, -errno as step. */
@@ -221,7 +230,8 @@ static int known(struct index_redo *d, struct index_known_rec *m, const struct d
         if (!payload_is_right(d, m))
             return lost(d, m);
         pass_over(d, m);
-    } else if (!same || rec->head.crc != m->crc || m->key_crc != crc_raw(0, rec->key.p, rec->key.len)) {
+    } else if (!same || rec->head.crc != m->crc ||
+               m->key_crc != crc_raw(0, rec->key.p, rec->key.len)) {
         d->last_off = rec->off;
         /* both may make sense: then the index says which key it is */
         if (payload_is_right(d, m))
@@ -235,7 +245,7 @@ static int known(struct index_redo *d, struct index_known_rec *m, const struct d
     return r < 0 ? r : 1;
 }
 
-/* --- the walk ---- */
+/* --- the walk -------------------------------------------------------------------------------- */
 
 /* Nothing readable at walk.off.  1 go on, 0 no more can be read, -errno. */
 static int unreadable(struct index_redo *d, int why)
@@ -255,7 +265,8 @@ static int unreadable(struct index_redo *d, int why)
 /* Its sum says nothing, and it has a record in it that the index knows: its length is garbled. */
 static bool is_too_long(struct index_redo *d, struct data_walk_rec *rec)
 {
-    const struct index_known_rec *next = rec->head.crc == 0 ? index_known_behind(&d->f->known, rec->off) : NULL;
+    const struct index_known_rec *next =
+        rec->head.crc == 0 ? index_known_behind(&d->f->known, rec->off) : NULL;
 
     if (!next || next->data_off >= rec->end)
         return false;
@@ -279,8 +290,9 @@ static bool index_is_short(struct index_redo *d, uint64_t from)
     return d->index_is_short;
 }
 
-/* One bit makes an empty value of a deletion, which the index does not know either.  It is a value when the index is known
- * to lack some, or has no record of the key, or a live one, as a deletion would have flagged that. */
+/* One bit makes an empty value of a deletion, which the index does not know either.  It is a value
+ * when the index is known to lack some, or has no record of the key, or a live one, as a deletion
+ * would have flagged that. */
 static bool is_deletion(struct index_redo *d, const struct data_walk_rec *rec)
 {
     if (d->f->collect || !index_redo_user_seen(d, rec->key))
@@ -339,7 +351,8 @@ static void report(const struct index_redo *d)
         log_error("data %s: %u records are damaged and will not be served", path, d->damaged);
 }
 
-/* Where the walk begins: behind the last record before known.from, as that is where a record starts for sure. */
+/* Where the walk begins: behind the last record before known.from, as that is where a record starts
+ * for sure. */
 static uint64_t first_offset(const struct index_found *f)
 {
     return f->known.has_below ? index_known_end(&f->known.below) : DATA_HEADER_SIZE;
@@ -353,7 +366,9 @@ static int pass(struct index_redo *d, uint64_t *end)
 
     d->last_off = 0;
     if (k->has_below)
-        d->last_off = d->f->durable && d->f->mark.last && d->f->durable >= d->walk.off ? d->f->mark.last : k->below.data_off;
+        d->last_off = d->f->durable && d->f->mark.last && d->f->durable >= d->walk.off
+                          ? d->f->mark.last
+                          : k->below.data_off;
     if (r == 0)
         r = 1;
     while (r == 1)

@@ -1,5 +1,6 @@
-/* index_redo_seq - replay of data records into the slots of a sequential namespace.  Contract: index_redo.h.
- * Ids are record numbers: an insert and the copy that an update appends take one each, in the order of the data records. */
+/* index_redo_seq - replay of data records into the slots of a sequential namespace.  Contract:
+ * index_redo.h. Ids are record numbers: an insert and the copy that an update appends take one
+ * each, in the order of the data records. */
 #include "common/log.h"
 #include "zdb/index_redo.h"
 
@@ -27,7 +28,8 @@ static int append(struct index_redo *d, struct index_rec *r, uint32_t *off)
     return 0;
 }
 
-/* Ids below `to` were taken by copies whose slots are rewritten already: nothing of them is needed. */
+/* Ids below `to` were taken by copies whose slots are rewritten already: nothing of them is needed.
+ */
 static int take_ids(struct index_redo *d, uint64_t next, uint64_t to)
 {
     uint8_t id[INDEX_SEQ_KEY];
@@ -44,8 +46,12 @@ static int take_ids(struct index_redo *d, uint64_t next, uint64_t to)
 
 static int insert(struct index_redo *d, const struct data_walk_rec *rec)
 {
-    struct index_rec r = {.off = (uint32_t)rec->off, .length = rec->head.length, .dataid = d->s->id,
-                          .timestamp = rec->head.timestamp, .crc = rec->head.crc, .key = rec->key};
+    struct index_rec r = {.off = (uint32_t)rec->off,
+                          .length = rec->head.length,
+                          .dataid = d->s->id,
+                          .timestamp = rec->head.timestamp,
+                          .crc = rec->head.crc,
+                          .key = rec->key};
     uint32_t off;
     int ret = append(d, &r, &off);
 
@@ -58,8 +64,8 @@ static int insert(struct index_redo *d, const struct data_walk_rec *rec)
     return 0;
 }
 
-static void rewrite(struct index_redo *d, const struct data_walk_rec *rec, uint32_t file, uint32_t off,
-                    struct index_rec *slot)
+static void rewrite(struct index_redo *d, const struct data_walk_rec *rec, uint32_t file,
+                    uint32_t off, struct index_rec *slot)
 {
     uint8_t bytes[INDEX_REC_MAX];
 
@@ -76,7 +82,8 @@ static void rewrite(struct index_redo *d, const struct data_walk_rec *rec, uint3
     d->recovered++;
 }
 
-static int update(struct index_redo *d, const struct data_walk_rec *rec, uint32_t file, uint32_t off, struct index_rec *slot)
+static int update(struct index_redo *d, const struct data_walk_rec *rec, uint32_t file,
+                  uint32_t off, struct index_rec *slot)
 {
     uint64_t id = le64_get(rec->key.p), next, limit;
     const struct index_copy *there;
@@ -92,8 +99,10 @@ static int update(struct index_redo *d, const struct data_walk_rec *rec, uint32_
     }
     d->ns->data_size = d->ns->data_size - slot->length + rec->head.length;
     there = index_copies_find(&d->l->copies, d->s->id, (uint32_t)rec->off);
-    if (there && there->id == id && ns_seg_record(d->ns, there->file, there->off, &copy, bytes, NULL) == 0) {
-        slot->parent_file = copy.parent_file; /* a version that had been superseded is the newest whole one */
+    if (there && there->id == id &&
+        ns_seg_record(d->ns, there->file, there->off, &copy, bytes, NULL) == 0) {
+        slot->parent_file = copy.parent_file; /* a version that had been superseded is the newest
+                                                 whole one */
         slot->parent_off = copy.parent_off;
         rewrite(d, rec, file, off, slot);
         return 0;
@@ -116,8 +125,8 @@ static int update(struct index_redo *d, const struct data_walk_rec *rec, uint32_
     return 0;
 }
 
-/* Does slot point to a whole record of its key?  A torn rewrite of the slot does not.  A segment that is not here was durable
- * before it went. */
+/* Does slot point to a whole record of its key?  A torn rewrite of the slot does not.  A segment
+ * that is not here was durable before it went. */
 static bool is_right(struct index_redo *d, const struct index_rec *slot)
 {
     CLEANUP(buf_fini) struct buf payload = BUF_INIT;
@@ -131,12 +140,13 @@ static bool is_right(struct index_redo *d, const struct index_rec *slot)
 }
 
 /* The slot of the record's id, if that is its own.  1, 0 none, -errno. */
-static int find_slot(struct index_redo *d, const struct data_walk_rec *rec, uint32_t *file, uint32_t *off,
-                     struct index_rec *slot, uint8_t bytes[INDEX_REC_MAX])
+static int find_slot(struct index_redo *d, const struct data_walk_rec *rec, uint32_t *file,
+                     uint32_t *off, struct index_rec *slot, uint8_t bytes[INDEX_REC_MAX])
 {
     int r;
 
-    if (rec->key.len != NS_SEQ_KEY_SIZE || !index_seq_find(&d->ns->seq, le64_get(rec->key.p), file, off))
+    if (rec->key.len != NS_SEQ_KEY_SIZE ||
+        !index_seq_find(&d->ns->seq, le64_get(rec->key.p), file, off))
         return 0;
     r = ns_seg_record(d->ns, *file, *off, slot, bytes, NULL);
     if (r < 0)
@@ -146,7 +156,8 @@ static int find_slot(struct index_redo *d, const struct data_walk_rec *rec, uint
 
 int index_redo_seq_set(struct index_redo *d, const struct data_walk_rec *rec)
 {
-    const struct index_copy *superseded = index_copies_find(&d->l->copies, d->s->id, (uint32_t)rec->off);
+    const struct index_copy *superseded =
+        index_copies_find(&d->l->copies, d->s->id, (uint32_t)rec->off);
     uint8_t bytes[INDEX_REC_MAX];
     struct index_rec slot;
     uint64_t next, limit, id;
@@ -171,12 +182,14 @@ int index_redo_seq_set(struct index_redo *d, const struct data_walk_rec *rec)
         d->skipped += r == 0;
         return r;
     }
-    if ((slot.flags & INDEX_DELETED) || (!index_redo_older(d, slot.dataid, slot.off, rec->off) && is_right(d, &slot)))
+    if ((slot.flags & INDEX_DELETED) ||
+        (!index_redo_older(d, slot.dataid, slot.off, rec->off) && is_right(d, &slot)))
         return 0;
     return update(d, rec, file, off, &slot);
 }
 
-/* Only what was recovered from the data: any other slot would have been flagged at the same time. */
+/* Only what was recovered from the data: any other slot would have been flagged at the same time.
+ */
 int index_redo_seq_del(struct index_redo *d, const struct data_walk_rec *rec)
 {
     uint8_t bytes[INDEX_REC_MAX];
@@ -185,7 +198,8 @@ int index_redo_seq_del(struct index_redo *d, const struct data_walk_rec *rec)
     int r = find_slot(d, rec, &file, &off, &slot, bytes);
 
     if (r <= 0 || (slot.flags & INDEX_DELETED) || slot.off < DATA_HEADER_SIZE ||
-        !index_ids_has(&d->l->touched, le64_get(rec->key.p)) || !index_redo_older(d, slot.dataid, slot.off, rec->off))
+        !index_ids_has(&d->l->touched, le64_get(rec->key.p)) ||
+        !index_redo_older(d, slot.dataid, slot.off, rec->off))
         return MIN(r, 0);
     ns_patch_flag(d->ns, file, off);
     index_load_count(d->ns, slot.length, INDEX_SEQ_KEY, false);
@@ -194,7 +208,8 @@ int index_redo_seq_del(struct index_redo *d, const struct data_walk_rec *rec)
 }
 
 /* The slot gets the newest whole version back that a copy has. */
-int index_redo_seq_drop(struct index_redo *d, const struct index_known_rec *m, const struct index_rec *r, bool *restored)
+int index_redo_seq_drop(struct index_redo *d, const struct index_known_rec *m,
+                        const struct index_rec *r, bool *restored)
 {
     uint8_t bytes[INDEX_REC_MAX], old[INDEX_REC_MAX];
     uint32_t file = r->parent_file, off = r->parent_off;
@@ -203,7 +218,8 @@ int index_redo_seq_drop(struct index_redo *d, const struct index_known_rec *m, c
     *restored = false;
     if (r->flags & INDEX_DELETED)
         return 0;
-    for (unsigned n = 0; n < GAP_MAX && off >= INDEX_HEADER_SIZE; n++) { /* a garbled chain may be a ring */
+    for (unsigned n = 0; n < GAP_MAX && off >= INDEX_HEADER_SIZE; n++) { /* a garbled chain may be a
+                                                                            ring */
         if (ns_seg_record(d->ns, file, off, &copy, bytes, NULL) < 0 || !slice_eq(copy.key, r->key))
             break;
         if (is_right(d, &copy)) {
@@ -239,6 +255,7 @@ void index_redo_seq_copies(struct index_load *l)
         ret = data_read(&s->data, r.off, r.key, r.length, r.crc, &payload, false);
         if (ret == 0 || ret == -ENOENT)
             continue;
-        index_load_drop(l, &(struct index_drop){c->file, c->off, r.parent_file, r.parent_off, false});
+        index_load_drop(l,
+                        &(struct index_drop){c->file, c->off, r.parent_file, r.parent_off, false});
     }
 }

@@ -1,4 +1,5 @@
-/* index_redo_user - replay of data records into the key table and the index file.  Contract: index_redo.h. */
+/* index_redo_user - replay of data records into the key table and the index file.  Contract:
+ * index_redo.h. */
 #include "zdb/index_redo.h"
 
 static bool recovered(const struct index_redo *d, const struct index_entry *e)
@@ -8,7 +9,8 @@ static bool recovered(const struct index_redo *d, const struct index_entry *e)
     return s && e->off >= s->loaded_end;
 }
 
-static void set_entry(struct index_redo *d, struct slice key, uint32_t file, uint32_t off, const struct index_rec *r)
+static void set_entry(struct index_redo *d, struct slice key, uint32_t file, uint32_t off,
+                      const struct index_rec *r)
 {
     bool added;
     struct index_entry *e = index_put(d->ns->keys, key, &added);
@@ -26,8 +28,12 @@ int index_redo_user_set(struct index_redo *d, const struct data_walk_rec *rec)
 {
     struct ns *ns = d->ns;
     struct index_entry *e = index_find(ns->keys, rec->key);
-    struct index_rec r = {.off = (uint32_t)rec->off, .length = rec->head.length, .previous = ns->last_index,
-                          .timestamp = rec->head.timestamp, .crc = rec->head.crc, .key = rec->key};
+    struct index_rec r = {.off = (uint32_t)rec->off,
+                          .length = rec->head.length,
+                          .previous = ns->last_index,
+                          .timestamp = rec->head.timestamp,
+                          .crc = rec->head.crc,
+                          .key = rec->key};
     uint32_t off;
     int ret;
 
@@ -99,10 +105,11 @@ static bool is_whole(struct index_redo *d, uint32_t seg, const struct index_rec 
     return ret == 0 || ret == -ENOENT;
 }
 
-/* The version before the record at (file, off): the one that it replaced when it was loaded or recovered, or the one that it
- * names.  false when there is none, or none of this key. */
-static bool version_before(struct index_redo *d, const struct index_rec *r, uint32_t file, uint32_t off, uint32_t *to_file,
-                           uint32_t *to_off, struct index_rec *to, uint8_t bytes[INDEX_REC_MAX])
+/* The version before the record at (file, off): the one that it replaced when it was loaded or
+ * recovered, or the one that it names.  false when there is none, or none of this key. */
+static bool version_before(struct index_redo *d, const struct index_rec *r, uint32_t file,
+                           uint32_t off, uint32_t *to_file, uint32_t *to_off, struct index_rec *to,
+                           uint8_t bytes[INDEX_REC_MAX])
 {
     const struct index_replaced *was = index_load_was(d->l, file, off);
     struct seg *home;
@@ -110,12 +117,14 @@ static bool version_before(struct index_redo *d, const struct index_rec *r, uint
     *to_file = was ? was->old_file : r->parent_file;
     *to_off = was ? was->old_off : r->parent_off;
     home = ns_seg_find(d->ns, *to_file);
-    return *to_off >= INDEX_HEADER_SIZE && home && (*to_file < file || (*to_file == file && *to_off < off)) &&
+    return *to_off >= INDEX_HEADER_SIZE && home &&
+           (*to_file < file || (*to_file == file && *to_off < off)) &&
            index_file_read(&home->index, *to_off, to, bytes, false) == 0;
 }
 
 /* The newest whole version before comes back. */
-int index_redo_user_drop(struct index_redo *d, const struct index_known_rec *m, const struct index_rec *lost)
+int index_redo_user_drop(struct index_redo *d, const struct index_known_rec *m,
+                         const struct index_rec *lost)
 {
     struct ns *ns = d->ns;
     struct index_entry *e = index_find(ns->keys, lost->key);

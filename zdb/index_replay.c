@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* --- where it begins ---- */
+/* --- where it begins ------------------------------------------------------------------------- */
 
 static bool fits(struct index_load *l, const struct index_found *f)
 {
@@ -20,11 +20,13 @@ static bool fits(struct index_load *l, const struct index_found *f)
         (f->mark.size > f->data_size && f->mark.size > DATA_HEADER_SIZE))
         return false;
     if (f->mark.index_size == INDEX_HEADER_SIZE)
-        return true; /* files that may not have been durable yet: not even their headers need be there */
+        return true; /* files that may not have been durable yet: not even their headers need be
+                        there */
     return f->index && stat(path, &st) == 0 && (uint64_t)st.st_size >= f->mark.index_size;
 }
 
-/* From the newest back to one whose mark says that it has something durable: then all before it is. */
+/* From the newest back to one whose mark says that it has something durable: then all before it is.
+ */
 void index_replay_plan(struct index_load *l)
 {
     size_t first = l->n;
@@ -47,7 +49,7 @@ void index_replay_plan(struct index_load *l)
         marked = data_marked(&d, &f->mark);
         data_fini(&d);
         if (!marked && f->data_size > DATA_HEADER_SIZE)
-            break; /* not ours: we mark before the first record */
+            break;                   /* not ours: we mark before the first record */
         if (marked && !fits(l, f)) { /* something else has happened to these files */
             index_load_doubt(l, f->id);
             return;
@@ -65,10 +67,10 @@ void index_replay_plan(struct index_load *l)
     }
 }
 
-/* --- the walk ---- */
+/* --- the walk -------------------------------------------------------------------------------- */
 
-/* From the beginning of some sector in the bytes [from, end) there are only zeros, up to its end or that of the file: perhaps
- * a page of it never reached the disk. */
+/* From the beginning of some sector in the bytes [from, end) there are only zeros, up to its end or
+ * that of the file: perhaps a page of it never reached the disk. */
 static bool has_lost_sector(struct file *f, uint64_t from, uint64_t end)
 {
     uint8_t sector[512];
@@ -119,7 +121,8 @@ int index_replay_put(struct index_replay *p, const struct index_rec *want, bool 
     return 0;
 }
 
-/* The end of what a record without payload says: an id cannot be above the next one, so its last bytes are zeros in any case. */
+/* The end of what a record without payload says: an id cannot be above the next one, so its last
+ * bytes are zeros in any case. */
 static uint64_t said_until(const struct index_replay *p, const struct data_walk_rec *rec)
 {
     size_t n = 0;
@@ -156,17 +159,18 @@ static int step(struct index_replay *p)
     return 1;
 }
 
-/* The file begins with a record that names the last one before it, unless it was empty at a start. */
+/* The file begins with a record that names the last one before it, unless it was empty at a start.
+ */
 static bool follows(struct index_replay *p, uint32_t last)
 {
     uint8_t key[DATA_KEY_MAX];
     struct data_rec head;
 
-    return !last || data_record(&p->s->data, DATA_HEADER_SIZE, &head, key, NULL, false) < 0 || head.previous == 0 ||
-           head.previous == last;
+    return !last || data_record(&p->s->data, DATA_HEADER_SIZE, &head, key, NULL, false) < 0 ||
+           head.previous == 0 || head.previous == last;
 }
 
-/* --- the end of history ---- */
+/* --- the end of history ---------------------------------------------------------------------- */
 
 static int put_aside(const char *dir, char prefix, uint32_t id)
 {
@@ -201,8 +205,9 @@ static int cut_data(struct seg *s, uint64_t size, const char *as)
 
     if (fd < 0)
         return -errno;
-    log_warn("data %s: history ends at %llu, the rest (%llu bytes) was not durable and is cut%s%s", s->data.path,
-             (unsigned long long)s->data.size, (unsigned long long)(size - s->data.size), as ? ", kept as " : "", as ? as : "");
+    log_warn("data %s: history ends at %llu, the rest (%llu bytes) was not durable and is cut%s%s",
+             s->data.path, (unsigned long long)s->data.size,
+             (unsigned long long)(size - s->data.size), as ? ", kept as " : "", as ? as : "");
     if (ftruncate(fd, (off_t)s->data.size) < 0)
         return -errno;
     return io_fsync(fd);
@@ -212,8 +217,8 @@ static int cut_index(struct index_load *l, struct seg *s, const char *as)
 {
     int r;
 
-    log_warn("index %s: cut at %llu, as its data was not durable%s%s", s->index.path, (unsigned long long)s->index.size,
-             as ? ", kept as " : "", as ? as : "");
+    log_warn("index %s: cut at %llu, as its data was not durable%s%s", s->index.path,
+             (unsigned long long)s->index.size, as ? ", kept as " : "", as ? as : "");
     r = index_file_cut(&s->index, s->index.size, s->index.last);
     if (r == 0)
         r = io_fsync(s->index.file->fd);
@@ -267,14 +272,15 @@ int index_replay(struct index_load *l, size_t i, struct seg *s)
         r = f->mark.size > DATA_HEADER_SIZE || follows(&p, last);
     while (r == 1)
         r = step(&p);
-    ends = p.walk.off < p.walk.size || s->index.size < p.index_size || (i + 1 < l->n && l->found[i + 1].id != f->id + 1);
+    ends = p.walk.off < p.walk.size || s->index.size < p.index_size ||
+           (i + 1 < l->n && l->found[i + 1].id != f->id + 1);
     data_walk_fini(&p.walk);
     files_unref(p.file);
     if (r < 0)
         return r;
     if (p.records) {
-        log_info("data %s: %llu records played again, %llu of them were not in the index", s->data.path,
-                 (unsigned long long)p.records, (unsigned long long)p.missing);
+        log_info("data %s: %llu records played again, %llu of them were not in the index",
+                 s->data.path, (unsigned long long)p.records, (unsigned long long)p.missing);
         s->data.unsynced = s->index.unsynced = l->replayed = true;
         ns_sync_note_quiet(l->ns, s);
     }

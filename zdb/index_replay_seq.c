@@ -1,7 +1,8 @@
-/* index_replay_seq - data records behind the mark into the slots of a sequential namespace.  Contract: index_replay.h.
- * An insert takes the next id, an update takes one for the copy of the version before; the slot of an updated id is a patch.
- * A slot on disk may be ahead of the replay: then later records of its id follow, and the copies that they made are durable
- * (ns_patch.c).  What is flagged stays so: a deletion flags at once, and its data record may be lost. */
+/* index_replay_seq - data records behind the mark into the slots of a sequential namespace.
+ * Contract: index_replay.h. An insert takes the next id, an update takes one for the copy of the
+ * version before; the slot of an updated id is a patch. A slot on disk may be ahead of the replay:
+ * then later records of its id follow, and the copies that they made are durable (ns_patch.c). What
+ * is flagged stays so: a deletion flags at once, and its data record may be lost. */
 #include "zdb/index_replay.h"
 
 static bool is_same(const struct index_rec *a, const struct index_rec *b)
@@ -12,26 +13,33 @@ static bool is_same(const struct index_rec *a, const struct index_rec *b)
            memcmp(x, y, INDEX_REC_SIZE + a->key.len) == 0;
 }
 
-/* A weak record has little but its key to be compared by, as the index may have a later version already.  One that ends in
- * its header, before the sum, has no time either. */
-static bool is_torn(const struct index_replay *p, const struct data_walk_rec *rec, bool index_agrees)
+/* A weak record has little but its key to be compared by, as the index may have a later version
+ * already.  One that ends in its header, before the sum, has no time either. */
+static bool is_torn(const struct index_replay *p, const struct data_walk_rec *rec,
+                    bool index_agrees)
 {
     return p->weak && (!index_agrees || rec->head.timestamp == 0);
 }
 
 static bool is_of(const struct index_rec *r, const struct index_rec *want)
 {
-    return r->dataid == want->dataid && r->off == want->off && r->length == want->length && r->crc == want->crc &&
-           r->timestamp == want->timestamp;
+    return r->dataid == want->dataid && r->off == want->off && r->length == want->length &&
+           r->crc == want->crc && r->timestamp == want->timestamp;
 }
 
 static int insert(struct index_replay *p, const struct data_walk_rec *rec)
 {
-    struct index_rec want = {.off = (uint32_t)rec->off, .length = rec->head.length, .previous = p->ns->last_index,
-                             .dataid = p->s->id, .timestamp = rec->head.timestamp, .crc = rec->head.crc, .key = rec->key};
+    struct index_rec want = {.off = (uint32_t)rec->off,
+                             .length = rec->head.length,
+                             .previous = p->ns->last_index,
+                             .dataid = p->s->id,
+                             .timestamp = rec->head.timestamp,
+                             .crc = rec->head.crc,
+                             .key = rec->key};
     uint8_t bytes[INDEX_REC_MAX];
     struct index_rec there;
-    bool same = index_replay_there(p, &there, bytes) && slice_eq(there.key, rec->key) && there.previous == want.previous;
+    bool same = index_replay_there(p, &there, bytes) && slice_eq(there.key, rec->key) &&
+                there.previous == want.previous;
     int r;
 
     if (is_torn(p, rec, same) && !(same && is_of(&there, &want)))
@@ -49,22 +57,25 @@ static int insert(struct index_replay *p, const struct data_walk_rec *rec)
     return 1;
 }
 
-/* Is this the place of a whole record of its id, written before rec?  A segment that is not here was durable before it
- * went. */
-static bool is_version(struct index_replay *p, const struct index_rec *r, const struct data_walk_rec *rec)
+/* Is this the place of a whole record of its id, written before rec?  A segment that is not here
+ * was durable before it went. */
+static bool is_version(struct index_replay *p, const struct index_rec *r,
+                       const struct data_walk_rec *rec)
 {
     CLEANUP(buf_fini) struct buf payload = BUF_INIT;
     struct seg *s = ns_seg_find(p->ns, r->dataid);
     int ret;
 
-    if (!s || r->off < DATA_HEADER_SIZE || r->dataid > p->s->id || (r->dataid == p->s->id && r->off >= rec->off))
+    if (!s || r->off < DATA_HEADER_SIZE || r->dataid > p->s->id ||
+        (r->dataid == p->s->id && r->off >= rec->off))
         return false;
     ret = data_read(&s->data, r->off, r->key, r->length, r->crc, &payload, false);
     return ret == 0 || ret == -ENOENT;
 }
 
 /* The copy of the version before goes where it was, or is made of what the slot says.  As above. */
-static int copy(struct index_replay *p, const struct data_walk_rec *rec, const struct index_rec *slot, bool is_played)
+static int copy(struct index_replay *p, const struct data_walk_rec *rec,
+                const struct index_rec *slot, bool is_played)
 {
     uint8_t bytes[INDEX_REC_MAX];
     struct index_rec there, want = *slot;
@@ -90,8 +101,8 @@ static int copy(struct index_replay *p, const struct data_walk_rec *rec, const s
 }
 
 /* The slot of the record's id.  1, 0 none, -errno. */
-static int find_slot(struct index_replay *p, const struct data_walk_rec *rec, uint32_t *file, uint32_t *off,
-                     struct index_rec *slot, uint8_t bytes[INDEX_REC_MAX])
+static int find_slot(struct index_replay *p, const struct data_walk_rec *rec, uint32_t *file,
+                     uint32_t *off, struct index_rec *slot, uint8_t bytes[INDEX_REC_MAX])
 {
     int r;
 

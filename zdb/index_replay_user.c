@@ -1,15 +1,19 @@
-/* index_replay_user - data records behind the mark into the key table and the index file.  Contract: index_replay.h.
- * Each value has one index record, in the order of the data records.  Only its flag can say more than the data does: of a
- * deletion whose data record was lost, or never written on a full disk. */
+/* index_replay_user - data records behind the mark into the key table and the index file. Contract:
+ * index_replay.h. Each value has one index record, in the order of the data records.  Only its flag
+ * can say more than the data does: of a deletion whose data record was lost, or never written on a
+ * full disk. */
 #include "zdb/index_replay.h"
 
-/* A record that is there keeps its parent: the one that it replaced may have its flag already, and so not be known here. */
-static bool agrees(const struct index_replay *p, const struct index_rec *there, const struct index_rec *want)
+/* A record that is there keeps its parent: the one that it replaced may have its flag already, and
+ * so not be known here. */
+static bool agrees(const struct index_replay *p, const struct index_rec *there,
+                   const struct index_rec *want)
 {
     const struct seg *parent = ns_seg_find(p->ns, there->parent_file);
 
     return there->off == want->off && there->length == want->length && there->crc == want->crc &&
-           there->timestamp == want->timestamp && there->previous == want->previous && slice_eq(there->key, want->key) &&
+           there->timestamp == want->timestamp && there->previous == want->previous &&
+           slice_eq(there->key, want->key) &&
            (there->parent_off == 0 || (parent && there->parent_off < parent->index.size));
 }
 
@@ -56,8 +60,12 @@ static int deleted(struct index_replay *p, const struct data_walk_rec *rec)
 
 int index_replay_user(struct index_replay *p, const struct data_walk_rec *rec)
 {
-    struct index_rec want = {.off = (uint32_t)rec->off, .length = rec->head.length, .previous = p->ns->last_index,
-                             .timestamp = rec->head.timestamp, .crc = rec->head.crc, .key = rec->key};
+    struct index_rec want = {.off = (uint32_t)rec->off,
+                             .length = rec->head.length,
+                             .previous = p->ns->last_index,
+                             .timestamp = rec->head.timestamp,
+                             .crc = rec->head.crc,
+                             .key = rec->key};
     const struct index_entry *e = index_find(p->ns->keys, rec->key);
     uint8_t bytes[INDEX_REC_MAX];
     struct index_rec there;

@@ -77,7 +77,8 @@ void index_seq_grow_in(struct index_seq *s, uint32_t file)
 
     assert(i < s->n);
     next = s->files[i].first + ++s->files[i].count;
-    for (i++; i < s->n && s->files[i].count == 0; i++) /* empty files have no first id of their own */
+    for (i++; i < s->n && s->files[i].count == 0; i++) /* empty files have no first id of their own
+                                                        */
         s->files[i].first = MAX(s->files[i].first, next);
 }
 
@@ -92,7 +93,8 @@ bool index_seq_find(const struct index_seq *s, uint64_t id, uint32_t *file, uint
         else
             hi = mid;
     }
-    while (lo > 0 && s->files[lo - 1].count == 0) /* empty files share their first id with the next */
+    while (lo > 0 && s->files[lo - 1].count == 0) /* empty files share their first id with the next
+                                                   */
         lo--;
     if (lo == 0 || id - s->files[lo - 1].first >= s->files[lo - 1].count)
         return false;

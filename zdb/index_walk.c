@@ -9,7 +9,8 @@
 #define BLOCK     ((size_t)1 << 20)
 #define LOOKAHEAD ((size_t)4 * INDEX_REC_MAX)
 
-int index_walk_init(struct index_walk *w, struct index_file *f, index_walk_verify *verify, void *arg)
+int index_walk_init(struct index_walk *w, struct index_file *f, index_walk_verify *verify,
+                    void *arg)
 {
     struct stat st;
     int r = index_file_open(f);
@@ -57,7 +58,8 @@ static int view(struct index_walk *w, uint64_t off, struct slice *out)
             buf_commit(&w->block, (size_t)n);
         }
     }
-    *out = slice_of(buf_data(&w->block) + (off - w->block_at), w->block.len - (size_t)(off - w->block_at));
+    *out = slice_of(buf_data(&w->block) + (off - w->block_at),
+                    w->block.len - (size_t)(off - w->block_at));
     return 0;
 }
 
@@ -98,7 +100,8 @@ static int patch(struct index_walk *w, uint64_t off, const void *p, size_t n)
     return 0;
 }
 
-/* Does the chain hold at off: a record there that names before, and a successor (or the end) behind it? */
+/* Does the chain hold at off: a record there that names before, and a successor (or the end) behind
+ * it? */
 static bool chain_holds(struct index_walk *w, uint64_t off, uint64_t before)
 {
     struct index_rec rec, next;
@@ -135,7 +138,8 @@ static uint64_t resync(struct index_walk *w, uint64_t pos)
     for (uint64_t p = pos + INDEX_REC_SIZE + 1; p + INDEX_REC_SIZE < w->size; p++) {
         struct index_rec rec, next;
         uint64_t end, end2;
-        if (decode(w, p, &rec, &end) != 1 || rec.previous < pos || rec.previous >= p || rec.off < 28)
+        if (decode(w, p, &rec, &end) != 1 || rec.previous < pos || rec.previous >= p ||
+            rec.off < 28)
             continue;
         if (end == w->size || (decode(w, end, &next, &end2) == 1 && next.previous == p))
             return p;
@@ -175,14 +179,14 @@ static int heal_hole(struct index_walk *w)
     int r;
 
     if (!end || w->read_only) {
-        log_warn("index %s: no record at %llu, cut (%llu bytes)", w->f->path, (unsigned long long)w->pos,
-                 (unsigned long long)(w->size - w->pos));
+        log_warn("index %s: no record at %llu, cut (%llu bytes)", w->f->path,
+                 (unsigned long long)w->pos, (unsigned long long)(w->size - w->pos));
         w->lost_bytes += w->size - w->pos;
         w->size = w->pos;
         return 0;
     }
-    log_warn("index %s: no record at %llu, %llu bytes skipped", w->f->path, (unsigned long long)w->pos,
-             (unsigned long long)(end - w->pos));
+    log_warn("index %s: no record at %llu, %llu bytes skipped", w->f->path,
+             (unsigned long long)w->pos, (unsigned long long)(end - w->pos));
     r = fill_hole(w, w->pos, end);
     w->lost_bytes += end - w->pos;
     return r < 0 ? r : 1;
@@ -195,7 +199,8 @@ static int heal_field(struct index_walk *w, const char *what, uint64_t at, int r
     return r < 0 ? r : 1;
 }
 
-/* Something is wrong at w->pos or right behind.  1: look again; 2: take the record as it is; 0: cut here; -errno. */
+/* Something is wrong at w->pos or right behind.  1: look again; 2: take the record as it is; 0: cut
+ * here; -errno. */
 static int heal(struct index_walk *w, int decoded, const struct index_rec *rec, uint64_t end)
 {
     uint64_t p = true_end(w, w->pos);
@@ -219,7 +224,8 @@ static int heal(struct index_walk *w, int decoded, const struct index_rec *rec, 
     if (decoded == 1 && end < w->size) {
         struct index_rec next;
         uint64_t end2;
-        if (decode(w, end, &next, &end2) == 1 && (chain_holds(w, end2, end) || (end2 == w->size && next.off > rec->off)))
+        if (decode(w, end, &next, &end2) == 1 &&
+            (chain_holds(w, end2, end) || (end2 == w->size && next.off > rec->off)))
             return heal_field(w, "previous", end, patch_previous(w, end, (uint32_t)w->pos));
         r = w->verify ? w->verify(w->arg, rec) : -1;
         if (r < 0 && rec->key.p[rec->key.len - 1] == 0)
@@ -256,12 +262,13 @@ int index_walk_next(struct index_walk *w, uint32_t *off, struct index_rec *rec)
         if (r < 0)
             return r;
         if (r < 2)
-            continue; /* healed, or cut here */
+            continue;                           /* healed, or cut here */
         decoded = decode(w, w->pos, rec, &end); /* what looked ahead may have moved the block */
         if (decoded != 1)
             return decoded < 0 ? decoded : -EIO;
         if ((w->last || w->has_before) && rec->previous != (w->last ? w->last : w->before)) {
-            r = heal_field(w, "previous", w->pos, patch_previous(w, w->pos, w->last ? w->last : w->before));
+            r = heal_field(w, "previous", w->pos,
+                           patch_previous(w, w->pos, w->last ? w->last : w->before));
             if (r < 0)
                 return r;
         }

@@ -26,9 +26,9 @@
 #include "zdb/server.h"
 #include "zdb/version.h"
 
-#define RESERVE_STEP   (4 * MIB) /* disk reserved ahead of a growing data file */
-#define SPARE_FILES    512       /* descriptors kept for segments, hooks and logs */
-#define HOOK_SLOW      10        /* --hook-timeout times that: hooks that may copy much */
+#define RESERVE_STEP (4 * MIB) /* disk reserved ahead of a growing data file */
+#define SPARE_FILES  512       /* descriptors kept for segments, hooks and logs */
+#define HOOK_SLOW    10        /* --hook-timeout times that: hooks that may copy much */
 
 struct app {
     struct options o;
@@ -80,7 +80,8 @@ static int init_loop(struct app *a, struct err *e)
     int r = loop_new(&a->loop, e);
     if (r < 0)
         return r;
-    if (loop_on_signal(a->loop, SIGTERM, on_term, a) < 0 || loop_on_signal(a->loop, SIGINT, on_int, a) < 0 ||
+    if (loop_on_signal(a->loop, SIGTERM, on_term, a) < 0 ||
+        loop_on_signal(a->loop, SIGINT, on_int, a) < 0 ||
         loop_on_signal(a->loop, SIGHUP, on_hup, NULL) < 0)
         return err_set(e, EINVAL, "signal handlers cannot be set");
     return 0;
@@ -95,8 +96,8 @@ static size_t clients_possible(uint64_t asked)
         return asked;
     uint64_t most = lim.rlim_cur > 2 * SPARE_FILES ? lim.rlim_cur - SPARE_FILES : lim.rlim_cur / 2;
     if (asked > most)
-        log_info("clients: %llu are possible with %llu descriptors (ulimit -n)", (unsigned long long)most,
-                 (unsigned long long)lim.rlim_cur);
+        log_info("clients: %llu are possible with %llu descriptors (ulimit -n)",
+                 (unsigned long long)most, (unsigned long long)lim.rlim_cur);
     return MIN(asked, most);
 }
 
@@ -155,7 +156,9 @@ static int init_store(struct app *a, struct err *e)
     const struct options *o = &a->o;
     struct nslist_conf c = {.data_dir = o->data,
                             .index_dir = o->index,
-                            .mode = !o->mode ? NS_MIXED : strcmp(o->mode, "seq") == 0 ? NS_SEQ : NS_USER,
+                            .mode = !o->mode                      ? NS_MIXED
+                                    : strcmp(o->mode, "seq") == 0 ? NS_SEQ
+                                                                  : NS_USER,
                             .datasize = o->datasize,
                             .reserve = RESERVE_STEP,
                             .sync = o->sync,
@@ -186,9 +189,12 @@ static bool is_loopback(const char *host, const char *port)
     if (getaddrinfo(host, port, &hints, &ai) != 0)
         return false;
     if (ai->ai_family == AF_INET)
-        yes = *(const uint8_t *)&((const struct sockaddr_in *)(const void *)ai->ai_addr)->sin_addr == 127;
+        yes =
+            *(const uint8_t *)&((const struct sockaddr_in *)(const void *)ai->ai_addr)->sin_addr ==
+            127;
     else if (ai->ai_family == AF_INET6)
-        yes = IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)ai->ai_addr)->sin6_addr);
+        yes = IN6_IS_ADDR_LOOPBACK(
+            &((const struct sockaddr_in6 *)(const void *)ai->ai_addr)->sin6_addr);
     freeaddrinfo(ai);
     return yes;
 }
@@ -199,9 +205,11 @@ static void say_ready(const struct app *a)
     bool tcp = !o->socket || o->dualnet;
 
     log_info("zdb " ZDB_REVISION ": data %s, index %s, listening on %s%s%s", o->data, o->index,
-             o->socket ? o->socket : o->listen, o->socket ? "" : " port ", o->socket ? "" : o->port);
+             o->socket ? o->socket : o->listen, o->socket ? "" : " port ",
+             o->socket ? "" : o->port);
     if (tcp && !o->admin && !is_loopback(o->listen, o->port))
-        log_warn("listening on %s port %s WITHOUT AN ADMIN PASSWORD: whoever can reach it may read, change and delete "
+        log_warn("listening on %s port %s WITHOUT AN ADMIN PASSWORD: whoever can reach it may "
+                 "read, change and delete "
                  "everything; use --admin-file FILE --protect, or --listen ::1",
                  o->listen, o->port);
 }

@@ -1,7 +1,7 @@
 /* ns - one namespace: find, read, set, delete; life cycle.  Contract: ns.h.
- * Write order: data record, then index record, then the flag of the old index record (ns_patch.c: when the first two are
- * durable).  Until the last step both versions stand in the index and the later one wins at load, so no crash loses a key;
- * and the final bytes are the original's. */
+ * Write order: data record, then index record, then the flag of the old index record (ns_patch.c:
+ * when the first two are durable).  Until the last step both versions stand in the index and the
+ * later one wins at load, so no crash loses a key; and the final bytes are the original's. */
 #include "zdb/ns.h"
 #include "common/crc.h"
 #include "common/log.h"
@@ -12,7 +12,7 @@
 #include <sodium.h>
 #include <stdlib.h>
 
-/* --- life cycle ---- */
+/* --- life cycle ------------------------------------------------------------------------------ */
 
 struct ns *ns_new(struct ns_env *env, const char *name)
 {
@@ -81,37 +81,55 @@ void ns_data_failed(struct ns *ns)
     ns->data_io_error_last = (int64_t)base_wall_s();
 }
 
-/* --- find and read ---- */
+/* --- find and read --------------------------------------------------------------------------- */
 
 static void entry_of_key(const struct index_entry *k, struct ns_entry *e)
 {
-    *e = (struct ns_entry){.file = k->file, .off = k->off, .seg = k->file, .data_off = k->data_off, .length = k->length,
-                           .crc = k->crc, .timestamp = k->timestamp, .keylen = k->keylen};
+    *e = (struct ns_entry){.file = k->file,
+                           .off = k->off,
+                           .seg = k->file,
+                           .data_off = k->data_off,
+                           .length = k->length,
+                           .crc = k->crc,
+                           .timestamp = k->timestamp,
+                           .keylen = k->keylen};
 }
 
-/* Versions get older along the chain: a garbled parent must not make a ring.  In seq mode the newest version is in the slot,
- * all others in copies behind it. */
-static bool parent_is_sane(const struct ns *ns, uint32_t file, uint32_t off, const struct index_rec *r)
+/* Versions get older along the chain: a garbled parent must not make a ring.  In seq mode the
+ * newest version is in the slot, all others in copies behind it. */
+static bool parent_is_sane(const struct ns *ns, uint32_t file, uint32_t off,
+                           const struct index_rec *r)
 {
     bool earlier = r->parent_file < file || (r->parent_file == file && r->parent_off < off);
     uint32_t slot_file, slot_off;
 
     if (ns->mode == NS_USER)
         return earlier;
-    if (r->key.len != NS_SEQ_KEY_SIZE || !index_seq_find(&ns->seq, le64_get(r->key.p), &slot_file, &slot_off))
+    if (r->key.len != NS_SEQ_KEY_SIZE ||
+        !index_seq_find(&ns->seq, le64_get(r->key.p), &slot_file, &slot_off))
         return false;
     if (slot_file == file && slot_off == off)
         return !earlier && (r->parent_file != file || r->parent_off != off);
-    return earlier && (r->parent_file > slot_file || (r->parent_file == slot_file && r->parent_off > slot_off));
+    return earlier && (r->parent_file > slot_file ||
+                       (r->parent_file == slot_file && r->parent_off > slot_off));
 }
 
-/* The stored dataid counts in seq mode only: in user mode the original writes 0 for every insert. */
-void ns_entry_of_rec(const struct ns *ns, uint32_t file, uint32_t off, const struct index_rec *r, struct ns_entry *e)
+/* The stored dataid counts in seq mode only: in user mode the original writes 0 for every insert.
+ */
+void ns_entry_of_rec(const struct ns *ns, uint32_t file, uint32_t off, const struct index_rec *r,
+                     struct ns_entry *e)
 {
-    *e = (struct ns_entry){.file = file, .off = off, .seg = ns->mode == NS_SEQ ? r->dataid : file, .data_off = r->off,
-                           .length = r->length, .crc = r->crc, .timestamp = r->timestamp,
-                           .parent_file = r->parent_file, .parent_off = r->parent_off,
-                           .keylen = (uint8_t)r->key.len, .deleted = r->flags & INDEX_DELETED};
+    *e = (struct ns_entry){.file = file,
+                           .off = off,
+                           .seg = ns->mode == NS_SEQ ? r->dataid : file,
+                           .data_off = r->off,
+                           .length = r->length,
+                           .crc = r->crc,
+                           .timestamp = r->timestamp,
+                           .parent_file = r->parent_file,
+                           .parent_off = r->parent_off,
+                           .keylen = (uint8_t)r->key.len,
+                           .deleted = r->flags & INDEX_DELETED};
     if (!parent_is_sane(ns, file, off, r))
         e->parent_file = e->parent_off = 0;
 }
@@ -128,7 +146,8 @@ static int find_seq(struct ns *ns, struct slice key, struct ns_entry *e, struct 
     r = ns_seg_record(ns, file, off, &rec, bytes, w);
     if (r < 0)
         return r == -EBADMSG ? -EIO : r;
-    if ((rec.flags & INDEX_DELETED) || !slice_eq(rec.key, key)) /* deleted, or an id taken by the copy of an old version */
+    if ((rec.flags & INDEX_DELETED) || !slice_eq(rec.key, key)) /* deleted, or an id taken by the
+                                                                   copy of an old version */
         return 0;
     ns_entry_of_rec(ns, file, off, &rec, e);
     return 1;
@@ -165,8 +184,8 @@ void ns_hint(const struct ns *ns, const struct slice *keys, size_t n)
 }
 
 /* fetch: a missing segment may be asked for. */
-static int read_payload(struct ns *ns, struct slice key, const struct ns_entry *e, struct buf *out, struct ns_wait *w,
-                        bool fetch)
+static int read_payload(struct ns *ns, struct slice key, const struct ns_entry *e, struct buf *out,
+                        struct ns_wait *w, bool fetch)
 {
     struct seg *s = ns_seg_find(ns, e->seg);
     int r;
@@ -189,7 +208,8 @@ static int read_payload(struct ns *ns, struct slice key, const struct ns_entry *
     return r;
 }
 
-int ns_read(struct ns *ns, struct slice key, const struct ns_entry *e, struct buf *out, struct ns_wait *w)
+int ns_read(struct ns *ns, struct slice key, const struct ns_entry *e, struct buf *out,
+            struct ns_wait *w)
 {
     return read_payload(ns, key, e, out, w, true);
 }
@@ -202,11 +222,11 @@ int ns_check(struct ns *ns, struct slice key, const struct ns_entry *e, struct n
     return r == 0 ? 1 : r == -EBADMSG ? 0 : r;
 }
 
-/* --- set ---- */
+/* --- set ------------------------------------------------------------------------------------- */
 
 /* 1 the stored value is the same, 0 it is not or cannot be read, -EINPROGRESS. */
-static int is_unchanged(struct ns *ns, struct slice key, const struct ns_entry *old, struct slice val, uint32_t crc,
-                        struct ns_wait *w)
+static int is_unchanged(struct ns *ns, struct slice key, const struct ns_entry *old,
+                        struct slice val, uint32_t crc, struct ns_wait *w)
 {
     CLEANUP(buf_fini) struct buf stored = BUF_INIT;
     int r;
@@ -230,11 +250,12 @@ static int jump_if_full(struct ns *ns, uint64_t more)
     return 0;
 }
 
-static int append_data(struct ns *ns, struct slice key, struct slice val, uint8_t flags, uint32_t crc, uint32_t timestamp,
-                       uint32_t *off)
+static int append_data(struct ns *ns, struct slice key, struct slice val, uint8_t flags,
+                       uint32_t crc, uint32_t timestamp, uint32_t *off)
 {
     struct seg *s = ns_active(ns);
-    struct data_rec rec = {.previous = ns->last_data, .crc = crc, .timestamp = timestamp, .flags = flags};
+    struct data_rec rec = {
+        .previous = ns->last_data, .crc = crc, .timestamp = timestamp, .flags = flags};
     int r = data_append(&s->data, &rec, key, val, ns->env->reserve, off);
 
     if (r < 0) {
@@ -262,11 +283,12 @@ static int append_index(struct ns *ns, struct index_rec *rec, uint32_t *off)
     return 0;
 }
 
-static int set_user(struct ns *ns, struct slice key, struct slice val, uint32_t crc, uint32_t timestamp,
-                    const struct ns_entry *old)
+static int set_user(struct ns *ns, struct slice key, struct slice val, uint32_t crc,
+                    uint32_t timestamp, const struct ns_entry *old)
 {
     struct seg *s = ns_active(ns);
-    struct index_rec rec = {.length = (uint32_t)val.len, .timestamp = timestamp, .crc = crc, .key = key};
+    struct index_rec rec = {
+        .length = (uint32_t)val.len, .timestamp = timestamp, .crc = crc, .key = key};
     struct index_entry *k;
     uint32_t off;
     bool added;
@@ -298,10 +320,12 @@ static int set_user(struct ns *ns, struct slice key, struct slice val, uint32_t 
     return 0;
 }
 
-static int insert_seq(struct ns *ns, struct slice val, uint32_t crc, uint32_t timestamp, uint8_t id[NS_SEQ_KEY_SIZE])
+static int insert_seq(struct ns *ns, struct slice val, uint32_t crc, uint32_t timestamp,
+                      uint8_t id[NS_SEQ_KEY_SIZE])
 {
     struct seg *s = ns_active(ns);
-    struct index_rec rec = {.length = (uint32_t)val.len, .dataid = s->id, .timestamp = timestamp, .crc = crc};
+    struct index_rec rec = {
+        .length = (uint32_t)val.len, .dataid = s->id, .timestamp = timestamp, .crc = crc};
     uint32_t off;
 
     le64_put(id, index_seq_next(&ns->seq));
@@ -319,8 +343,8 @@ static int insert_seq(struct ns *ns, struct slice val, uint32_t crc, uint32_t ti
 }
 
 /* A flagged copy of the present record is appended (it takes an id), then the slot is rewritten. */
-static int update_seq(struct ns *ns, const struct index_rec *present, const struct ns_entry *at, struct slice val,
-                      uint32_t crc, uint32_t timestamp)
+static int update_seq(struct ns *ns, const struct index_rec *present, const struct ns_entry *at,
+                      struct slice val, uint32_t crc, uint32_t timestamp)
 {
     struct seg *s = ns_active(ns);
     struct index_rec slot = *present, copy = *present;
@@ -350,8 +374,8 @@ static int update_seq(struct ns *ns, const struct index_rec *present, const stru
     return 0;
 }
 
-int ns_set(struct ns *ns, struct slice key, struct slice val, uint32_t timestamp, struct ns_set_out *out,
-           struct ns_wait *w)
+int ns_set(struct ns *ns, struct slice key, struct slice val, uint32_t timestamp,
+           struct ns_set_out *out, struct ns_wait *w)
 {
     uint8_t bytes[INDEX_REC_MAX];
     struct index_rec present = {0};
@@ -414,11 +438,12 @@ int ns_set(struct ns *ns, struct slice key, struct slice val, uint32_t timestamp
     return 1;
 }
 
-/* --- delete ---- */
+/* --- delete ---------------------------------------------------------------------------------- */
 
-/* On a full disk the flag in the index, which needs no space, has to do: the record only matters to a rebuild of the index
- * from the data. */
-static int append_deletion(struct ns *ns, struct slice key, uint32_t timestamp, bool *written, uint32_t *off)
+/* On a full disk the flag in the index, which needs no space, has to do: the record only matters to
+ * a rebuild of the index from the data. */
+static int append_deletion(struct ns *ns, struct slice key, uint32_t timestamp, bool *written,
+                           uint32_t *off)
 {
     int r;
 
@@ -451,7 +476,8 @@ int ns_del(struct ns *ns, struct slice key, uint32_t timestamp, struct ns_wait *
         return r == 0 ? -NS_ENOTFOUND : r == -EINPROGRESS ? r : -NS_EINDEX;
     if (ns->worm)
         return -NS_EWORM;
-    r = ns_seg_record(ns, old.file, old.off, &rec, bytes, w); /* its page has to be at hand for the flag */
+    r = ns_seg_record(ns, old.file, old.off, &rec, bytes, w); /* its page has to be at hand for the
+                                                                 flag */
     if (r < 0)
         return r == -EINPROGRESS ? r : -NS_EINDEX;
     r = append_deletion(ns, key, timestamp, &written, &off);
@@ -462,7 +488,8 @@ int ns_del(struct ns *ns, struct slice key, uint32_t timestamp, struct ns_wait *
     if (r == 0)
         r = index_file_flag(&home->index, old.off);
     if (r < 0) {
-        log_error("index %s: record at %u cannot be flagged: %s", home->index.path, old.off, strerror(-r));
+        log_error("index %s: record at %u cannot be flagged: %s", home->index.path, old.off,
+                  strerror(-r));
         ns_index_failed(ns);
         if (written)
             data_undo(&ns_active(ns)->data, off);

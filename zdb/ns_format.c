@@ -14,7 +14,8 @@ void ns_format_encode(struct buf *out, const struct ns_format *f)
     buf_put_u8(out, (uint8_t)f->name.len);
     buf_put_u8(out, (uint8_t)f->password.len);
     buf_put_le64(out, f->max_size);
-    buf_put_u8(out, (uint8_t)(FLAG_EXTENDED | (f->is_public ? FLAG_PUBLIC : 0) | (f->worm ? FLAG_WORM : 0)));
+    buf_put_u8(out, (uint8_t)(FLAG_EXTENDED | (f->is_public ? FLAG_PUBLIC : 0) |
+                              (f->worm ? FLAG_WORM : 0)));
     buf_put_slice(out, f->name);
     buf_put_slice(out, f->password);
 }

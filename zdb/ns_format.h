@@ -1,7 +1,9 @@
-/* ns_format - bytes of a namespace descriptor `zdb-namespace`.  Spec zdb-files, section 3.  Little-endian, packed.
+/* ns_format - bytes of a namespace descriptor `zdb-namespace`.  Spec zdb-files, section 3.
+ * Little-endian, packed.
  *
- * 0 u32 version = 1 | 4 u8 n | 5 u8 p | 6 u64 maxsize | 14 u8 flags | 15 name, n bytes | password, p bytes
- * flags: 1 public, 2 worm, 4 always set when written.  Bytes behind the password are left-overs and ignored. */
+ * 0 u32 version = 1 | 4 u8 n | 5 u8 p | 6 u64 maxsize | 14 u8 flags | 15 name, n bytes | password,
+ * p bytes flags: 1 public, 2 worm, 4 always set when written.  Bytes behind the password are
+ * left-overs and ignored. */
 #ifndef ZDB_NS_FORMAT_H
 #define ZDB_NS_FORMAT_H
 
@@ -22,7 +24,8 @@ struct ns_format {
 
 /* name and password of at most 255 bytes each */
 void ns_format_encode(struct buf *out, const struct ns_format *f);
-/* 0, -ENODATA (shorter than its lengths say, or than the header), -EPROTONOSUPPORT (version), -EBADMSG (unknown flags). */
+/* 0, -ENODATA (shorter than its lengths say, or than the header), -EPROTONOSUPPORT (version),
+ * -EBADMSG (unknown flags). */
 int ns_format_decode(struct slice in, struct ns_format *out);
 
 #endif

@@ -1,12 +1,13 @@
 /* ns_patch - rewrites of index records that wait until what they follow from is durable.
- * An update flags (user mode) or rewrites (seq mode) the old record in place.  If that reached the disk before the new record
- * did, a power cut would lose a value that SYNC had promised.  So such rewrites are kept here, every reader of index records
- * sees them through ns_patch_see(), and the end of the next sync job writes them.  A crash in between loses nothing: the
- * load plays the data records again that they follow from (index_replay.c).
+ * An update flags (user mode) or rewrites (seq mode) the old record in place.  If that reached the
+ * disk before the new record did, a power cut would lose a value that SYNC had promised.  So such
+ * rewrites are kept here, every reader of index records sees them through ns_patch_see(), and the
+ * end of the next sync job writes them.  A crash in between loses nothing: the load plays the data
+ * records again that they follow from (index_replay.c).
  *
- * Two kinds, numbered together: rewrites with their bytes stand in a queue; the flags of superseded records (user mode), which
- * come with every update, in the flagset of their segment.  A job closes the generation of flags that is being filled.
- * Owner: struct ns.  Thread: the zdb loop. */
+ * Two kinds, numbered together: rewrites with their bytes stand in a queue; the flags of superseded
+ * records (user mode), which come with every update, in the flagset of their segment.  A job closes
+ * the generation of flags that is being filled. Owner: struct ns.  Thread: the zdb loop. */
 #include "common/log.h"
 #include "zdb/ns_impl.h"
 #include <assert.h>
@@ -21,9 +22,9 @@ struct ns_patch {
     struct ns_patch *in_bucket, *next; /* the latter: younger */
     uint64_t number;
     uint32_t file, off;
-    uint8_t n;       /* bytes that are set; 0: only the flag */
+    uint8_t n; /* bytes that are set; 0: only the flag */
     bool forgotten;
-    bool shadowed;   /* a younger one is for the same place; only this one's data may be durable */
+    bool shadowed; /* a younger one is for the same place; only this one's data may be durable */
     uint8_t bytes[INDEX_SEQ_REC];
 };
 
@@ -42,7 +43,8 @@ void ns_patch_fini(struct ns_patches *p)
         free(one);
     }
     free(p->bucket);
-    *p = (struct ns_patches){.clock = p->clock}; /* jobs under way know its numbers; flags go with their segments */
+    *p = (struct ns_patches){.clock = p->clock}; /* jobs under way know its numbers; flags go with
+                                                    their segments */
     p->tail = &p->first;
 }
 
@@ -63,7 +65,9 @@ void ns_patch_take(struct ns_patches *p, struct ns_patches *from)
 
 static size_t slot_of(const struct ns_patches *p, uint32_t file, uint32_t off)
 {
-    return (size_t)((file * (uint64_t)0x9e3779b97f4a7c15 ^ off * (uint64_t)0xc2b2ae3d27d4eb4f) >> 20) & (p->nbuckets - 1);
+    return (size_t)((file * (uint64_t)0x9e3779b97f4a7c15 ^ off * (uint64_t)0xc2b2ae3d27d4eb4f) >>
+                    20) &
+           (p->nbuckets - 1);
 }
 
 static struct ns_patch *find(const struct ns_patches *p, uint32_t file, uint32_t off)
@@ -119,8 +123,9 @@ void ns_patch_forget(struct ns *ns, uint32_t file, uint32_t off)
     one->forgotten = true; /* leaves the queue in its turn */
 }
 
-/* A second rewrite of one place takes the place of the first, at the end of the queue: it follows from younger records.  A
- * first one that the running job makes due is written all the same: the marks will say that it is. */
+/* A second rewrite of one place takes the place of the first, at the end of the queue: it follows
+ * from younger records.  A first one that the running job makes due is written all the same: the
+ * marks will say that it is. */
 static struct ns_patch *put(struct ns *ns, uint32_t file, uint32_t off)
 {
     struct ns_patches *p = &ns->patches;
@@ -186,7 +191,8 @@ void ns_patch_close(struct ns *ns)
     struct ns_patches *p = &ns->patches;
     unsigned next = (p->open + 1) % FLAGSET_GENERATIONS;
 
-    if (p->gen[p->open].n && p->gen[next].n == 0) /* else it takes what comes later, too, and is due with that */
+    if (p->gen[p->open].n && p->gen[next].n == 0) /* else it takes what comes later, too, and is due
+                                                     with that */
         p->open = next;
 }
 
@@ -197,8 +203,8 @@ void ns_patch_flag(struct ns *ns, uint32_t file, uint32_t off)
     one->bytes[INDEX_FLAGS_AT] |= INDEX_DELETED;
 }
 
-/* The shadowed ones as well, which stand at the head: they are written later than the flag of the deletion, and must not take
- * it away again. */
+/* The shadowed ones as well, which stand at the head: they are written later than the flag of the
+ * deletion, and must not take it away again. */
 void ns_patch_flag_queued(struct ns *ns, uint32_t file, uint32_t off)
 {
     uint64_t last = MAX(ns->sync.running ? ns->sync.job_clock : 0, ns->sync.patch_due);
@@ -264,12 +270,14 @@ static int write_span(struct ns *ns, const struct place *v, size_t n)
     }
     for (size_t i = 0; i < n; i++) {
         const struct ns_patch *one = v[i].patch;
-        memcpy(bytes + (begin_of(one) - begin), one->bytes + (begin_of(one) - one->off), end_of(one) - begin_of(one));
+        memcpy(bytes + (begin_of(one) - begin), one->bytes + (begin_of(one) - one->off),
+               end_of(one) - begin_of(one));
     }
     if (r == 0)
         r = index_file_write(&s->index, begin, bytes, end - begin);
     if (r < 0) {
-        log_error("index %s: record at %u cannot be rewritten: %s", s->index.path, v[0].patch->off, strerror(-r));
+        log_error("index %s: record at %u cannot be rewritten: %s", s->index.path, v[0].patch->off,
+                  strerror(-r));
         ns_index_failed(ns);
         return r;
     }
@@ -289,7 +297,8 @@ void ns_patch_forget_same(struct ns *ns)
         uint8_t bytes[INDEX_SEQ_REC];
         size_t n = one->n ? one->n : INDEX_FLAGS_AT + 1;
 
-        if (one->forgotten || !s || index_file_block(&s->index, one->off, bytes, n, false) != (ssize_t)n)
+        if (one->forgotten || !s ||
+            index_file_block(&s->index, one->off, bytes, n, false) != (ssize_t)n)
             continue;
         if (one->n ? memcmp(bytes, one->bytes, n) == 0 : bytes[INDEX_FLAGS_AT] & INDEX_DELETED)
             ns_patch_forget(ns, one->file, one->off);
@@ -314,7 +323,8 @@ static int write_some(struct ns *ns, struct place *v, size_t n)
         return 0;
     qsort(v, n, sizeof *v, by_place);
     for (size_t i = 1; i <= n && r == 0; i++) {
-        if (i < n && v[i].patch->file == v[from].patch->file && begin_of(v[i].patch) - end_of(v[i - 1].patch) <= GAP &&
+        if (i < n && v[i].patch->file == v[from].patch->file &&
+            begin_of(v[i].patch) - end_of(v[i - 1].patch) <= GAP &&
             end_of(v[i].patch) - begin_of(v[from].patch) <= SPAN)
             continue;
         r = write_span(ns, v + from, i - from);
@@ -355,7 +365,8 @@ static void drop(struct ns_patches *p, uint64_t upto)
     }
 }
 
-/* The queue.  *max: how many more may be written.  1 there is more, 0, -errno: they stay, and are seen. */
+/* The queue.  *max: how many more may be written.  1 there is more, 0, -errno: they stay, and are
+ * seen. */
 static int write_queued(struct ns *ns, uint64_t upto, size_t *max)
 {
     struct ns_patches *p = &ns->patches;
@@ -369,7 +380,8 @@ static int write_queued(struct ns *ns, uint64_t upto, size_t *max)
         due += !one->forgotten;
     if (due > 0)
         v = xcalloc(due, sizeof *v);
-    for (one = p->first; one && one->number <= upto && (one->forgotten || n < due); one = one->next) {
+    for (one = p->first; one && one->number <= upto && (one->forgotten || n < due);
+         one = one->next) {
         if (!one->forgotten)
             v[n++] = (struct place){(uint64_t)one->file << 32 | one->off, one};
         last = one->number;
@@ -396,7 +408,8 @@ static int write_flags(struct ns *ns, struct seg *s, const uint32_t *off, size_t
     if (r == 0)
         r = index_file_write(&s->index, begin, bytes, end - begin);
     if (r < 0) {
-        log_error("index %s: record at %u cannot be flagged: %s", s->index.path, off[0], strerror(-r));
+        log_error("index %s: record at %u cannot be flagged: %s", s->index.path, off[0],
+                  strerror(-r));
         ns_index_failed(ns);
         return r;
     }
@@ -414,7 +427,8 @@ static int write_generation(struct ns *ns, unsigned g, size_t *max)
         uint64_t from = 0;
         size_t n;
 
-        while (s->flags.n && (n = flagset_next(&s->flags, g, from, off, SPAN_FLAGS, SPAN - 1, GAP)) > 0) {
+        while (s->flags.n &&
+               (n = flagset_next(&s->flags, g, from, off, SPAN_FLAGS, SPAN - 1, GAP)) > 0) {
             int r = *max ? write_flags(ns, s, off, n) : 1;
             if (r != 0)
                 return r;

@@ -1,5 +1,6 @@
 /* ns_props - properties of a namespace: descriptor file, NSSET, what NSINFO shows.  Contract: ns.h.
- * Overrides (--protect, --maxsize) stand beside the stored values, so that they never reach the descriptor. */
+ * Overrides (--protect, --maxsize) stand beside the stored values, so that they never reach the
+ * descriptor. */
 #include "common/io.h"
 #include "common/log.h"
 #include "common/path.h"
@@ -17,8 +18,11 @@ uint64_t ns_limit(const struct ns *ns)
 int ns_write_descriptor(struct ns *ns, struct err *e)
 {
     CLEANUP(base_free) char *path = path_join(ns->index_dir, NS_FORMAT_FILE);
-    struct ns_format f = {.name = slice_str(ns->name), .password = buf_slice(&ns->password), .max_size = ns->max_size,
-                          .is_public = ns->is_public, .worm = ns->worm};
+    struct ns_format f = {.name = slice_str(ns->name),
+                          .password = buf_slice(&ns->password),
+                          .max_size = ns->max_size,
+                          .is_public = ns->is_public,
+                          .worm = ns->worm};
     struct buf bytes = BUF_INIT;
     int r;
 
@@ -58,9 +62,13 @@ int ns_read_descriptor(struct ns *ns, struct err *e)
     r = path_read(path, 64 * KIB, &bytes, e);
     if (r < 0 && r != -ENOENT)
         return r;
-    if (r == 0 && bytes.len < NS_FORMAT_HEADER_SIZE && has_segments(ns) && strcmp(ns->name, "default") != 0)
-        return err_set(e, ENODATA, "descriptor %s: only %zu bytes; restore the file, or remove it to start with defaults "
-                       "(public, no password)", path, bytes.len);
+    if (r == 0 && bytes.len < NS_FORMAT_HEADER_SIZE && has_segments(ns) &&
+        strcmp(ns->name, "default") != 0)
+        return err_set(
+            e, ENODATA,
+            "descriptor %s: only %zu bytes; restore the file, or remove it to start with defaults "
+            "(public, no password)",
+            path, bytes.len);
     if (bytes.len < NS_FORMAT_HEADER_SIZE) {
         if (r == 0)
             log_warn("descriptor %s: only %zu bytes, written anew with defaults", path, bytes.len);
@@ -69,8 +77,9 @@ int ns_read_descriptor(struct ns *ns, struct err *e)
     }
     r = ns_format_decode(buf_slice(&bytes), &f);
     if (r < 0)
-        return err_set(e, -r, "descriptor %s: %s; restore the file, or move it away to start with defaults", path,
-                       r == -EPROTONOSUPPORT ? "unknown version" : "damaged");
+        return err_set(
+            e, -r, "descriptor %s: %s; restore the file, or move it away to start with defaults",
+            path, r == -EPROTONOSUPPORT ? "unknown version" : "damaged");
     set_bytes(&ns->password, f.password);
     ns->max_size = f.max_size;
     ns->is_public = f.is_public;
@@ -114,7 +123,8 @@ int ns_set_mode(struct ns *ns, enum ns_mode mode)
         return -NS_EUSED;
     r = index_file_write_header(&s->index, (uint8_t)mode);
     if (r == 0)
-        r = io_fdatasync(s->index.file->fd); /* as durable as the descriptor: the mode is nowhere else */
+        r = io_fdatasync(s->index.file->fd); /* as durable as the descriptor: the mode is nowhere
+                                                else */
     if (r == 0) {
         r = save(ns);
         if (r < 0)

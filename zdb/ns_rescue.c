@@ -1,7 +1,9 @@
-/* ns_rescue - after a sync that failed.  Linux then counts the pages that could not be written as clean: a later sync would
- * succeed and their contents be lost.  So the segment is sealed (new records go to new files), and every byte that no good
- * sync has covered is written again, while the page cache still has it: the next sync has to bring it to the disk or fail in
- * its turn.  Where the bytes are gone already, every sync of the namespace fails from now on.  Blocks; a rare path. */
+/* ns_rescue - after a sync that failed.  Linux then counts the pages that could not be written as
+ * clean: a later sync would succeed and their contents be lost.  So the segment is sealed (new
+ * records go to new files), and every byte that no good sync has covered is written again, while
+ * the page cache still has it: the next sync has to bring it to the disk or fail in its turn. Where
+ * the bytes are gone already, every sync of the namespace fails from now on.  Blocks; a rare path.
+ */
 #include "common/io.h"
 #include "common/log.h"
 #include "zdb/data_walk.h"
@@ -52,7 +54,8 @@ static int rescue_segment(struct seg *s)
     if (s->data.unsynced) {
         r = check_records(&s->data, s->synced);
         if (r == 0)
-            r = write_again(s->data.path, s->synced < DATA_HEADER_SIZE ? 0 : s->synced, s->data.size);
+            r = write_again(s->data.path, s->synced < DATA_HEADER_SIZE ? 0 : s->synced,
+                            s->data.size);
         if (r == -ENOENT && !s->data.active)
             r = 0; /* evicted */
     }
@@ -76,9 +79,11 @@ void ns_rescue(struct ns *ns)
             log_warn("namespace %s: unsynced part of segment %u written again", ns->name, s->id);
             continue;
         }
-        log_error("namespace %s: segment %u: unsynced records are lost: %s", ns->name, s->id, strerror(-r));
+        log_error("namespace %s: segment %u: unsynced records are lost: %s", ns->name, s->id,
+                  strerror(-r));
         ns->sync.broken = -EIO;
     }
-    if ((ns_active(ns)->data.size > DATA_HEADER_SIZE || ns_active(ns)->index.last) && ns_jump(ns) < 0)
+    if ((ns_active(ns)->data.size > DATA_HEADER_SIZE || ns_active(ns)->index.last) &&
+        ns_jump(ns) < 0)
         log_error("namespace %s: no new segment after a failed sync", ns->name);
 }

@@ -1,6 +1,7 @@
-/* ns_scan - cursors, scans in both directions, history, raw data records.  Contract: ns.h.  Spec zdb-protocol, section 3.
- * A window of one index file is read at a time.  In user mode a record counts as live when the key table points to it, in
- * seq mode when its flag says so and its key is its own id: so neither a late flag nor a garbled file shows a key twice. */
+/* ns_scan - cursors, scans in both directions, history, raw data records.  Contract: ns.h.  Spec
+ * zdb-protocol, section 3. A window of one index file is read at a time.  In user mode a record
+ * counts as live when the key table points to it, in seq mode when its flag says so and its key is
+ * its own id: so neither a late flag nor a garbled file shows a key twice. */
 #include "common/log.h"
 #include "zdb/ns_impl.h"
 #include <assert.h>
@@ -15,7 +16,8 @@ struct window {
     uint8_t bytes[WINDOW];
 };
 
-/* Where a scan stands: at a record of a segment.  off = size of its index: behind the last record. */
+/* Where a scan stands: at a record of a segment.  off = size of its index: behind the last record.
+ */
 struct place {
     size_t seg; /* index into ns->segs */
     uint64_t off;
@@ -30,10 +32,10 @@ void ns_cursor_encode(const struct ns_entry *e, uint8_t out[NS_CURSOR_SIZE])
     le32_put(out + 13, e->crc);
 }
 
-/* Decode the record at off of segment s through the window.  0, -EBADMSG (torn or no record), -EINPROGRESS, -EIO; with
- * may_wait off -EAGAIN instead of -EINPROGRESS. */
-static int window_get(struct ns *ns, struct window *win, struct seg *s, uint64_t off, enum ns_dir dir,
-                      struct index_rec *rec, struct ns_wait *w, bool may_wait)
+/* Decode the record at off of segment s through the window.  0, -EBADMSG (torn or no record),
+ * -EINPROGRESS, -EIO; with may_wait off -EAGAIN instead of -EINPROGRESS. */
+static int window_get(struct ns *ns, struct window *win, struct seg *s, uint64_t off,
+                      enum ns_dir dir, struct index_rec *rec, struct ns_wait *w, bool may_wait)
 {
     uint64_t need = MIN(off + INDEX_REC_MAX, s->index.size), from;
     struct rd rd;
@@ -53,7 +55,8 @@ static int window_get(struct ns *ns, struct window *win, struct seg *s, uint64_t
             n = index_file_block(&s->index, from, win->bytes, WINDOW, false);
         }
         if (n < 0) {
-            log_error("index %s: cannot be read at %llu: %s", s->index.path, (unsigned long long)from, strerror((int)-n));
+            log_error("index %s: cannot be read at %llu: %s", s->index.path,
+                      (unsigned long long)from, strerror((int)-n));
             ns_index_failed(ns);
             return -EIO;
         }
@@ -64,7 +67,8 @@ static int window_get(struct ns *ns, struct window *win, struct seg *s, uint64_t
             return -EBADMSG;
     }
     rd = rd_of(slice_of(win->bytes + (off - win->start), win->len - (size_t)(off - win->start)));
-    if (ns->mode == NS_SEQ && rd_left(&rd) >= INDEX_SEQ_REC) /* user mode asks the key table anyway */
+    if (ns->mode == NS_SEQ && rd_left(&rd) >= INDEX_SEQ_REC) /* user mode asks the key table anyway
+                                                              */
         ns_patch_see(ns, s->id, (uint32_t)off, win->bytes + (off - win->start), INDEX_SEQ_REC);
     return index_rec_decode(&rd, rec) == 1 ? 0 : -EBADMSG;
 }
@@ -84,8 +88,8 @@ static bool is_live(struct ns *ns, const struct seg *s, uint64_t off, const stru
 }
 
 /* Is there a record at (file, off)?  0 (and *rec, *s), -NS_EBADCURSOR, -EINPROGRESS, -EIO. */
-static int record_at(struct ns *ns, uint32_t file, uint32_t off, struct index_rec *rec, uint8_t bytes[INDEX_REC_MAX],
-                     struct ns_wait *w)
+static int record_at(struct ns *ns, uint32_t file, uint32_t off, struct index_rec *rec,
+                     uint8_t bytes[INDEX_REC_MAX], struct ns_wait *w)
 {
     struct seg *s = ns_seg_find(ns, file);
     struct index_entry *k;
@@ -104,7 +108,8 @@ static int record_at(struct ns *ns, uint32_t file, uint32_t off, struct index_re
     k = index_find(ns->keys, rec->key);
     if (k && k->file == file && k->off == off)
         return 0;
-    r = index_file_is_start(&s->index, off, ns_wait_nowait(w)); /* crafted offsets may hit bytes inside a key */
+    r = index_file_is_start(&s->index, off, ns_wait_nowait(w)); /* crafted offsets may hit bytes
+                                                                   inside a key */
     if (r == -EAGAIN) {
         r = ns_wait_warm(ns, s->index.file, off < INDEX_MARK_EVERY ? 0 : off - INDEX_MARK_EVERY,
                          INDEX_MARK_EVERY + INDEX_REC_MAX, w);
@@ -115,9 +120,10 @@ static int record_at(struct ns *ns, uint32_t file, uint32_t off, struct index_re
     return r < 0 ? -EIO : r == 0 ? -NS_EBADCURSOR : 0;
 }
 
-/* In seq mode an update rewrites the slot, so a cursor made before has other numbers: its place still is right. */
-static int place_of_cursor(struct ns *ns, struct slice cursor, struct place *at, struct index_rec *rec,
-                           uint8_t bytes[INDEX_REC_MAX], struct ns_wait *w)
+/* In seq mode an update rewrites the slot, so a cursor made before has other numbers: its place
+ * still is right. */
+static int place_of_cursor(struct ns *ns, struct slice cursor, struct place *at,
+                           struct index_rec *rec, uint8_t bytes[INDEX_REC_MAX], struct ns_wait *w)
 {
     struct rd rd = rd_of(cursor);
     uint8_t keylen = rd_u8(&rd);
@@ -129,7 +135,8 @@ static int place_of_cursor(struct ns *ns, struct slice cursor, struct place *at,
     r = record_at(ns, file, off, rec, bytes, w);
     if (r < 0)
         return r;
-    if (rec->key.len != keylen || (ns->mode == NS_USER && (rec->length != length || rec->crc != crc)))
+    if (rec->key.len != keylen ||
+        (ns->mode == NS_USER && (rec->length != length || rec->crc != crc)))
         return -NS_EBADCURSOR;
     for (at->seg = 0; ns->segs[at->seg]->id != file; at->seg++)
         ;
@@ -161,8 +168,9 @@ static bool last_place(const struct ns *ns, size_t limit, struct place *at)
     return false;
 }
 
-/* The record before at, whose `previous` field is given.  Across files the field names the last record of the newest older
- * file with records, which is known better here.  1, 0 at the start, -EIO (the chain is broken). */
+/* The record before at, whose `previous` field is given.  Across files the field names the last
+ * record of the newest older file with records, which is known better here.  1, 0 at the start,
+ * -EIO (the chain is broken). */
 static int previous_place(struct ns *ns, struct place *at, uint32_t previous)
 {
     if (at->off == INDEX_HEADER_SIZE)
@@ -172,7 +180,8 @@ static int previous_place(struct ns *ns, struct place *at, uint32_t previous)
         return 1;
     }
     if (previous < INDEX_HEADER_SIZE || previous >= at->off) {
-        log_error("index %s: broken chain at %llu", ns->segs[at->seg]->index.path, (unsigned long long)at->off);
+        log_error("index %s: broken chain at %llu", ns->segs[at->seg]->index.path,
+                  (unsigned long long)at->off);
         return -EIO;
     }
     at->off = previous;
@@ -180,7 +189,8 @@ static int previous_place(struct ns *ns, struct place *at, uint32_t previous)
 }
 
 /* Where to begin: 1, 0 nothing there, or an error. */
-static int first_place(struct ns *ns, struct slice cursor, enum ns_dir dir, struct place *at, struct ns_wait *w)
+static int first_place(struct ns *ns, struct slice cursor, enum ns_dir dir, struct place *at,
+                       struct ns_wait *w)
 {
     uint8_t bytes[INDEX_REC_MAX];
     struct index_rec rec;
@@ -191,10 +201,12 @@ static int first_place(struct ns *ns, struct slice cursor, enum ns_dir dir, stru
     r = place_of_cursor(ns, cursor, at, &rec, bytes, w);
     if (r < 0)
         return r;
-    return dir == NS_FORWARD ? next_place(ns, at, index_rec_size(&rec)) : previous_place(ns, at, rec.previous);
+    return dir == NS_FORWARD ? next_place(ns, at, index_rec_size(&rec))
+                             : previous_place(ns, at, rec.previous);
 }
 
-static int place_of_rest(struct ns *ns, const struct ns_scan_rest *rest, struct place *at, struct ns_wait *w)
+static int place_of_rest(struct ns *ns, const struct ns_scan_rest *rest, struct place *at,
+                         struct ns_wait *w)
 {
     uint8_t bytes[INDEX_REC_MAX];
     struct index_rec rec;
@@ -208,8 +220,8 @@ static int place_of_rest(struct ns *ns, const struct ns_scan_rest *rest, struct 
     return 1;
 }
 
-int ns_scan_part(struct ns *ns, struct slice cursor, enum ns_dir dir, ns_scan_fn *fn, void *arg, struct ns_scan_rest *rest,
-                 struct ns_wait *w)
+int ns_scan_part(struct ns *ns, struct slice cursor, enum ns_dir dir, ns_scan_fn *fn, void *arg,
+                 struct ns_scan_rest *rest, struct ns_wait *w)
 {
     static struct window win; /* the loop thread is the only user; too large for the stack */
     struct place at = {0, INDEX_HEADER_SIZE};
@@ -217,7 +229,8 @@ int ns_scan_part(struct ns *ns, struct slice cursor, enum ns_dir dir, ns_scan_fn
     struct ns_entry e;
     bool given = false;
     unsigned passed = 0;
-    int r = rest && rest->set ? place_of_rest(ns, rest, &at, w) : first_place(ns, cursor, dir, &at, w);
+    int r =
+        rest && rest->set ? place_of_rest(ns, rest, &at, w) : first_place(ns, cursor, dir, &at, w);
 
     win.len = 0;
     while (r > 0) {
@@ -244,12 +257,14 @@ int ns_scan_part(struct ns *ns, struct slice cursor, enum ns_dir dir, ns_scan_fn
             if (!fn(arg, rec.key, &e))
                 return 0;
         }
-        r = dir == NS_FORWARD ? next_place(ns, &at, index_rec_size(&rec)) : previous_place(ns, &at, rec.previous);
+        r = dir == NS_FORWARD ? next_place(ns, &at, index_rec_size(&rec))
+                              : previous_place(ns, &at, rec.previous);
     }
     return r;
 }
 
-int ns_scan(struct ns *ns, struct slice cursor, enum ns_dir dir, ns_scan_fn *fn, void *arg, struct ns_wait *w)
+int ns_scan(struct ns *ns, struct slice cursor, enum ns_dir dir, ns_scan_fn *fn, void *arg,
+            struct ns_wait *w)
 {
     return ns_scan_part(ns, cursor, dir, fn, arg, NULL, w);
 }
@@ -289,7 +304,8 @@ int ns_current(struct ns *ns, struct slice key, struct ns_entry *e, struct ns_wa
     return r < 0 ? r : 1;
 }
 
-int ns_history(struct ns *ns, struct slice key, uint32_t file, uint32_t off, struct ns_entry *e, struct ns_wait *w)
+int ns_history(struct ns *ns, struct slice key, uint32_t file, uint32_t off, struct ns_entry *e,
+               struct ns_wait *w)
 {
     uint8_t bytes[INDEX_REC_MAX];
     struct index_rec rec;
@@ -303,7 +319,8 @@ int ns_history(struct ns *ns, struct slice key, uint32_t file, uint32_t off, str
     return check_parent(ns, key, e, w);
 }
 
-int ns_data_raw(struct ns *ns, uint32_t seg, uint32_t off, struct ns_raw *raw, struct buf *out, struct ns_wait *w)
+int ns_data_raw(struct ns *ns, uint32_t seg, uint32_t off, struct ns_raw *raw, struct buf *out,
+                struct ns_wait *w)
 {
     struct seg *s = ns_seg_find(ns, seg);
     struct data_rec rec = {0};

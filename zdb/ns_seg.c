@@ -1,5 +1,6 @@
-/* ns_seg - the segments of a namespace: table, creation, rotation, removal, dirty bits, files removed by others.
- * Contract: ns.h, ns_impl.h.  Rules: spec zdb-protocol, section 7; zdb-files, section 6. */
+/* ns_seg - the segments of a namespace: table, creation, rotation, removal, dirty bits, files
+ * removed by others. Contract: ns.h, ns_impl.h.  Rules: spec zdb-protocol, section 7; zdb-files,
+ * section 6. */
 #include "common/io.h"
 #include "common/log.h"
 #include "common/path.h"
@@ -136,7 +137,8 @@ static void tell_jump(struct ns *ns, struct ns_jumped *j, struct seg *closed, st
         h->dirty = j->dirty;
         h->ndirty = j->ndirty;
         j->dirty = NULL;
-        ev->jump_index(ev->arg, ns, closed->index.path, opened->index.path, h->dirty, h->ndirty, h->token);
+        ev->jump_index(ev->arg, ns, closed->index.path, opened->index.path, h->dirty, h->ndirty,
+                       h->token);
     }
     if (ev->jump_data)
         ev->jump_data(ev->arg, ns, closed->data.path, opened->data.path);
@@ -171,7 +173,10 @@ static void tell_later(struct ns *ns, uint32_t closed, uint32_t opened)
     while (*at)
         at = &(*at)->next;
     *at = xcalloc(1, sizeof **at);
-    **at = (struct ns_jumped){.closed = closed, .opened = opened, .writes = ns->sync.writes, .clock = ns->patches.clock,
+    **at = (struct ns_jumped){.closed = closed,
+                              .opened = opened,
+                              .writes = ns->sync.writes,
+                              .clock = ns->patches.clock,
                               .rewrites = ns->env->files.rewrites};
     ns_seg_dirty_list(ns, &(*at)->dirty, &(*at)->ndirty);
 }
@@ -204,22 +209,25 @@ int ns_jump(struct ns *ns)
     index_file_release(&closed->index);
     log_info("namespace %s: jumped to segment %u", ns->name, closed->id + 1);
     tell_later(ns, closed->id, closed->id + 1);
-    ns_sync_kick(ns); /* in the background: not more than a segment or two are ever in doubt after a power cut */
+    ns_sync_kick(ns); /* in the background: not more than a segment or two are ever in doubt after a
+                         power cut */
     return 0;
 }
 
-/* Newest first: a crash in between leaves an older, consistent state.  The first index file goes last: without it the
- * directory would look new while older data is there. */
+/* Newest first: a crash in between leaves an older, consistent state.  The first index file goes
+ * last: without it the directory would look new while older data is there. */
 int ns_seg_remove_files(struct ns *ns)
 {
     int result = 0;
 
     for (size_t i = ns->nsegs; i-- > 0;) {
         struct seg *s = ns->segs[i];
-        if ((unlink(s->data.path) < 0 && errno != ENOENT) || (unlink(s->index.path) < 0 && errno != ENOENT)) {
+        if ((unlink(s->data.path) < 0 && errno != ENOENT) ||
+            (unlink(s->index.path) < 0 && errno != ENOENT)) {
             if (result == 0)
                 result = -errno;
-            log_error("segment %u of namespace %s: cannot be removed: %s", s->id, ns->name, strerror(errno));
+            log_error("segment %u of namespace %s: cannot be removed: %s", s->id, ns->name,
+                      strerror(errno));
         }
     }
     ns_seg_clear(ns);
@@ -236,8 +244,8 @@ void ns_seg_sweep(struct ns *ns)
     }
 }
 
-int ns_seg_record(struct ns *ns, uint32_t file, uint32_t off, struct index_rec *rec, uint8_t bytes[INDEX_REC_MAX],
-                  struct ns_wait *w)
+int ns_seg_record(struct ns *ns, uint32_t file, uint32_t off, struct index_rec *rec,
+                  uint8_t bytes[INDEX_REC_MAX], struct ns_wait *w)
 {
     struct seg *s = ns_seg_find(ns, file);
     size_t want = ns->mode == NS_SEQ ? INDEX_SEQ_REC : INDEX_REC_MAX;
@@ -254,7 +262,8 @@ int ns_seg_record(struct ns *ns, uint32_t file, uint32_t off, struct index_rec *
         n = index_file_block(&s->index, off, bytes, want, false);
     }
     if (n < 0) {
-        log_error("index %s: record at %u cannot be read: %s", s->index.path, off, strerror((int)-n));
+        log_error("index %s: record at %u cannot be read: %s", s->index.path, off,
+                  strerror((int)-n));
         ns_index_failed(ns);
         return -EIO;
     }
@@ -278,7 +287,7 @@ void ns_dirty_reset(struct ns *ns)
         ns->segs[i]->index.dirty_at = 0;
 }
 
-/* --- all segments at once ---- */
+/* --- all segments at once -------------------------------------------------------------------- */
 
 void ns_reset(struct ns *ns)
 {
@@ -290,7 +299,8 @@ void ns_reset(struct ns *ns)
     ns->appended = false;
 }
 
-/* What the files say replaces what memory says.  The new state is made beside the old one, which stays on failure. */
+/* What the files say replaces what memory says.  The new state is made beside the old one, which
+ * stays on failure. */
 static int load_anew(struct ns *ns, struct err *e)
 {
     struct ns *fresh = ns_new(ns->env, ns->name);

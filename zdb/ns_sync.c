@@ -1,7 +1,8 @@
-/* ns_sync - group commit: one job of a helper thread makes everything durable that was written before it started; whoever
- * asks meanwhile shares the next one.  States: ns_impl.h.
- * Rewrites in place that waited for it (ns_patch.c) are written after the job, and durable with the next one.  Then the data
- * files are marked: all before the mark is on the disk, all behind it is played again by the load. */
+/* ns_sync - group commit: one job of a helper thread makes everything durable that was written
+ * before it started; whoever asks meanwhile shares the next one.  States: ns_impl.h. Rewrites in
+ * place that waited for it (ns_patch.c) are written after the job, and durable with the next one.
+ * Then the data files are marked: all before the mark is on the disk, all behind it is played again
+ * by the load. */
 #include "common/io.h"
 #include "common/log.h"
 #include "common/loop.h"
@@ -15,12 +16,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PATCHES_A_TURN 4096 /* neighbours are written together */
+#define PATCHES_A_TURN 4096  /* neighbours are written together */
 #define PATCHES_MAX    65536 /* then they are worth a sync */
 #define PATCH_AGE_MS   1000
-#define SYNC_AGE_MS    30000 /* also when nobody asks: what comes behind the marks has to be played again after a crash */
-#define RETRY_MS       1000  /* after a failure */
-#define MARK_STEP      (1 * MIB) /* a mark of the active file costs a little: it may lag so much */
+#define SYNC_AGE_MS                                                                            \
+    30000 /* also when nobody asks: what comes behind the marks has to be played again after a \
+             crash */
+#define RETRY_MS  1000      /* after a failure */
+#define MARK_STEP (1 * MIB) /* a mark of the active file costs a little: it may lag so much */
 
 struct part {
     struct file *file; /* referenced */
@@ -30,14 +33,14 @@ struct part {
 };
 
 struct ns_sync_job {
-    struct ns *ns;     /* referenced */
+    struct ns *ns; /* referenced */
     struct part *parts;
     size_t n;
-    uint64_t writes;        /* changes that it covers */
+    uint64_t writes;         /* changes that it covers */
     uint64_t clock, written; /* newest patch, newest written patch when it was made */
     bool everything, directories;
     int result;
-    sem_t ran;              /* posted when the helper thread is done with it */
+    sem_t ran; /* posted when the helper thread is done with it */
     bool waited;
 };
 
@@ -93,7 +96,11 @@ void ns_sync_everything(struct ns *ns)
 
 static void add_part(struct ns_sync_job *j, struct file *f, const struct seg *s, bool is_data)
 {
-    j->parts[j->n++] = (struct part){files_ref(f), s->id, is_data, {s->data.size, s->index.size, s->data.active ? j->ns->last_data : 0}};
+    j->parts[j->n++] =
+        (struct part){files_ref(f),
+                      s->id,
+                      is_data,
+                      {s->data.size, s->index.size, s->data.active ? j->ns->last_data : 0}};
 }
 
 static void take_segment(struct ns_sync_job *j, struct seg *s, bool data)
@@ -152,7 +159,8 @@ static int sync_fs(const char *dir)
     return fd < 0 || syncfs(fd) < 0 ? -errno : 0;
 }
 
-static void job_run(struct ns_sync_job *j) /* helper thread, or the loop when it has to be at once */
+static void job_run(struct ns_sync_job *j) /* helper thread, or the loop when it has to be at once
+                                            */
 {
     int r = j->result;
 
@@ -202,7 +210,8 @@ static void write_mark(struct ns *ns, struct seg *s)
     s->marked = s->safe.size;
 }
 
-/* Marks wait until the patches that were queued when their data was synced are durable themselves. */
+/* Marks wait until the patches that were queued when their data was synced are durable themselves.
+ */
 static void set_marks(struct ns *ns, const struct ns_sync_job *j)
 {
     for (size_t i = 0; i < j->n; i++) {
@@ -256,8 +265,8 @@ static void job_succeeded(struct ns_sync_job *j)
         set_first_marks(ns);
 }
 
-/* Nothing of a failed job counts as durable.  The pages that could not be written count as clean now, so they are written
- * again, and new records go to a new segment. */
+/* Nothing of a failed job counts as durable.  The pages that could not be written count as clean
+ * now, so they are written again, and new records go to a new segment. */
 static void job_failed(struct ns_sync_job *j)
 {
     struct ns *ns = j->ns;
@@ -266,7 +275,8 @@ static void job_failed(struct ns_sync_job *j)
     ns->sync.failed = true;
     ns->sync.everything |= j->everything;
     ns->sync.directories |= j->directories;
-    ns->sync.writes++; /* what it covered is not durable, also when durable was told before it was written */
+    ns->sync.writes++; /* what it covered is not durable, also when durable was told before it was
+                          written */
     for (size_t i = 0; i < j->n; i++) {
         struct seg *s = ns_seg_find(ns, j->parts[i].seg);
         if (!s)
@@ -355,7 +365,8 @@ static void job_thread(void *arg) /* helper thread */
 
 static void job_push(struct ns_sync_job *j)
 {
-    if (workq_push(j->ns->env->syncer, job_thread, j) < 0) { /* more namespaces at once than the queue holds */
+    if (workq_push(j->ns->env->syncer, job_thread, j) < 0) { /* more namespaces at once than the
+                                                                queue holds */
         job_run(j);
         sem_post(&j->ran);
         loop_post(j->ns->env->loop, job_back, j);
@@ -378,7 +389,8 @@ void ns_sync_kick(struct ns *ns)
 {
     if (ns->sync.failed && base_now_ms() - ns->sync.last_ms < RETRY_MS)
         return;
-    if (!ns->sync.running && (!is_durable(ns) || ns->sync.n || ns_patch_any(ns) || ns->jumps) && ns_commit(ns) == 0)
+    if (!ns->sync.running && (!is_durable(ns) || ns->sync.n || ns_patch_any(ns) || ns->jumps) &&
+        ns_commit(ns) == 0)
         start(ns);
 }
 
@@ -416,7 +428,8 @@ static void mark_all(struct ns *ns)
     for (size_t i = 0; i < ns->nsegs; i++) {
         struct seg *s = ns->segs[i];
         if (s->data.active || s->next.size || s->later.size)
-            s->safe = (struct data_mark){s->data.size, s->index.size, s->data.active ? ns->last_data : 0};
+            s->safe =
+                (struct data_mark){s->data.size, s->index.size, s->data.active ? ns->last_data : 0};
         s->next.size = s->later.size = 0;
         write_mark(ns, s);
     }
@@ -463,7 +476,8 @@ int ns_sync(struct ns *ns, struct ns_wait *w)
         return 0;
     if (!w)
         return ns_sync_block(ns);
-    m = st->running && st->job_writes == st->writes ? &st->now : &st->next; /* nothing written since the job began? */
+    m = st->running && st->job_writes == st->writes ? &st->now : &st->next; /* nothing written since
+                                                                               the job began? */
     if (!*m) {
         *m = ns_wait_miss(ns);
         (*m)->is_sync = true;
@@ -486,8 +500,8 @@ void ns_sync_tick(struct ns *ns, uint64_t now_ms)
 {
     unsigned every = ns->env->synctime_s;
 
-    if (ns->sync.failed || (every && now_ms - ns->sync.last_ms >= every * (uint64_t)1000) || ns->patches.n > PATCHES_MAX ||
-        now_ms - ns->sync.last_ms >= SYNC_AGE_MS ||
+    if (ns->sync.failed || (every && now_ms - ns->sync.last_ms >= every * (uint64_t)1000) ||
+        ns->patches.n > PATCHES_MAX || now_ms - ns->sync.last_ms >= SYNC_AGE_MS ||
         (ns_patch_any(ns) && now_ms - ns->patches.since_ms >= PATCH_AGE_MS))
         ns_sync_kick(ns);
 }

@@ -1,6 +1,7 @@
 /* ns_wait - requests that wait: for a fetch of a missing segment, a cold read by a helper, a sync.
- * A wait hangs with one link on each miss it waits for; the last link that goes puts it on the ready list, and the loop
- * calls it from there, so that nothing is called from within an engine function.  Contract: ns.h, ns_impl.h. */
+ * A wait hangs with one link on each miss it waits for; the last link that goes puts it on the
+ * ready list, and the loop calls it from there, so that nothing is called from within an engine
+ * function.  Contract: ns.h, ns_impl.h. */
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/workq.h"
@@ -130,7 +131,7 @@ void ns_wait_finish(struct ns_miss *m, int result)
     free(m);
 }
 
-/* --- hooks: questions to the front end ---- */
+/* --- hooks: questions to the front end ------------------------------------------------------- */
 
 struct ns_hook *ns_wait_hook(struct ns *ns)
 {
@@ -165,8 +166,10 @@ static int verify_fetched(struct seg *s)
         r = -ENODATA;
     if (r < 0) {
         log_error("data %s: not usable after the missing-data hook: %s", s->data.path,
-                  r == -ENODATA ? "shorter than its index" : r == -EMEDIUMTYPE ? "not a regular file"
-                  : r == -EBADMSG || r == -EINVAL || r == -EPROTONOSUPPORT ? "wrong header" : strerror(-r));
+                  r == -ENODATA       ? "shorter than its index"
+                  : r == -EMEDIUMTYPE ? "not a regular file"
+                  : r == -EBADMSG || r == -EINVAL || r == -EPROTONOSUPPORT ? "wrong header"
+                                                                           : strerror(-r));
         files_drop(s->data.fs, &s->data.file);
     }
     return r;
@@ -193,7 +196,8 @@ void ns_wait_hook_done(struct ns_env *env, uint64_t token, int status)
 {
     struct ns_hook *h;
 
-    LIST_FOREACH(h, &env->hooks, entry) {
+    LIST_FOREACH(h, &env->hooks, entry)
+    {
         if (h->token != token)
             continue;
         if (h->fetch) {
@@ -211,7 +215,8 @@ void ns_wait_keep_fetches(struct ns *ns)
     struct ns_hook *h;
     struct seg *s;
 
-    LIST_FOREACH(h, &ns->env->hooks, entry) {
+    LIST_FOREACH(h, &ns->env->hooks, entry)
+    {
         if (h->ns != ns || !h->fetch)
             continue;
         s = ns_seg_find(ns, h->fetch->seg);
@@ -269,7 +274,7 @@ int ns_wait_fetch(struct ns *ns, struct seg *s, struct ns_wait *w)
     return -EINPROGRESS;
 }
 
-/* --- cold reads: a helper reads the bytes so that they are in the page cache ---- */
+/* --- cold reads: a helper reads the bytes so that they are in the page cache ----------------- */
 
 struct cold {
     struct ns_env *env;
@@ -296,7 +301,8 @@ static void cold_read(void *arg) /* helper thread */
     uint64_t done = 0;
 
     while (p && done < c->len) {
-        ssize_t n = pread(c->file->fd, p, (size_t)MIN(chunk, c->len - done), (off_t)(c->off + done));
+        ssize_t n =
+            pread(c->file->fd, p, (size_t)MIN(chunk, c->len - done), (off_t)(c->off + done));
         if (n <= 0)
             break; /* the run of the request will meet the error itself */
         done += (uint64_t)n;

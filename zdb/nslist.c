@@ -16,9 +16,9 @@
 #include <unistd.h>
 
 #define TICK_MS       500
-#define SWEEP_TICKS   4      /* every so many ticks: look for segment files that others removed */
+#define SWEEP_TICKS   4 /* every so many ticks: look for segment files that others removed */
 #define READERS       4
-#define MAX_COLD      4096   /* cold reads queued; more are read at once */
+#define MAX_COLD      4096 /* cold reads queued; more are read at once */
 #define SYNCERS       2
 #define MAX_SYNCS     4096
 #define DEFAULT_FILES 512
@@ -35,7 +35,7 @@ struct nslist {
     size_t nslots, cap;
 };
 
-/* --- roots and locks ---- */
+/* --- roots and locks ------------------------------------------------------------------------- */
 
 static int make_root(const char *dir, struct err *e)
 {
@@ -56,7 +56,8 @@ static int refuse_same(const char *index, const char *data, struct err *e)
     return 0;
 }
 
-/* A zdb that was killed while it started a hook leaves a child that holds the lock until its exec: wait for that. */
+/* A zdb that was killed while it started a hook leaves a child that holds the lock until its exec:
+ * wait for that. */
 static int take_lock(int *fd, const char *dir, struct err *e)
 {
     CLEANUP(base_free) char *path = path_join(dir, LOCK_FILE);
@@ -70,17 +71,19 @@ static int take_lock(int *fd, const char *dir, struct err *e)
             usleep(5000);
             continue;
         }
-        return errno == EWOULDBLOCK ? err_set(e, EBUSY, "directory %s is used by another running zdb", dir)
-                                    : err_sys(e, errno, "lock file %s", path);
+        return errno == EWOULDBLOCK
+                   ? err_set(e, EBUSY, "directory %s is used by another running zdb", dir)
+                   : err_sys(e, errno, "lock file %s", path);
     }
     return 0;
 }
 
-/* --- timer ---- */
+/* --- timer ----------------------------------------------------------------------------------- */
 
 static void rotate(struct ns *ns, uint64_t now)
 {
-    if (ns->env->rotate_s && ns->appended && now - ns->opened_ms > ns->env->rotate_s * (uint64_t)1000)
+    if (ns->env->rotate_s && ns->appended &&
+        now - ns->opened_ms > ns->env->rotate_s * (uint64_t)1000)
         (void)ns_jump(ns);
 }
 
@@ -101,7 +104,7 @@ static void tick(void *arg)
     }
 }
 
-/* --- list ---- */
+/* --- list ------------------------------------------------------------------------------------ */
 
 static size_t put_in_slot(struct nslist *l, struct ns *ns)
 {
@@ -124,7 +127,8 @@ static size_t put_in_slot(struct nslist *l, struct ns *ns)
     return l->nslots++;
 }
 
-int nslist_new(struct nslist **out, const struct nslist_conf *conf, struct loop *loop, struct err *e)
+int nslist_new(struct nslist **out, const struct nslist_conf *conf, struct loop *loop,
+               struct err *e)
 {
     struct nslist *l = xcalloc(1, sizeof *l);
     int r;
@@ -245,8 +249,8 @@ int nslist_load(struct nslist *l, struct err *e)
     for (size_t i = 0; i < l->nslots; i++)
         keys += l->slots[i]->entries;
     if (r == 0)
-        log_info("%zu namespaces with %llu keys loaded in %llu ms", l->nslots, (unsigned long long)keys,
-                 (unsigned long long)(base_now_ms() - begin));
+        log_info("%zu namespaces with %llu keys loaded in %llu ms", l->nslots,
+                 (unsigned long long)keys, (unsigned long long)(base_now_ms() - begin));
     return r;
 }
 
@@ -367,8 +371,9 @@ struct ns *nslist_at(struct nslist *l, size_t slot)
 
 bool nslist_name_ok(struct slice name)
 {
-    return name.len >= 1 && name.len <= NS_NAME_MAX && !memchr(name.p, '/', name.len) && !memchr(name.p, 0, name.len) &&
-           !slice_eq_str(name, ".") && !slice_eq_str(name, "..") && !slice_eq_str(name, "default");
+    return name.len >= 1 && name.len <= NS_NAME_MAX && !memchr(name.p, '/', name.len) &&
+           !memchr(name.p, 0, name.len) && !slice_eq_str(name, ".") && !slice_eq_str(name, "..") &&
+           !slice_eq_str(name, "default");
 }
 
 int nslist_create(struct nslist *l, struct slice name, struct ns **out, struct err *e)

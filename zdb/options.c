@@ -70,8 +70,10 @@ static const struct spec specs[] = {
     {"max-output", SIZE, true, AT(max_output), 64 * KIB, 1 * GIB, "SIZE",
      "unsent bytes at which a client is no longer read (8M)"},
     {"max-buffers", SIZE, true, AT(max_buffers), 16 * MIB, 1024 * GIB, "SIZE",
-     "requests and replies of all clients together; above, the one that is silent for longest is closed (1G)"},
-    {"repair", ACTION, true, OPTIONS_REPAIR, 0, 0, NULL, "load as a start does, with all repairs, and exit"},
+     "requests and replies of all clients together; above, the one that is silent for longest is "
+     "closed (1G)"},
+    {"repair", ACTION, true, OPTIONS_REPAIR, 0, 0, NULL,
+     "load as a start does, with all repairs, and exit"},
     {"check", ACTION, true, OPTIONS_CHECK, 0, 0, NULL,
      "read all files, report what is wrong, change nothing; exit 1 when there are faults"},
     {"compact", ACTION, true, OPTIONS_COMPACT, 0, 0, NULL,
@@ -142,8 +144,8 @@ static int set_mode(struct options *o, const char *text, struct err *e)
 {
     if (strcmp(text, "user") == 0)
         o->mode = "user";
-    else if (strcmp(text, "seq") == 0 ||
-             strcmp(text, "direct") == 0) /* direct: the original's old name */
+    else if (strcmp(text, "seq") == 0 || strcmp(text, "direct") == 0) /* direct: the original's old
+                                                                         name */
         o->mode = "seq";
     else
         return err_set(e, EINVAL, "--mode %s: must be user or seq", text);
@@ -286,8 +288,10 @@ static int check_together(const struct options *o, struct err *e)
     uint64_t port;
 
     /* getaddrinfo cuts numbers to 16 bits */
-    if (strspn(o->port, "0123456789") == strlen(o->port) && parse_u64(o->port, 1, UINT16_MAX, &port) < 0)
-        return err_set(e, EINVAL, "--port %s: must be a number from 1 to %d or a service name", o->port, UINT16_MAX);
+    if (strspn(o->port, "0123456789") == strlen(o->port) &&
+        parse_u64(o->port, 1, UINT16_MAX, &port) < 0)
+        return err_set(e, EINVAL, "--port %s: must be a number from 1 to %d or a service name",
+                       o->port, UINT16_MAX);
     if (o->protect && !o->admin)
         return err_set(e, EINVAL, "--protect: needs an admin password; add --admin-file FILE");
     if (o->action != OPTIONS_CTL && (o->ns || o->ns_password))
@@ -341,7 +345,8 @@ void options_help(void)
     printf("usage: zdb [options]\n"
            "       zdb --ctl [--socket PATH | --listen HOST --port N] [--admin-file FILE] [--ns "
            "NAME] [COMMAND ARG...]\n"
-           "       zdb --check | --compact [--namespace NAME] | --repair | --dump  --data DIR --index DIR [--json]\n"
+           "       zdb --check | --compact [--namespace NAME] | --repair | --dump  --data DIR "
+           "--index DIR [--json]\n"
            "       zdb --dump FILE... [--json]\n");
     for (size_t i = 0; i < ARRAY_LEN(specs); i++) {
         CLEANUP(base_free)

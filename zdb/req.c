@@ -35,7 +35,8 @@ static void on_watch_timer(void *arg)
 
 int req_db_init(struct zdb *db, const struct zdb_conf *conf, struct loop *loop, struct err *e)
 {
-    *db = (struct zdb){.conf = *conf, .loop = loop, .boot_time = base_wall_s(), .boot_ms = base_now_ms()};
+    *db = (struct zdb){
+        .conf = *conf, .loop = loop, .boot_time = base_wall_s(), .boot_ms = base_now_ms()};
     TAILQ_INIT(&db->sessions);
     TAILQ_INIT(&db->watchers);
     TAILQ_INIT(&db->mirrors);
@@ -65,7 +66,8 @@ static void on_wait_over(void *arg)
 
 void req_session_init(struct session *s, struct zdb *db, struct buf *out)
 {
-    *s = (struct session){.db = db, .out = out, .admin = !db->conf.admin, .writable = !db->conf.protect};
+    *s = (struct session){
+        .db = db, .out = out, .admin = !db->conf.admin, .writable = !db->conf.protect};
     s->ns = nslist_default(db->nslist);
     ns_wait_init(&s->wait, on_wait_over, s);
     TAILQ_INSERT_TAIL(&db->sessions, s, all);
@@ -154,7 +156,7 @@ void req_mirror(struct session *s)
     TAILQ_INSERT_TAIL(&s->db->mirrors, s, mirroring);
 }
 
-/* --- replies and arguments --------------------------------------------------------------------- */
+/* --- replies and arguments ------------------------------------------------------------------- */
 
 enum req_result req_error(struct req *r, const char *text)
 {
@@ -206,7 +208,8 @@ int64_t req_number(struct slice s)
 
 bool req_prefix(struct slice s, const char *word)
 {
-    return s.len <= strlen(word) && (s.len == 0 || strncasecmp((const char *)s.p, word, s.len) == 0);
+    return s.len <= strlen(word) &&
+           (s.len == 0 || strncasecmp((const char *)s.p, word, s.len) == 0);
 }
 
 bool req_word(struct slice s, const char *word)
@@ -219,7 +222,8 @@ bool req_same_secret(struct slice a, struct slice b)
     return a.len == b.len && (a.len == 0 || sodium_memcmp(a.p, b.p, a.len) == 0);
 }
 
-const char *req_check_hash(struct session *s, struct slice hash, struct slice password, bool one_try)
+const char *req_check_hash(struct session *s, struct slice hash, struct slice password,
+                           bool one_try)
 {
     CLEANUP(buf_fini) struct buf text = BUF_INIT;
     char want[REQ_HASH_LEN + 1];

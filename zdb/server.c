@@ -1,5 +1,6 @@
-/* server - see server.h.  When the process is out of descriptors, accepting pauses until a connection goes away or
- * PAUSE_MS: the waiting ones stay in the kernel's queue and the loop does not spin. */
+/* server - see server.h.  When the process is out of descriptors, accepting pauses until a
+ * connection goes away or PAUSE_MS: the waiting ones stay in the kernel's queue and the loop does
+ * not spin. */
 #include "zdb/server.h"
 
 #include <errno.h>
@@ -15,9 +16,9 @@
 #include "zdb/replies.h"
 #include "zdb/req.h"
 
-#define ACCEPT_TURN   64   /* connections taken in one round */
-#define PAUSE_MS      1000
-#define LOG_EVERY_MS  60000
+#define ACCEPT_TURN  64 /* connections taken in one round */
+#define PAUSE_MS     1000
+#define LOG_EVERY_MS 60000
 
 struct listener {
     struct server *s;
@@ -102,7 +103,8 @@ static void on_accept(void *arg, unsigned events)
     if (r == 0 || r == -EAGAIN)
         return;
     if (log_now(s))
-        log_warn("clients: %zu connections, cannot take more now: %s", s->clients.count, strerror(-r));
+        log_warn("clients: %zu connections, cannot take more now: %s", s->clients.count,
+                 strerror(-r));
     s->paused = true;
     want_accept(s);
     loop_timer_start(s->pause, PAUSE_MS, false);
@@ -145,7 +147,8 @@ static int listen_unix(struct server *s, struct err *e)
     return 0;
 }
 
-int server_new(struct server **out, struct zdb *db, struct loop *loop, const struct server_conf *c, struct err *e)
+int server_new(struct server **out, struct zdb *db, struct loop *loop, const struct server_conf *c,
+               struct err *e)
 {
     struct server *s = xcalloc(1, sizeof *s);
     int r = 0;

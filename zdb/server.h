@@ -9,14 +9,15 @@ struct server;
 struct zdb;
 
 struct server_conf {
-    const char *listen, *port;  /* NULL: no tcp */
-    const char *socket;         /* NULL: no unix socket */
+    const char *listen, *port; /* NULL: no tcp */
+    const char *socket;        /* NULL: no unix socket */
     size_t max_clients, max_output, max_buffers;
     uint64_t idle_ms;
 };
 
 /* Binds and listens (unix first); connections wait until server_start. */
-int server_new(struct server **out, struct zdb *db, struct loop *loop, const struct server_conf *c, struct err *e);
+int server_new(struct server **out, struct zdb *db, struct loop *loop, const struct server_conf *c,
+               struct err *e);
 void server_start(struct server *s);
 /* No new connections (the unix socket's file is removed), then all connections closed. */
 void server_stop(struct server *s);

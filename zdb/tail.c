@@ -60,14 +60,16 @@ int tail_write(struct tail *t)
     }
     if (!tail_any(t))
         return 0;
-    r = t->file->writable ? io_pwrite_full(t->file->fd, buf_data(&t->bytes), t->bytes.len, t->at) : -EROFS;
+    r = t->file->writable ? io_pwrite_full(t->file->fd, buf_data(&t->bytes), t->bytes.len, t->at)
+                          : -EROFS;
     t->failed = r < 0;
     if (r == 0)
         emptied(t);
     return r;
 }
 
-int tail_append(struct tail *t, struct tails *all, struct file *f, uint64_t off, const struct iovec *iov, int niov)
+int tail_append(struct tail *t, struct tails *all, struct file *f, uint64_t off,
+                const struct iovec *iov, int niov)
 {
     if (t->failed || t->bytes.len >= TAIL_MAX) {
         int r = tail_write(t);
@@ -88,7 +90,8 @@ int tail_append(struct tail *t, struct tails *all, struct file *f, uint64_t off,
     return 0;
 }
 
-int tail_append_now(struct tail *t, struct file *f, uint64_t off, const struct iovec *iov, int niov, uint64_t *from)
+int tail_append_now(struct tail *t, struct file *f, uint64_t off, const struct iovec *iov, int niov,
+                    uint64_t *from)
 {
     struct iovec v[3] = {{buf_data(&t->bytes), t->bytes.len}};
     int r;
@@ -120,7 +123,8 @@ bool tail_cut(struct tail *t, uint64_t size)
 
 uint8_t *tail_at(const struct tail *t, uint64_t off, size_t n)
 {
-    if (!tail_any(t) || off < t->at || off - t->at > t->bytes.len || n > t->bytes.len - (size_t)(off - t->at))
+    if (!tail_any(t) || off < t->at || off - t->at > t->bytes.len ||
+        n > t->bytes.len - (size_t)(off - t->at))
         return NULL;
     return buf_data(&t->bytes) + (off - t->at);
 }

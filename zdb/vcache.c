@@ -1,21 +1,22 @@
-/* vcache - see vcache.h.  Positions count all bytes ever put; an entry is alive while the ring has not gone round over it.
- * An entry has two places in the table, side by side; one that loses both is just not found. */
+/* vcache - see vcache.h.  Positions count all bytes ever put; an entry is alive while the ring has
+ * not gone round over it. An entry has two places in the table, side by side; one that loses both
+ * is just not found. */
 #include "zdb/vcache.h"
 
 #include <stdlib.h>
 
 #define BYTES_PER_SLOT 64 /* ring bytes per place in the table */
 
-struct entry {             /* in the ring, followed by the payload */
+struct entry { /* in the ring, followed by the payload */
     uint32_t owner, seg, off, len;
 };
 
 struct vcache {
     uint8_t *ring;
-    size_t size;           /* multiple of sizeof(struct entry) */
-    uint64_t head;         /* position of the next entry */
-    uint64_t *slot;        /* position + 1 of an entry, 0 = none */
-    size_t nslots;         /* power of two */
+    size_t size;    /* multiple of sizeof(struct entry) */
+    uint64_t head;  /* position of the next entry */
+    uint64_t *slot; /* position + 1 of an entry, 0 = none */
+    size_t nslots;  /* power of two */
     uint32_t next_owner;
 };
 

@@ -27,7 +27,7 @@ void bcache_file_init(struct bfile *f)
 
 /* Bytes of a buffer behind the len of its block are undefined. */
 
-/* ---- buffers --------------------------------------------------------------------------------------------------- */
+/* ---- buffers -------------------------------------------------------------------------------- */
 
 struct bbuf *bcache_buf_new(struct bcache *bc, uint32_t cap)
 {
@@ -70,7 +70,7 @@ void bcache_buf_unref(struct bcache *bc, struct bbuf *b)
     free(b);
 }
 
-/* ---- table ----------------------------------------------------------------------------------------------------- */
+/* ---- table ---------------------------------------------------------------------------------- */
 
 static size_t slot_of(size_t cap, uint64_t ino, uint32_t idx)
 {
@@ -209,7 +209,9 @@ void bcache_own_buffer(struct bcache *bc, struct block *b, uint32_t room)
     if (old && old->refs == 1 && !old->reply && old->cap >= room)
         return;
     /* a block that grows will go on growing; one that is only replaced keeps its size */
-    struct bbuf *fresh = bcache_buf_new(bc, MIN(old && old->cap < room ? MAX(room, 2 * old->cap) : room, INODE_BLOCK));
+    struct bbuf *fresh =
+        bcache_buf_new(bc,
+                       MIN(old && old->cap < room ? MAX(room, 2 * old->cap) : room, INODE_BLOCK));
     if (old && b->len)
         memcpy(fresh->data, old->data, b->len);
     if (b->dirty)
@@ -274,7 +276,8 @@ bool bcache_make_room(struct bcache *bc, uint64_t more)
 {
     struct block *b, *before;
 
-    for (b = TAILQ_LAST(&bc->lru, block_list); b && bc->used_bytes + more > bc->limit_bytes; b = before) {
+    for (b = TAILQ_LAST(&bc->lru, block_list); b && bc->used_bytes + more > bc->limit_bytes;
+         b = before) {
         before = TAILQ_PREV(b, block_list, link);
         if (b->pins == 0)
             bcache_drop(bc, b);

@@ -17,14 +17,17 @@ uint32_t block_extent(const struct inode *in, uint32_t idx)
     return (uint32_t)MIN(in->a.size - start, (uint64_t)BS);
 }
 
-/* L: what was fetched for a loading block, which is pinned.  v is emptied.  On failure the block is dropped. */
-static int finish_load(struct fs *fs, struct inode *in, struct block *b, uint32_t id, int r, struct kv_val *v)
+/* L: what was fetched for a loading block, which is pinned.  v is emptied.  On failure the block is
+ * dropped. */
+static int finish_load(struct fs *fs, struct inode *in, struct block *b, uint32_t id, int r,
+                       struct kv_val *v)
 {
     struct bbuf *buf = NULL;
     uint32_t len = 0;
 
     if (r == 0 && !b->dropped && (!v->found || v->v.len > BS)) {
-        log_error("inode %" PRIu64 ": block %u (key %u) is %s", in->ino, b->idx, id, v->found ? "too long" : "missing");
+        log_error("inode %" PRIu64 ": block %u (key %u) is %s", in->ino, b->idx, id,
+                  v->found ? "too long" : "missing");
         r = -EIO;
     }
     if (r < 0 || b->dropped) {
@@ -44,7 +47,8 @@ static int finish_load(struct fs *fs, struct inode *in, struct block *b, uint32_
     return 0;
 }
 
-int block_get(struct fs *fs, struct inode *in, uint32_t idx, uint64_t deadline_ms, struct block **out)
+int block_get(struct fs *fs, struct inode *in, uint32_t idx, uint64_t deadline_ms,
+              struct block **out)
 {
     for (;;) {
         struct block *b = bcache_find(&fs->bc, in->ino, idx);

@@ -17,7 +17,7 @@
 
 enum { BATCH = 64, ROOT = 1, SHOWN_MAX = 200 };
 
-struct seen {                        /* an inode that an entry points to */
+struct seen { /* an inode that an entry points to */
     uint64_t ino;
     uint32_t mode, nlink, names;
     UT_hash_handle hh;
@@ -27,7 +27,7 @@ struct check {
     struct kv *kv;
     struct check_result *out;
     struct seen *seen;
-    struct key_set dirs;             /* to be walked */
+    struct key_set dirs;                 /* to be walked */
     struct key_set meta_keys, data_keys; /* referred to */
 };
 
@@ -51,12 +51,13 @@ static struct seen *find(struct check *c, uint64_t ino)
     return s;
 }
 
-/* ---- files ----------------------------------------------------------------------------------------------------- */
+/* ---- files ---------------------------------------------------------------------------------- */
 
 static int check_blocks(struct check *c, uint64_t ino, const struct inode_rec *rec)
 {
     size_t n = rec->slots.len / 4, nkeys = 0;
-    uint64_t *key = xcalloc(n + 1, sizeof *key), *len = xcalloc(n + 1, sizeof *len), *idx = xcalloc(n + 1, sizeof *idx);
+    uint64_t *key = xcalloc(n + 1, sizeof *key), *len = xcalloc(n + 1, sizeof *len),
+             *idx = xcalloc(n + 1, sizeof *idx);
 
     for (size_t i = 0; i < n; i++) {
         uint32_t id = le32_get(rec->slots.p + 4 * i);
@@ -69,9 +70,11 @@ static int check_blocks(struct check *c, uint64_t ino, const struct inode_rec *r
     int r = kv_len_many(c->kv, ROLE_DATA, key, nkeys, kv_deadline(c->kv), len);
     for (size_t i = 0; i < nkeys && r == 0; i++) {
         if (len[i] == UINT64_MAX)
-            finding(c, "inode %" PRIu64 ": block %" PRIu64 " is missing (data key %" PRIu64 ")", ino, idx[i], key[i]);
+            finding(c, "inode %" PRIu64 ": block %" PRIu64 " is missing (data key %" PRIu64 ")",
+                    ino, idx[i], key[i]);
         else if (len[i] > INODE_BLOCK)
-            finding(c, "inode %" PRIu64 ": block %" PRIu64 " has %" PRIu64 " bytes", ino, idx[i], len[i]);
+            finding(c, "inode %" PRIu64 ": block %" PRIu64 " has %" PRIu64 " bytes", ino, idx[i],
+                    len[i]);
     }
     c->out->blocks += nkeys;
     c->out->bytes += rec->a.size;
@@ -81,7 +84,7 @@ static int check_blocks(struct check *c, uint64_t ino, const struct inode_rec *r
     return r;
 }
 
-/* ---- directories ----------------------------------------------------------------------------------------------- */
+/* ---- directories ---------------------------------------------------------------------------- */
 
 struct entry {
     uint64_t ino;
@@ -118,8 +121,8 @@ static int compare(struct slice a, struct slice b)
     return r ? r : (a.len > b.len) - (a.len < b.len);
 }
 
-static void check_list(struct check *c, uint64_t dir, unsigned bucket, uint64_t key, struct slice value, struct entries *es,
-                       uint64_t *size)
+static void check_list(struct check *c, uint64_t dir, unsigned bucket, uint64_t key,
+                       struct slice value, struct entries *es, uint64_t *size)
 {
     struct list_reader in;
     struct slice name, before = {NULL, 0};
@@ -128,7 +131,8 @@ static void check_list(struct check *c, uint64_t dir, unsigned bucket, uint64_t 
     int r = list_format_open(&in, value, key);
     while (r == 0 && (r = list_format_next(&in, &name, &ino)) == 1) {
         if (list_format_bucket(name) != bucket)
-            finding(c, "directory %" PRIu64 ": an entry of list %u belongs in another", dir, bucket);
+            finding(c, "directory %" PRIu64 ": an entry of list %u belongs in another", dir,
+                    bucket);
         if (before.p && compare(before, name) >= 0)
             finding(c, "directory %" PRIu64 ": names of list %u are not in order", dir, bucket);
         before = name;
@@ -139,10 +143,12 @@ static void check_list(struct check *c, uint64_t dir, unsigned bucket, uint64_t 
         add_entry(es, ino, name);
     }
     if (r < 0)
-        finding(c, "directory %" PRIu64 ": name list %u (meta key %" PRIu64 ") is damaged", dir, bucket, key);
+        finding(c, "directory %" PRIu64 ": name list %u (meta key %" PRIu64 ") is damaged", dir,
+                bucket, key);
 }
 
-static int read_lists(struct check *c, uint64_t dir, struct slice lists, struct entries *es, uint64_t *size)
+static int read_lists(struct check *c, uint64_t dir, struct slice lists, struct entries *es,
+                      uint64_t *size)
 {
     uint64_t key[INODE_LISTS];
     unsigned bucket[INODE_LISTS];
@@ -160,7 +166,8 @@ static int read_lists(struct check *c, uint64_t dir, struct slice lists, struct 
     int r = kv_get_many(c->kv, ROLE_META, key, n, kv_deadline(c->kv), val);
     for (size_t i = 0; i < n && r == 0; i++) {
         if (!val[i].found)
-            finding(c, "directory %" PRIu64 ": name list %u (meta key %" PRIu64 ") is missing", dir, bucket[i], key[i]);
+            finding(c, "directory %" PRIu64 ": name list %u (meta key %" PRIu64 ") is missing", dir,
+                    bucket[i], key[i]);
         else if (val[i].v.len != 1)
             check_list(c, dir, bucket[i], key[i], val[i].v, es, size);
     }
@@ -170,7 +177,8 @@ static int read_lists(struct check *c, uint64_t dir, struct slice lists, struct 
 }
 
 /* One entry whose inode was fetched. */
-static int check_entry(struct check *c, uint64_t dir, const struct entry *en, const struct kv_val *v, uint32_t *subdirs)
+static int check_entry(struct check *c, uint64_t dir, const struct entry *en,
+                       const struct kv_val *v, uint32_t *subdirs)
 {
     struct inode_rec rec;
     struct seen *s = find(c, en->ino);
@@ -178,15 +186,19 @@ static int check_entry(struct check *c, uint64_t dir, const struct entry *en, co
     if (s) {
         s->names++;
         if (S_ISDIR(s->mode))
-            finding(c, "directory %" PRIu64 ": \"%s\" is a second name of directory %" PRIu64, dir, en->name, en->ino);
+            finding(c, "directory %" PRIu64 ": \"%s\" is a second name of directory %" PRIu64, dir,
+                    en->name, en->ino);
         return 0;
     }
     if (!v->found) {
-        finding(c, "directory %" PRIu64 ": \"%s\" points to inode %" PRIu64 ", which does not exist", dir, en->name, en->ino);
+        finding(c,
+                "directory %" PRIu64 ": \"%s\" points to inode %" PRIu64 ", which does not exist",
+                dir, en->name, en->ino);
         return 0;
     }
     if (inode_format_decode(v->v, &rec) < 0) {
-        finding(c, "directory %" PRIu64 ": \"%s\": inode %" PRIu64 " is damaged", dir, en->name, en->ino);
+        finding(c, "directory %" PRIu64 ": \"%s\": inode %" PRIu64 " is damaged", dir, en->name,
+                en->ino);
         return 0;
     }
     s = xcalloc(1, sizeof *s);
@@ -250,16 +262,18 @@ static int check_dir(struct check *c, uint64_t dir)
     if (r == 0)
         r = check_entries(c, dir, &es, &subdirs);
     if (r == 0 && rec.a.subdirs_known && rec.a.subdirs != subdirs)
-        finding(c, "directory %" PRIu64 ": says %u subdirectories, has %u", dir, rec.a.subdirs, subdirs);
+        finding(c, "directory %" PRIu64 ": says %u subdirectories, has %u", dir, rec.a.subdirs,
+                subdirs);
     if (r == 0 && rec.a.size != size)
-        finding(c, "directory %" PRIu64 ": size is %" PRIu64 ", its names make %" PRIu64, dir, rec.a.size, size);
+        finding(c, "directory %" PRIu64 ": size is %" PRIu64 ", its names make %" PRIu64, dir,
+                rec.a.size, size);
     for (size_t i = 0; i < es.n; i++)
         free(es.e[i].name);
     free(es.e);
     return r;
 }
 
-/* ---- keys ------------------------------------------------------------------------------------------------------ */
+/* ---- keys ----------------------------------------------------------------------------------- */
 
 static int by_key(const void *a, const void *b)
 {

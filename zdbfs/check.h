@@ -1,13 +1,15 @@
-/* check - zdbfs --check: reads a whole volume that nobody has mounted, tells what is wrong, changes nothing. */
+/* check - zdbfs --check: reads a whole volume that nobody has mounted, tells what is wrong, changes
+ * nothing. */
 #ifndef ZDBFS_CHECK_H
 #define ZDBFS_CHECK_H
 
 #include "zdbfs/kv.h"
 
 struct check_result {
-    uint64_t findings;               /* each printed as a line on stdout */
+    uint64_t findings; /* each printed as a line on stdout */
     uint64_t dirs, files, others, blocks, bytes;
-    uint64_t unused_meta, unused_data; /* keys that nothing refers to: space lost in crashes, no fault */
+    uint64_t unused_meta, unused_data; /* keys that nothing refers to: space lost in crashes, no
+                                          fault */
 };
 
 /* 0 and *out, or -errno when it could not be read to the end. */

@@ -12,25 +12,25 @@
 enum {
     RETRY_MS = 1000,
     RETIRE_RECORDS = 32,
-    RETIRE_IDLE_MS = 1000,    /* without a new commit: old records are deleted */
+    RETIRE_IDLE_MS = 1000, /* without a new commit: old records are deleted */
     KEEP_BYTES = 1024 * 1024,
 };
 
-#define EMPTY_BYTES (64 * MIB)  /* the temp namespace is emptied when it has grown by that */
+#define EMPTY_BYTES (64 * MIB) /* the temp namespace is emptied when it has grown by that */
 
 struct commit {
     struct fs *fs;
     struct journal *j;
     pthread_t thread;
-    bool running, stop;       /* stop: under fs.lock */
-    uint64_t give_up_ms;      /* after stop */
-    unsigned failures;        /* in a row */
-    uint64_t retire_ms;       /* when to delete old records; 0: nothing to do */
+    bool running, stop;  /* stop: under fs.lock */
+    uint64_t give_up_ms; /* after stop */
+    unsigned failures;   /* in a row */
+    uint64_t retire_ms;  /* when to delete old records; 0: nothing to do */
     struct buf stream, value;
     int result;
 };
 
-/* ---- encoding -------------------------------------------------------------------------------------------------- */
+/* ---- encoding ------------------------------------------------------------------------------- */
 
 uint64_t commit_size(const struct inode *in)
 {
@@ -145,8 +145,8 @@ static int encode_orphans(struct commit *c)
 
 static bool anything_dirty(const struct fs *fs)
 {
-    return !TAILQ_EMPTY(&fs->dirty) || fs->orphans_changed || fs->del_meta.n || fs->del_data.n || fs->data_unsynced ||
-           fs->dirty_meta_bytes;
+    return !TAILQ_EMPTY(&fs->dirty) || fs->orphans_changed || fs->del_meta.n || fs->del_data.n ||
+           fs->data_unsynced || fs->dirty_meta_bytes;
 }
 
 /* L: what is dirty goes into c->stream, as commit number snap_seq. */
@@ -176,7 +176,7 @@ static void encode(struct commit *c)
     fs->dirty_since_ms = 0;
 }
 
-/* ---- one commit ------------------------------------------------------------------------------------------------ */
+/* ---- one commit ----------------------------------------------------------------------------- */
 
 /* Without the lock.  After a failure: false when it is time to give up. */
 static bool failed(struct commit *c, const char *what, int r)
@@ -187,7 +187,8 @@ static bool failed(struct commit *c, const char *what, int r)
     fs->commit_error = r == -ENOSPC || r == -EROFS ? r : -EIO;
     fs->commit_failed = fs->commit_attempt;
     if (c->failures++ % 60 == 0)
-        log_error("commit %" PRIu64 ": %s failed (%s), trying again", fs->snap_seq, what, r == -ENOSPC ? "no space" : "no answer of zdb");
+        log_error("commit %" PRIu64 ": %s failed (%s), trying again", fs->snap_seq, what,
+                  r == -ENOSPC ? "no space" : "no answer of zdb");
     fs_changed(fs);
     uint64_t until = base_now_ms() + RETRY_MS;
     struct timespec ts = {(time_t)(until / 1000), (long)(until % 1000) * 1000000};
@@ -225,7 +226,9 @@ static int apply(struct commit *c)
 {
     for (;;) {
         attempt(c);
-        int r = c->stream.len ? journal_apply(c->fs->kv, buf_slice(&c->stream), NULL, kv_deadline(c->fs->kv)) : 0;
+        int r = c->stream.len
+                    ? journal_apply(c->fs->kv, buf_slice(&c->stream), NULL, kv_deadline(c->fs->kv))
+                    : 0;
         if (r == 0 || !failed(c, "storing metadata", r))
             return r;
     }
@@ -264,7 +267,7 @@ static int commit_once(struct commit *c)
     return 0;
 }
 
-/* ---- the journal's housekeeping -------------------------------------------------------------------------------- */
+/* ---- the journal's housekeeping ------------------------------------------------------------- */
 
 /* The record with the list of orphans went with the others: store it again. */
 static void store_orphans(struct commit *c)
@@ -311,12 +314,12 @@ static void tidy(struct commit *c)
         store_orphans(c);
 }
 
-/* ---- thread ---------------------------------------------------------------------------------------------------- */
+/* ---- thread --------------------------------------------------------------------------------- */
 
 enum reason { NOTHING, WANTED, DUE };
 
-/* L: since when something waits to be stored, 0: nothing does.  Commits that somebody waits for do not take all data along,
- * so that of blocks counts apart. */
+/* L: since when something waits to be stored, 0: nothing does.  Commits that somebody waits for do
+ * not take all data along, so that of blocks counts apart. */
 static uint64_t oldest_change(const struct fs *fs)
 {
     const struct block *b = TAILQ_FIRST(&fs->bc.dirty);
@@ -358,7 +361,8 @@ static int work_once(struct commit *c, enum reason why)
 
     if (why == DUE) {
         fs_unlock(fs);
-        writeback_all(fs, kv_deadline(fs->kv)); /* what fails stays dirty, and is tried again next time */
+        writeback_all(fs, kv_deadline(fs->kv)); /* what fails stays dirty, and is tried again next
+                                                   time */
         fs_lock(fs);
     }
     int r = 0;
@@ -394,7 +398,8 @@ static void *run(void *arg)
             pthread_cond_timedwait(&fs->commit_work, &fs->lock, &ts);
             continue;
         }
-        if (r == 0 && (journal_records(c->j) >= RETIRE_RECORDS || (c->retire_ms && base_now_ms() >= c->retire_ms))) {
+        if (r == 0 && (journal_records(c->j) >= RETIRE_RECORDS ||
+                       (c->retire_ms && base_now_ms() >= c->retire_ms))) {
             fs_unlock(fs);
             tidy(c);
             fs_lock(fs);
@@ -463,9 +468,11 @@ int commit_stop(struct commit *c)
     if (r == 0)
         r = journal_empty(c->j, c->give_up_ms);
     if (data < 0)
-        log_error("not all data could be stored: %s", data == -ENOSPC ? "no space" : "zdb does not answer");
+        log_error("not all data could be stored: %s",
+                  data == -ENOSPC ? "no space" : "zdb does not answer");
     else if (r < 0)
-        log_error("not all metadata could be stored: %s", r == -ENOSPC ? "no space" : "zdb does not answer");
+        log_error("not all metadata could be stored: %s",
+                  r == -ENOSPC ? "no space" : "zdb does not answer");
     buf_fini(&c->stream);
     buf_fini(&c->value);
     free(c);

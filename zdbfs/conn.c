@@ -10,7 +10,7 @@
 
 enum {
     CONNECT_MS = 5000,
-    PATIENCE_MS = 10000,      /* a server that is away longer than this fails requests at once */
+    PATIENCE_MS = 10000, /* a server that is away longer than this fails requests at once */
     RETRY_MIN_MS = 20,
     RETRY_MAX_MS = 500,
     MAX_REPLY = 16 * 1024 * 1024, /* values have 8 MiB at most; a page of SCAN is smaller */
@@ -24,7 +24,7 @@ struct conn_pool {
     unsigned nidle, open, max; /* open: idle and in use and being opened */
     uint64_t down_since_ms;    /* 0: up */
     uint64_t next_try_ms, retry_ms;
-    uint64_t failed_ms;        /* the last attempt that failed */
+    uint64_t failed_ms; /* the last attempt that failed */
     uint64_t opened;
 };
 
@@ -106,7 +106,8 @@ static void note_attempt(struct conn_pool *p, int r, const struct err *e)
     conn_where(p->addr, where, sizeof where);
     if (r == 0) {
         if (p->down_since_ms)
-            log_info("zdb %s %s: connected again after %.1f s", where, p->addr->ns, (double)(now - p->down_since_ms) / 1000);
+            log_info("zdb %s %s: connected again after %.1f s", where, p->addr->ns,
+                     (double)(now - p->down_since_ms) / 1000);
         p->down_since_ms = 0;
         p->retry_ms = RETRY_MIN_MS;
         p->opened++;
@@ -126,7 +127,8 @@ static void note_attempt(struct conn_pool *p, int r, const struct err *e)
 static int try_open(struct conn_pool *p, uint64_t timeout_ms, struct zclient **out, struct err *e)
 {
     p->open++;
-    p->next_try_ms = base_now_ms() + CONNECT_MS; /* one attempt at a time while the server is away */
+    p->next_try_ms = base_now_ms() + CONNECT_MS; /* one attempt at a time while the server is away
+                                                  */
     pthread_mutex_unlock(&p->lock);
     int r = open_one(p, timeout_ms, out, e);
     pthread_mutex_lock(&p->lock);

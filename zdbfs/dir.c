@@ -13,7 +13,7 @@
 enum {
     COUNT_MAX_SIZE = 64 * 1024, /* a directory of upstream with a larger size is not counted */
     COUNT_BATCH = 128,
-    ENTRY_SIZE = 11,            /* of a name in the size of its directory, beside its length */
+    ENTRY_SIZE = 11, /* of a name in the size of its directory, beside its length */
 };
 
 static const struct slice dot = {(const uint8_t *)".", 1}, dotdot = {(const uint8_t *)"..", 2};
@@ -23,10 +23,11 @@ static bool is_dot(struct slice name)
     return slice_eq(name, dot) || slice_eq(name, dotdot);
 }
 
-/* ---- lists ----------------------------------------------------------------------------------------------------- */
+/* ---- lists ---------------------------------------------------------------------------------- */
 
 /* L: what was fetched for a list that is being loaded; the list is removed again on failure. */
-static int finish_list(struct fs *fs, struct dirlist *dl, uint64_t key, int r, const struct kv_val *v)
+static int finish_list(struct fs *fs, struct dirlist *dl, uint64_t key, int r,
+                       const struct kv_val *v)
 {
     struct inode *dir = dl->dir;
     size_t before = dl->l.bytes;
@@ -56,7 +57,8 @@ static int finish_list(struct fs *fs, struct dirlist *dl, uint64_t key, int r, c
 }
 
 /* Fetch those of the lists from..to-1 that are not in memory. */
-static int load_lists(struct fs *fs, struct inode *dir, unsigned from, unsigned to, uint64_t deadline_ms)
+static int load_lists(struct fs *fs, struct inode *dir, unsigned from, unsigned to,
+                      uint64_t deadline_ms)
 {
     uint64_t key[INODE_LISTS];
     struct dirlist *dl[INODE_LISTS];
@@ -89,7 +91,8 @@ static int load_lists(struct fs *fs, struct inode *dir, unsigned from, unsigned 
     return result;
 }
 
-static int open_list(struct fs *fs, struct inode *dir, unsigned bucket, uint64_t deadline_ms, struct dirlist **out)
+static int open_list(struct fs *fs, struct inode *dir, unsigned bucket, uint64_t deadline_ms,
+                     struct dirlist **out)
 {
     int r = 0;
 
@@ -149,7 +152,7 @@ static int need_key(struct fs *fs, struct inode *dir, unsigned bucket, uint64_t 
     return 0;
 }
 
-/* ---- names ----------------------------------------------------------------------------------------------------- */
+/* ---- names ---------------------------------------------------------------------------------- */
 
 /* L: the list has changed. */
 static void list_dirty(struct fs *fs, struct dirlist *dl, size_t before, uint64_t bytes)
@@ -187,7 +190,9 @@ static void drop_dangling(struct fs *fs, struct dirlist *dl, struct slice name, 
     fs_lock(fs);
     struct dent *d = dlist_find(&dl->l, name);
     if (d && d->ino == ino && dl->dir->state == INODE_READY) {
-        log_warn("directory %" PRIu64 ": an entry points to inode %" PRIu64 ", which does not exist; dropped", dl->dir->ino, ino);
+        log_warn("directory %" PRIu64 ": an entry points to inode %" PRIu64
+                 ", which does not exist; dropped",
+                 dl->dir->ino, ino);
         if (fs->read_only) {
             size_t before = dl->l.bytes;
             dlist_remove(&dl->l, d);
@@ -218,7 +223,8 @@ static int find_child(struct fs *fs, struct name_ref *ref, uint64_t deadline_ms)
     }
 }
 
-int dir_open_name(struct fs *fs, uint64_t dir, const char *name, uint64_t deadline_ms, struct name_ref *out)
+int dir_open_name(struct fs *fs, uint64_t dir, const char *name, uint64_t deadline_ms,
+                  struct name_ref *out)
 {
     *out = (struct name_ref){.name = slice_str(name)};
     int r = inode_get(fs, dir, deadline_ms, &out->dir);
@@ -345,7 +351,7 @@ void dir_subdirs(struct fs *fs, struct inode *dir, int change)
     inode_dirty(fs, dir);
 }
 
-/* ---- "." and ".." ---------------------------------------------------------------------------------------------- */
+/* ---- "." and ".." --------------------------------------------------------------------------- */
 
 static void set_dot(struct fs *fs, struct inode *dir, struct slice name, uint64_t ino)
 {
@@ -389,9 +395,10 @@ int dir_open_dots(struct fs *fs, struct inode *dir, uint64_t deadline_ms, struct
     return r < 0 ? r : need_key(fs, dir, bucket, deadline_ms);
 }
 
-/* ---- whole directories ----------------------------------------------------------------------------------------- */
+/* ---- whole directories ---------------------------------------------------------------------- */
 
-static void page_add(struct dir_page *p, uint64_t ino, uint64_t cookie, uint8_t type, struct slice name)
+static void page_add(struct dir_page *p, uint64_t ino, uint64_t cookie, uint8_t type,
+                     struct slice name)
 {
     if (p->n == p->cap) {
         size_t cap = p->cap ? 2 * p->cap : 64;
@@ -414,7 +421,8 @@ void dir_page_fini(struct dir_page *p)
     *p = (struct dir_page){0};
 }
 
-/* A cookie is 1 behind ".", 2 behind "..", else (list + 1) << DLIST_COOKIE_BITS | cookie in that list. */
+/* A cookie is 1 behind ".", 2 behind "..", else (list + 1) << DLIST_COOKIE_BITS | cookie in that
+ * list. */
 static uint64_t cookie_of(unsigned bucket, uint64_t in_list)
 {
     return (uint64_t)(bucket + 1) << DLIST_COOKIE_BITS | in_list;
@@ -432,7 +440,8 @@ static void read_list(struct dirlist *dl, uint64_t after, size_t max, struct dir
     }
 }
 
-static int read_dots(struct fs *fs, struct inode *dir, uint64_t cookie, uint64_t deadline_ms, struct dir_page *out)
+static int read_dots(struct fs *fs, struct inode *dir, uint64_t cookie, uint64_t deadline_ms,
+                     struct dir_page *out)
 {
     struct dirlist *dl = NULL;
     uint64_t parent = FS_ROOT;
@@ -454,7 +463,8 @@ static int read_dots(struct fs *fs, struct inode *dir, uint64_t cookie, uint64_t
     return 0;
 }
 
-int dir_read(struct fs *fs, struct inode *dir, uint64_t cookie, size_t max, uint64_t deadline_ms, struct dir_page *out)
+int dir_read(struct fs *fs, struct inode *dir, uint64_t cookie, size_t max, uint64_t deadline_ms,
+             struct dir_page *out)
 {
     unsigned first = (unsigned)(cookie >> DLIST_COOKIE_BITS);
     unsigned bucket = first ? first - 1 : 0;
@@ -475,7 +485,9 @@ int dir_read(struct fs *fs, struct inode *dir, uint64_t cookie, size_t max, uint
         fs_unlock(fs);
         if (!there)
             continue;
-        int r = loaded ? 0 : load_lists(fs, dir, bucket, (unsigned)MIN(INODE_LISTS, bucket + before), deadline_ms);
+        int r = loaded ? 0
+                       : load_lists(fs, dir, bucket, (unsigned)MIN(INODE_LISTS, bucket + before),
+                                    deadline_ms);
         if (r == 0)
             r = open_list(fs, dir, bucket, deadline_ms, &dl);
         if (r < 0 || !dl)
@@ -490,7 +502,9 @@ int dir_read(struct fs *fs, struct inode *dir, uint64_t cookie, size_t max, uint
 
 /* Every entry but "." and "..", a page at a time. */
 static int each_page(struct fs *fs, struct inode *dir, uint64_t deadline_ms,
-                     int (*fn)(struct fs *, struct inode *, const struct dir_page *, struct inode **, void *), void *arg)
+                     int (*fn)(struct fs *, struct inode *, const struct dir_page *,
+                               struct inode **, void *),
+                     void *arg)
 {
     uint64_t cookie = 2;
     int r = 0;
@@ -518,7 +532,8 @@ static int each_page(struct fs *fs, struct inode *dir, uint64_t deadline_ms,
     return r;
 }
 
-void dir_forget_dangling(struct fs *fs, struct inode *dir, const char *name, uint64_t ino, uint64_t deadline_ms)
+void dir_forget_dangling(struct fs *fs, struct inode *dir, const char *name, uint64_t ino,
+                         uint64_t deadline_ms)
 {
     struct dirlist *dl = NULL;
     struct slice s = slice_str(name);
@@ -540,14 +555,16 @@ void dir_note_type(struct fs *fs, struct inode *dir, const char *name, uint64_t 
         d->type = type;
 }
 
-static int stop_at_live(struct fs *fs, struct inode *dir, const struct dir_page *p, struct inode **child, void *arg)
+static int stop_at_live(struct fs *fs, struct inode *dir, const struct dir_page *p,
+                        struct inode **child, void *arg)
 {
     (void)arg;
     for (size_t i = 0; i < p->n; i++)
         if (child[i])
             return -ENOTEMPTY;
     for (size_t i = 0; i < p->n; i++)
-        dir_forget_dangling(fs, dir, (const char *)buf_data(&p->names) + p->item[i].name_off, p->item[i].ino, kv_deadline(fs->kv));
+        dir_forget_dangling(fs, dir, (const char *)buf_data(&p->names) + p->item[i].name_off,
+                            p->item[i].ino, kv_deadline(fs->kv));
     return 0;
 }
 
@@ -570,7 +587,8 @@ int dir_check_empty(struct fs *fs, struct inode *dir, uint64_t deadline_ms, uint
     }
 }
 
-static int count_dirs(struct fs *fs, struct inode *dir, const struct dir_page *p, struct inode **child, void *arg)
+static int count_dirs(struct fs *fs, struct inode *dir, const struct dir_page *p,
+                      struct inode **child, void *arg)
 {
     (void)fs;
     (void)dir;

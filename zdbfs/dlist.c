@@ -51,7 +51,8 @@ static size_t name_position(const struct dlist *l, struct slice name, bool past_
     return lo;
 }
 
-static size_t cookie_position(const struct dlist *l, uint64_t cookie) /* first that is not smaller */
+static size_t cookie_position(const struct dlist *l, uint64_t cookie) /* first that is not smaller
+                                                                       */
 {
     size_t lo = 0, hi = l->n;
 

@@ -11,7 +11,7 @@ enum { BS = INODE_BLOCK };
 
 static const uint8_t zeros[BS];
 
-/* ---- read ------------------------------------------------------------------------------------------------------ */
+/* ---- read ----------------------------------------------------------------------------------- */
 
 static void add_iov(struct file_read *out, const uint8_t *p, size_t n)
 {
@@ -34,8 +34,8 @@ static void add_block(struct file_read *out, struct block *b, uint32_t from, uin
     add_iov(out, zeros, n - have);
 }
 
-int file_read(struct fs *fs, struct readahead *ra, struct inode *in, uint64_t off, size_t size, uint64_t deadline_ms,
-              struct file_read *out)
+int file_read(struct fs *fs, struct readahead *ra, struct inode *in, uint64_t off, size_t size,
+              uint64_t deadline_ms, struct file_read *out)
 {
     int r = 0;
 
@@ -80,7 +80,7 @@ void file_read_done(struct fs *fs, struct file_read *r)
     r->nbuf = 0;
 }
 
-/* ---- write ----------------------------------------------------------------------------------------------------- */
+/* ---- write ---------------------------------------------------------------------------------- */
 
 static int write_lock(struct fs *fs, struct inode *in, uint64_t deadline_ms)
 {
@@ -126,7 +126,8 @@ static void cut_block(struct fs *fs, struct block *b, uint32_t len)
     set_cow(fs, b);
 }
 
-/* L, released meanwhile; before the file grows: nothing behind its end may come to light (spec zdbfs-format 5.2). */
+/* L, released meanwhile; before the file grows: nothing behind its end may come to light (spec
+ * zdbfs-format 5.2). */
 static int trim_tail(struct fs *fs, struct inode *in, uint64_t deadline_ms)
 {
     uint32_t idx = (uint32_t)(in->a.size / BS), pos = (uint32_t)(in->a.size % BS);
@@ -152,8 +153,8 @@ static int trim_tail(struct fs *fs, struct inode *in, uint64_t deadline_ms)
 }
 
 /* Copy n bytes into one block. */
-static int write_piece(struct fs *fs, struct inode *in, uint32_t idx, uint32_t from, const uint8_t *data, uint32_t n,
-                       uint64_t deadline_ms)
+static int write_piece(struct fs *fs, struct inode *in, uint32_t idx, uint32_t from,
+                       const uint8_t *data, uint32_t n, uint64_t deadline_ms)
 {
     struct block *b;
 
@@ -202,12 +203,14 @@ static int write_piece(struct fs *fs, struct inode *in, uint32_t idx, uint32_t f
 }
 
 /* Room in the data namespace for what has no key yet?  Asked anew when it looks full. */
-static int check_space(struct fs *fs, struct inode *in, uint64_t off, size_t n, uint64_t deadline_ms)
+static int check_space(struct fs *fs, struct inode *in, uint64_t off, size_t n,
+                       uint64_t deadline_ms)
 {
     uint64_t fresh = 0;
 
     fs_lock(fs);
-    uint64_t limit = fs->info_data.limit_bytes, used = fs->info_data.data_bytes + fs->inserted_bytes + fs->bc.dirty_bytes;
+    uint64_t limit = fs->info_data.limit_bytes,
+             used = fs->info_data.data_bytes + fs->inserted_bytes + fs->bc.dirty_bytes;
     for (uint64_t pos = off; limit && pos < off + n;) {
         uint32_t idx = (uint32_t)(pos / BS);
         uint64_t part = MIN(BS - pos % BS, off + n - pos);
@@ -236,8 +239,8 @@ static int check_space(struct fs *fs, struct inode *in, uint64_t off, size_t n, 
     return full ? -ENOSPC : 0;
 }
 
-int file_write(struct fs *fs, struct inode *in, uint64_t off, const void *data, size_t n, bool keep_times, uint64_t deadline_ms,
-               size_t *done)
+int file_write(struct fs *fs, struct inode *in, uint64_t off, const void *data, size_t n,
+               bool keep_times, uint64_t deadline_ms, size_t *done)
 {
     const uint64_t max = (uint64_t)INODE_MAX_SLOTS * BS;
 
@@ -256,7 +259,8 @@ int file_write(struct fs *fs, struct inode *in, uint64_t off, const void *data, 
     while (r == 0 && *done < n) {
         uint64_t pos = off + *done;
         uint32_t part = (uint32_t)MIN(BS - pos % BS, n - *done);
-        r = write_piece(fs, in, (uint32_t)(pos / BS), (uint32_t)(pos % BS), (const uint8_t *)data + *done, part, deadline_ms);
+        r = write_piece(fs, in, (uint32_t)(pos / BS), (uint32_t)(pos % BS),
+                        (const uint8_t *)data + *done, part, deadline_ms);
         if (r == 0)
             *done += part;
     }
@@ -272,7 +276,7 @@ int file_write(struct fs *fs, struct inode *in, uint64_t off, const void *data, 
     return r;
 }
 
-/* ---- truncate, holes ------------------------------------------------------------------------------------------- */
+/* ---- truncate, holes ------------------------------------------------------------------------ */
 
 /* L: blocks from..to-1 become holes. */
 static void free_blocks(struct fs *fs, struct inode *in, uint32_t from, uint32_t to)
@@ -339,7 +343,8 @@ int file_truncate(struct fs *fs, struct inode *in, uint64_t size, uint64_t deadl
 }
 
 /* L, released meanwhile: zeros in part of one block, where it has content. */
-static int zero_piece(struct fs *fs, struct inode *in, uint32_t idx, uint32_t from, uint32_t to, uint64_t deadline_ms)
+static int zero_piece(struct fs *fs, struct inode *in, uint32_t idx, uint32_t from, uint32_t to,
+                      uint64_t deadline_ms)
 {
     struct block *b;
 
@@ -357,7 +362,8 @@ static int zero_piece(struct fs *fs, struct inode *in, uint32_t idx, uint32_t fr
     return 0;
 }
 
-int file_zero(struct fs *fs, struct inode *in, uint64_t off, uint64_t len, bool grow, uint64_t deadline_ms)
+int file_zero(struct fs *fs, struct inode *in, uint64_t off, uint64_t len, bool grow,
+              uint64_t deadline_ms)
 {
     if (off > INODE_MAX_SIZE || len > INODE_MAX_SIZE - off)
         return -EFBIG;

@@ -1,5 +1,6 @@
 /* head_format - see head_format.h.
- *   0 magic ZDBFSM, ZDBFSD or ZDBFST   6 u16 version 1   8 u16 flags, bit 0 in use   10 u48 generation   16 u64 size */
+ *   0 magic ZDBFSM, ZDBFSD or ZDBFST   6 u16 version 1   8 u16 flags, bit 0 in use   10 u48
+ * generation   16 u64 size */
 #include "zdbfs/head_format.h"
 
 #include <errno.h>
@@ -23,14 +24,18 @@ int head_format_decode(struct slice v, enum role role, struct head *out, struct 
     struct rd r = rd_of(v);
 
     if (v.len < MIN_BYTES)
-        return err_set(e, EUCLEAN, "header has %zu bytes, at least %d are needed", v.len, MIN_BYTES);
+        return err_set(e, EUCLEAN, "header has %zu bytes, at least %d are needed", v.len,
+                       MIN_BYTES);
     const uint8_t *m = rd_take(&r, 6);
     uint16_t version = rd_le16(&r);
     uint16_t flags = v.len >= 10 ? rd_le16(&r) : 0;
     if (memcmp(m, magic[role], 6) != 0)
-        return err_set(e, EUCLEAN, "header does not begin with %s: not a zdbfs volume, or another role", magic[role]);
+        return err_set(e, EUCLEAN,
+                       "header does not begin with %s: not a zdbfs volume, or another role",
+                       magic[role]);
     if (version != VERSION)
-        return err_set(e, EUCLEAN, "header has version %u, this program knows version %d", version, VERSION);
+        return err_set(e, EUCLEAN, "header has version %u, this program knows version %d", version,
+                       VERSION);
     if (flags & ~FLAG_IN_USE)
         return err_set(e, EUCLEAN, "header has unknown flags 0x%x", flags);
     const uint8_t *g = rd_take(&r, 6);

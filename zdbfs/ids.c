@@ -10,8 +10,8 @@
 enum {
     BATCH_MIN = 64,
     BATCH_MAX = 4096,
-    NOTE_MAX = 100000,        /* keys in a note: it is one value */
-    QUICK_MS = 2000,          /* a batch used up faster than this: the next one is larger */
+    NOTE_MAX = 100000, /* keys in a note: it is one value */
+    QUICK_MS = 2000,   /* a batch used up faster than this: the next one is larger */
     RETRY_MS = 500,
 };
 
@@ -19,7 +19,7 @@ struct ids {
     struct kv *kv;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    uint64_t *id;             /* taken from id[head] on */
+    uint64_t *id; /* taken from id[head] on */
     size_t head, n, cap;
     size_t batch;
     uint64_t filled_ms;
@@ -113,8 +113,8 @@ void ids_give(struct ids *s, const uint64_t *ids, unsigned n)
     pthread_mutex_unlock(&s->lock);
 }
 
-/* Into the temp namespace: what to give back after a crash; the former note goes.  Losing one costs a few unused keys, so
- * nobody waits for the disk. */
+/* Into the temp namespace: what to give back after a crash; the former note goes.  Losing one costs
+ * a few unused keys, so nobody waits for the disk. */
 static int note(struct ids *s, const uint64_t *id, size_t n, uint64_t deadline_ms)
 {
     struct buf stream = BUF_INIT, chunk = BUF_INIT;

@@ -1,6 +1,6 @@
-/* ids - meta keys reserved ahead for new inodes and name lists: `SET "" "X"` in batches, on stable storage before the first
- * of a batch is used.  The keys in stock are noted in the temp namespace, so that a mount after a crash gives them back.
- * Any thread; one thread refills (ids_refill). */
+/* ids - meta keys reserved ahead for new inodes and name lists: `SET "" "X"` in batches, on stable
+ * storage before the first of a batch is used.  The keys in stock are noted in the temp namespace,
+ * so that a mount after a crash gives them back. Any thread; one thread refills (ids_refill). */
 #ifndef ZDBFS_IDS_H
 #define ZDBFS_IDS_H
 
@@ -18,7 +18,8 @@ void ids_refill_loop(struct ids *s);
 void ids_stop(struct ids *s);
 /* Clean unmount: delete what is in stock. */
 int ids_release(struct ids *s, uint64_t deadline_ms);
-/* Around emptying the temp namespace: nothing is stored there meanwhile; emptied: the stock is noted again. */
+/* Around emptying the temp namespace: nothing is stored there meanwhile; emptied: the stock is
+ * noted again. */
 void ids_hold(struct ids *s);
 void ids_unhold(struct ids *s, bool emptied, uint64_t deadline_ms);
 

@@ -11,7 +11,7 @@
 
 enum { SCAN_AT_ONCE = 128, RECORD_BYTES = 160 };
 
-/* ---- table ----------------------------------------------------------------------------------------------------- */
+/* ---- table ---------------------------------------------------------------------------------- */
 
 static size_t slot_of(size_t cap, uint64_t ino)
 {
@@ -47,8 +47,8 @@ static void resize(struct fs *fs, size_t cap)
 
 static uint64_t inode_bytes(const struct inode *in)
 {
-    return sizeof *in + in->slot_cap * sizeof *in->slot + (in->dir ? sizeof *in->dir : 0) + in->extra_len +
-           (in->target ? strlen(in->target) + 1 : 0);
+    return sizeof *in + in->slot_cap * sizeof *in->slot + (in->dir ? sizeof *in->dir : 0) +
+           in->extra_len + (in->target ? strlen(in->target) + 1 : 0);
 }
 
 static struct inode *insert(struct fs *fs, uint64_t ino)
@@ -117,7 +117,7 @@ void inode_put(struct fs *fs, struct inode *in)
     fs_unlock(fs);
 }
 
-/* ---- loading --------------------------------------------------------------------------------------------------- */
+/* ---- loading -------------------------------------------------------------------------------- */
 
 static void copy_slots(struct inode *in, struct slice raw)
 {
@@ -232,7 +232,8 @@ int inode_get(struct fs *fs, uint64_t ino, uint64_t deadline_ms, struct inode **
     return r;
 }
 
-int inode_get_many(struct fs *fs, const uint64_t *inos, size_t n, uint64_t deadline_ms, struct inode **out)
+int inode_get_many(struct fs *fs, const uint64_t *inos, size_t n, uint64_t deadline_ms,
+                   struct inode **out)
 {
     uint64_t *key = xcalloc(n + 1, sizeof *key);
     size_t *pos = xcalloc(n + 1, sizeof *pos), nkeys = 0;
@@ -280,7 +281,7 @@ int inode_get_many(struct fs *fs, const uint64_t *inos, size_t n, uint64_t deadl
     return r;
 }
 
-/* ---- changing -------------------------------------------------------------------------------------------------- */
+/* ---- changing ------------------------------------------------------------------------------- */
 
 void inode_dirty(struct fs *fs, struct inode *in)
 {
@@ -292,7 +293,8 @@ void inode_dirty(struct fs *fs, struct inode *in)
     fs_note_dirty(fs, RECORD_BYTES + 4 * (uint64_t)in->nslots + (in->dir ? sizeof in->dir->id : 0));
 }
 
-struct inode *inode_create(struct fs *fs, uint64_t ino, const struct inode_attr *a, const char *target)
+struct inode *inode_create(struct fs *fs, uint64_t ino, const struct inode_attr *a,
+                           const char *target)
 {
     struct inode *in = insert(fs, ino);
 
@@ -353,7 +355,7 @@ static void free_lists(struct fs *fs, struct inode *in)
 }
 
 /* Nobody can reach it any more. */
-static void delete(struct fs *fs, struct inode *in)
+static void delete (struct fs *fs, struct inode *in)
 {
     struct block *b;
 
@@ -378,11 +380,12 @@ static void delete(struct fs *fs, struct inode *in)
     fs_changed(fs);
 }
 
-/* An orphan is in the list of orphans instead of the list of dirty inodes; the commit looks at both. */
+/* An orphan is in the list of orphans instead of the list of dirty inodes; the commit looks at
+ * both. */
 void inode_unlinked(struct fs *fs, struct inode *in)
 {
     if (refs_count(fs->refs, in->ino) == 0) {
-        delete(fs, in);
+        delete (fs, in);
         return;
     }
     if (in->orphan)
@@ -404,7 +407,7 @@ void inode_forget(struct fs *fs, uint64_t ino, uint64_t n)
         return;
     struct inode *in = inode_peek(fs, ino);
     if (in && in->orphan && in->state == INODE_READY)
-        delete(fs, in);
+        delete (fs, in);
 }
 
 void inode_delete_orphans(struct fs *fs)
@@ -413,11 +416,11 @@ void inode_delete_orphans(struct fs *fs)
 
     fs_lock(fs);
     while ((in = TAILQ_FIRST(&fs->orphans)))
-        delete(fs, in);
+        delete (fs, in);
     fs_unlock(fs);
 }
 
-/* ---- eviction -------------------------------------------------------------------------------------------------- */
+/* ---- eviction ------------------------------------------------------------------------------- */
 
 struct dirlist *inode_list_new(struct fs *fs, struct inode *dir, unsigned bucket)
 {
@@ -460,8 +463,8 @@ static void evict_list(struct fs *fs, struct dirlist *dl)
 
 static bool evict_inode(struct fs *fs, struct inode *in)
 {
-    if (in->pins || in->state == INODE_LOADING || in->dirty || in->orphan || in->blocks.n || in->write_error || in->writers ||
-        in->commit_seq > fs->applied_seq)
+    if (in->pins || in->state == INODE_LOADING || in->dirty || in->orphan || in->blocks.n ||
+        in->write_error || in->writers || in->commit_seq > fs->applied_seq)
         return false;
     for (unsigned i = 0; in->dir && i < INODE_LISTS; i++)
         if (in->dir->list[i] && !list_evictable(fs, in->dir->list[i]))

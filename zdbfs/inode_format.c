@@ -1,6 +1,7 @@
 /* inode_format - see inode_format.h.
- *   0 u32 mode | 4 u64 "ino" | 12 u32 dev 0 | 16 u16 uid | 18 u16 gid | 20 u64 size | 28 u32 links |
- *   32 u32 atime | 36 u32 mtime | 40 u32 ctime | 44 body: file u64 n, n times u32; symlink target NUL 0x42; directory 128 u64 */
+ *   0 u32 mode | 4 u64 "ino" | 12 u32 dev 0 | 16 u16 uid | 18 u16 gid | 20 u64 size | 28 u32 links
+ * | 32 u32 atime | 36 u32 mtime | 40 u32 ctime | 44 body: file u64 n, n times u32; symlink target
+ * NUL 0x42; directory 128 u64 */
 #include "zdbfs/inode_format.h"
 
 #include <errno.h>
@@ -18,19 +19,19 @@ enum {
     FIELD_DEVICE = 3,
     FIELD_SUBDIRS = 4,
     FIELD_CRITICAL = 0x8000,
-    STORED_INO = 1,              /* what upstream writes from its cache; ignored on read */
+    STORED_INO = 1, /* what upstream writes from its cache; ignored on read */
     LINK_FILLER = 0x42,
 };
 
 static const char tail_magic[4] = {'Q', 'F', 'S', 'T'};
 
-/* ---- tail ------------------------------------------------------------------------------------------------------ */
+/* ---- tail ----------------------------------------------------------------------------------- */
 
 struct tail {
     bool owner, times, device, subdirs;
     uint32_t uid, gid, major, minor, nsub;
     struct timespec t[4];
-    struct slice extra;          /* the unknown ones: they follow ours */
+    struct slice extra; /* the unknown ones: they follow ours */
 };
 
 static bool decode_time(struct rd *r, struct timespec *t)
@@ -75,7 +76,8 @@ static int decode_field(uint16_t type, struct slice v, struct tail *t)
     return r.bad || rd_left(&r) ? -EUCLEAN : 0;
 }
 
-/* Nothing, or bytes that are no tail (upstream ignores them, so do we), or a tail that has to be whole. */
+/* Nothing, or bytes that are no tail (upstream ignores them, so do we), or a tail that has to be
+ * whole. */
 static int decode_tail(struct slice v, struct tail *t)
 {
     struct rd r = rd_of(v);
@@ -153,7 +155,7 @@ static void encode_tail(struct buf *b, const struct inode_rec *rec)
     le32_put(head + 12, crc_std(crc_std(0, head, 12), head + TAIL_HEAD, fields));
 }
 
-/* ---- record ---------------------------------------------------------------------------------------------------- */
+/* ---- record --------------------------------------------------------------------------------- */
 
 /* The classic field is the low bits of ours unless upstream rewrote it. */
 static struct timespec pick_time(uint32_t classic, const struct timespec *ours)
@@ -181,8 +183,8 @@ static void merge_tail(struct inode_attr *a, const uint32_t classic[3], const st
 
 static bool known_type(uint32_t mode)
 {
-    return S_ISREG(mode) || S_ISDIR(mode) || S_ISLNK(mode) || S_ISCHR(mode) || S_ISBLK(mode) || S_ISFIFO(mode) ||
-           S_ISSOCK(mode);
+    return S_ISREG(mode) || S_ISDIR(mode) || S_ISLNK(mode) || S_ISCHR(mode) || S_ISBLK(mode) ||
+           S_ISFIFO(mode) || S_ISSOCK(mode);
 }
 
 static int decode_body(struct rd *r, struct inode_rec *out)

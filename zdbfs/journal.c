@@ -18,15 +18,15 @@ struct record {
 struct journal {
     struct kv *kv;
     struct head *head;
-    uint64_t seq;             /* of the next record */
-    struct record *rec;       /* stored, oldest first; the newest stays when the others are retired */
+    uint64_t seq;       /* of the next record */
+    struct record *rec; /* stored, oldest first; the newest stays when the others are retired */
     unsigned n, cap;
-    bool retired;             /* rec[n-1] is one that stays only because it is the newest */
+    bool retired; /* rec[n-1] is one that stays only because it is the newest */
     uint64_t bytes;
-    bool no_flush;            /* zdb does not empty a namespace */
+    bool no_flush; /* zdb does not empty a namespace */
 };
 
-/* ---- appending ------------------------------------------------------------------------------------------------- */
+/* ---- appending ------------------------------------------------------------------------------ */
 
 static void push_record(struct journal *j, struct record rec)
 {
@@ -62,7 +62,8 @@ int journal_append(struct journal *j, struct slice stream, uint64_t deadline_ms)
     if (r == 0)
         r = kv_sync(j->kv, ROLE_TEMP, deadline_ms);
     if (r < 0) {
-        /* its chunks are left: the next attempt writes the same ones, and whole or not they are known by their number */
+        /* its chunks are left: the next attempt writes the same ones, and whole or not they are
+         * known by their number */
         free(rec.key);
         return r;
     }
@@ -71,7 +72,7 @@ int journal_append(struct journal *j, struct slice stream, uint64_t deadline_ms)
     return 0;
 }
 
-/* ---- applying -------------------------------------------------------------------------------------------------- */
+/* ---- applying ------------------------------------------------------------------------------- */
 
 struct window {
     struct kv *kv;
@@ -80,7 +81,8 @@ struct window {
     uint64_t deadline_ms;
 };
 
-/* A key that has to be there is not: its reservation was lost with the disk's cache.  Insert until it comes up. */
+/* A key that has to be there is not: its reservation was lost with the disk's cache.  Insert until
+ * it comes up. */
 static int make_key(struct kv *kv, struct kv_req *q, uint64_t deadline_ms)
 {
     uint64_t key = 0;
@@ -137,7 +139,8 @@ static bool contains(const struct key_set *s, uint64_t key)
     return s && s->n && bsearch(&key, s->key, s->n, sizeof key, by_key);
 }
 
-int journal_apply(struct kv *kv, struct slice stream, const struct key_set *deleted, uint64_t deadline_ms)
+int journal_apply(struct kv *kv, struct slice stream, const struct key_set *deleted,
+                  uint64_t deadline_ms)
 {
     struct window *w = xcalloc(1, sizeof *w);
     struct rd rd = rd_of(stream);
@@ -162,7 +165,7 @@ int journal_apply(struct kv *kv, struct slice stream, const struct key_set *dele
     return r;
 }
 
-/* ---- retiring -------------------------------------------------------------------------------------------------- */
+/* ---- retiring ------------------------------------------------------------------------------- */
 
 static int sync_both(struct kv *kv, uint64_t deadline_ms)
 {
@@ -275,11 +278,13 @@ int journal_empty(struct journal *j, uint64_t deadline_ms)
     bool kept = v.found;
     kv_val_fini(&v);
     if (r == 0 && !kept) {
-        r = store_head(j, ROLE_TEMP, &(struct head){.size_bytes = j->head->size_bytes}, deadline_ms);
+        r = store_head(j, ROLE_TEMP, &(struct head){.size_bytes = j->head->size_bytes},
+                       deadline_ms);
         return r < 0 ? r : 1;
     }
     if (!j->no_flush)
-        log_warn("temp namespace: zdb does not empty it (FLUSH), its keys are deleted one by one; give it a password and public 0");
+        log_warn("temp namespace: zdb does not empty it (FLUSH), its keys are deleted one by one; "
+                 "give it a password and public 0");
     j->no_flush = true;
     r = delete_all(j, deadline_ms);
     return r < 0 ? r : 1;
@@ -295,7 +300,7 @@ unsigned journal_records(const struct journal *j)
     return j->n - (j->n && j->retired);
 }
 
-/* ---- opening --------------------------------------------------------------------------------------------------- */
+/* ---- opening -------------------------------------------------------------------------------- */
 
 /* Meta keys that some record deletes, sorted. */
 static void find_deleted(const struct replay *rp, struct key_set *out)

@@ -14,9 +14,9 @@
 #include "common/parse.h"
 
 enum {
-    WINDOW_REQS = 128,                /* requests under way on one connection */
+    WINDOW_REQS = 128, /* requests under way on one connection */
     WINDOW_BYTES = 2 * 1024 * 1024,
-    LOCKED_RETRY_MS = 100,            /* a locked namespace: spec zdbfs-behaviour 7 */
+    LOCKED_RETRY_MS = 100,             /* a locked namespace: spec zdbfs-behaviour 7 */
     DISK_LOW_BYTES = 16 * 1024 * 1024, /* below this "Cannot write" means that the disk is full */
     CURSOR_BYTES = 17,
     INFO_TIMEOUT_MS = 10000,
@@ -35,7 +35,7 @@ struct kv {
     struct conn_pool *pool[ROLE_COUNT];
     bool has_sync;
     atomic_bool disk_low;
-    atomic_uint complaints;           /* error replies logged */
+    atomic_uint complaints; /* error replies logged */
     struct overlay *overlay;
 };
 
@@ -78,7 +78,7 @@ static void free_reply(redisReply **r)
     kv_val_free_reply(*r);
 }
 
-/* ---- what replies mean ----------------------------------------------------------------------------------------- */
+/* ---- what replies mean ---------------------------------------------------------------------- */
 
 static bool starts(const redisReply *r, const char *text)
 {
@@ -128,7 +128,7 @@ static int write_result(struct kv *kv, enum role role, struct kv_req *q, const r
     return r->type == REDIS_REPLY_STRING || r->type == REDIS_REPLY_STATUS ? 0 : -EIO;
 }
 
-/* ---- requests -------------------------------------------------------------------------------------------------- */
+/* ---- requests ------------------------------------------------------------------------------- */
 
 /* Next reply of c within the time.  -errno: the connection is of no use any more. */
 static int next_reply(struct zclient *c, uint64_t deadline_ms, redisReply **out, struct err *e)
@@ -151,7 +151,8 @@ static int try_again(int r, uint64_t deadline_ms)
     return r == -ETIMEDOUT || base_now_ms() >= deadline_ms ? -EIO : 0;
 }
 
-static int call(struct kv *kv, enum role role, uint64_t deadline_ms, unsigned argc, const struct slice *argv, redisReply **out)
+static int call(struct kv *kv, enum role role, uint64_t deadline_ms, unsigned argc,
+                const struct slice *argv, redisReply **out)
 {
     struct err e = {0};
 
@@ -177,7 +178,8 @@ static int call(struct kv *kv, enum role role, uint64_t deadline_ms, unsigned ar
 }
 
 /* call(), and again while the namespace is locked; error replies become codes. */
-static int call_ok(struct kv *kv, enum role role, uint64_t deadline_ms, unsigned argc, const struct slice *argv, redisReply **out)
+static int call_ok(struct kv *kv, enum role role, uint64_t deadline_ms, unsigned argc,
+                   const struct slice *argv, redisReply **out)
 {
     for (;;) {
         redisReply *reply = NULL;
@@ -203,7 +205,7 @@ static void key_bytes(uint64_t key, uint8_t out[8])
     le64_put(out, key);
 }
 
-/* ---- reading --------------------------------------------------------------------------------------------------- */
+/* ---- reading -------------------------------------------------------------------------------- */
 
 static bool from_overlay(struct kv *kv, enum role role, uint64_t key, struct kv_val *out)
 {
@@ -231,8 +233,8 @@ static int get_result(struct kv *kv, enum role role, redisReply *r, struct kv_va
 }
 
 /* Ask for keys[from..n) and take answers until one fails; *from is moved on. */
-static int get_some(struct kv *kv, enum role role, struct zclient *c, const uint64_t *keys, size_t n, size_t *from,
-                    uint64_t deadline_ms, struct kv_val *out)
+static int get_some(struct kv *kv, enum role role, struct zclient *c, const uint64_t *keys,
+                    size_t n, size_t *from, uint64_t deadline_ms, struct kv_val *out)
 {
     size_t asked = *from;
 
@@ -259,7 +261,8 @@ static int get_some(struct kv *kv, enum role role, struct zclient *c, const uint
     return 0;
 }
 
-int kv_get_many(struct kv *kv, enum role role, const uint64_t *keys, size_t n, uint64_t deadline_ms, struct kv_val *out)
+int kv_get_many(struct kv *kv, enum role role, const uint64_t *keys, size_t n, uint64_t deadline_ms,
+                struct kv_val *out)
 {
     size_t done = 0;
     int r = 0;
@@ -313,7 +316,8 @@ int kv_get(struct kv *kv, enum role role, uint64_t key, uint64_t deadline_ms, st
     return r < 0 ? -EIO : 0;
 }
 
-static int lengths_once(struct zclient *c, const uint64_t *keys, size_t n, uint64_t deadline_ms, uint64_t *out)
+static int lengths_once(struct zclient *c, const uint64_t *keys, size_t n, uint64_t deadline_ms,
+                        uint64_t *out)
 {
     for (size_t i = 0; i < n; i++) {
         uint8_t key[8];
@@ -335,7 +339,8 @@ static int lengths_once(struct zclient *c, const uint64_t *keys, size_t n, uint6
     return 0;
 }
 
-int kv_len_many(struct kv *kv, enum role role, const uint64_t *keys, size_t n, uint64_t deadline_ms, uint64_t *out)
+int kv_len_many(struct kv *kv, enum role role, const uint64_t *keys, size_t n, uint64_t deadline_ms,
+                uint64_t *out)
 {
     for (size_t done = 0; done < n;) {
         size_t part = MIN(n - done, (size_t)WINDOW_REQS);
@@ -353,7 +358,7 @@ int kv_len_many(struct kv *kv, enum role role, const uint64_t *keys, size_t n, u
     return 0;
 }
 
-/* ---- writing --------------------------------------------------------------------------------------------------- */
+/* ---- writing -------------------------------------------------------------------------------- */
 
 static int push_write(struct zclient *c, const struct kv_req *q)
 {
@@ -365,8 +370,8 @@ static int push_write(struct zclient *c, const struct kv_req *q)
 }
 
 struct write_pass {
-    size_t asked, done;       /* positions; those with a result are skipped */
-    size_t bytes;             /* under way */
+    size_t asked, done; /* positions; those with a result are skipped */
+    size_t bytes;       /* under way */
     bool locked;
 };
 
@@ -378,15 +383,16 @@ static size_t skip_done(const struct kv_req *reqs, size_t n, size_t i)
 }
 
 /* All that have no result yet, through one connection.  -errno: the connection is broken. */
-static int write_pass(struct kv *kv, enum role role, struct zclient *c, struct kv_req *reqs, size_t n, uint64_t deadline_ms,
-                      bool *locked)
+static int write_pass(struct kv *kv, enum role role, struct zclient *c, struct kv_req *reqs,
+                      size_t n, uint64_t deadline_ms, bool *locked)
 {
     struct write_pass w = {0};
     unsigned under_way = 0;
 
     w.asked = w.done = skip_done(reqs, n, 0);
     while (w.done < n) {
-        while (w.asked < n && under_way < WINDOW_REQS && (under_way == 0 || w.bytes + reqs[w.asked].value.len <= WINDOW_BYTES)) {
+        while (w.asked < n && under_way < WINDOW_REQS &&
+               (under_way == 0 || w.bytes + reqs[w.asked].value.len <= WINDOW_BYTES)) {
             int r = push_write(c, &reqs[w.asked]);
             if (r < 0)
                 return r;
@@ -447,7 +453,8 @@ int kv_write(struct kv *kv, enum role role, struct kv_req *reqs, size_t n, uint6
     }
 }
 
-int kv_insert(struct kv *kv, enum role role, struct slice value, uint64_t deadline_ms, uint64_t *key)
+int kv_insert(struct kv *kv, enum role role, struct slice value, uint64_t deadline_ms,
+              uint64_t *key)
 {
     struct kv_req q = {.op = KV_INSERT, .value = value};
     int r = kv_write(kv, role, &q, 1, deadline_ms);
@@ -475,21 +482,21 @@ int kv_sync(struct kv *kv, enum role role, uint64_t deadline_ms)
     return r;
 }
 
-/* ---- whole namespaces ------------------------------------------------------------------------------------------ */
+/* ---- whole namespaces ----------------------------------------------------------------------- */
 
 /* Entries of one page of SCAN; *cursor is moved on. */
 static int scan_page(const redisReply *r, uint8_t cursor[CURSOR_BYTES], kv_scan_fn *fn, void *arg)
 {
-    if (r->type != REDIS_REPLY_ARRAY || r->elements != 2 || zclient_bulk(r->element[0]).len != CURSOR_BYTES ||
-        r->element[1]->type != REDIS_REPLY_ARRAY)
+    if (r->type != REDIS_REPLY_ARRAY || r->elements != 2 ||
+        zclient_bulk(r->element[0]).len != CURSOR_BYTES || r->element[1]->type != REDIS_REPLY_ARRAY)
         return -EIO;
     memcpy(cursor, r->element[0]->str, CURSOR_BYTES);
     const redisReply *list = r->element[1];
     for (size_t i = 0; i < list->elements; i++) {
         const redisReply *it = list->element[i];
         uint64_t key;
-        if (it->type != REDIS_REPLY_ARRAY || it->elements != 3 || read_key(it->element[0], &key) < 0 ||
-            it->element[1]->type != REDIS_REPLY_INTEGER)
+        if (it->type != REDIS_REPLY_ARRAY || it->elements != 3 ||
+            read_key(it->element[0], &key) < 0 || it->element[1]->type != REDIS_REPLY_INTEGER)
             return -EIO;
         int n = fn(key, (uint64_t)it->element[1]->integer, arg);
         if (n != 0)
@@ -536,7 +543,8 @@ static bool field(struct slice text, const char *name, struct slice *out)
     while (text.len) {
         const uint8_t *nl = memchr(text.p, '\n', text.len);
         size_t len = nl ? (size_t)(nl - text.p) : text.len;
-        if (len > n + 2 && memcmp(text.p, name, n) == 0 && text.p[n] == ':' && text.p[n + 1] == ' ') {
+        if (len > n + 2 && memcmp(text.p, name, n) == 0 && text.p[n] == ':' &&
+            text.p[n + 1] == ' ') {
             *out = slice_of(text.p + n + 2, len - n - 2);
             return true;
         }
@@ -588,7 +596,7 @@ int kv_info(struct kv *kv, enum role role, uint64_t deadline_ms, struct kv_info 
     return r;
 }
 
-/* ---- overlay --------------------------------------------------------------------------------------------------- */
+/* ---- overlay -------------------------------------------------------------------------------- */
 
 static void overlay_put(struct kv *kv, uint64_t key, bool deleted, struct slice value)
 {
@@ -617,14 +625,16 @@ void kv_overlay_del(struct kv *kv, uint64_t key)
     overlay_put(kv, key, true, slice_of(NULL, 0));
 }
 
-/* ---- opening --------------------------------------------------------------------------------------------------- */
+/* ---- opening -------------------------------------------------------------------------------- */
 
 /* INFO has to say what keys are like; the first connection of each role, in order. */
 static int connect_all(struct kv *kv, struct err *e)
 {
     for (int role = 0; role < ROLE_COUNT; role++) {
         struct zclient *c;
-        int r = conn_get(kv->pool[role], base_now_ms() + MIN(kv->conf->timeout_ms, (uint64_t)INFO_TIMEOUT_MS), &c, e);
+        int r =
+            conn_get(kv->pool[role],
+                     base_now_ms() + MIN(kv->conf->timeout_ms, (uint64_t)INFO_TIMEOUT_MS), &c, e);
         if (r < 0)
             return r;
         conn_put(kv->pool[role], c, false);
@@ -645,7 +655,9 @@ static int check_server(struct kv *kv, struct err *e)
     if (r < 0)
         return err_sys(e, -r, "zdb %s: INFO", where);
     if (!field(zclient_bulk(reply), "sequential_key_size", &v) || !slice_eq_str(v, "8"))
-        return err_set(e, EPROTO, "zdb %s: keys of 8 bytes are needed (INFO says no \"sequential_key_size: 8\")", where);
+        return err_set(
+            e, EPROTO,
+            "zdb %s: keys of 8 bytes are needed (INFO says no \"sequential_key_size: 8\")", where);
     if (kv->conf->read_only)
         return 0;
     r = call(kv, ROLE_META, deadline, 1, sync, &answer);

@@ -1,12 +1,12 @@
-/* list_format - one name list of a directory, spec zdbfs-format 7.2: u64 own key | u32 count | u32 zero | entries, sorted by
- * name: u16 length | u64 inode | name | NUL.  No state. */
+/* list_format - one name list of a directory, spec zdbfs-format 7.2: u64 own key | u32 count | u32
+ * zero | entries, sorted by name: u16 length | u64 inode | name | NUL.  No state. */
 #ifndef ZDBFS_LIST_FORMAT_H
 #define ZDBFS_LIST_FORMAT_H
 
 #include "common/buf.h"
 
 #define LIST_HEAD_BYTES 16u
-#define LIST_NAME_MAX 255u  /* of new names; longer ones (u16) are read */
+#define LIST_NAME_MAX   255u /* of new names; longer ones (u16) are read */
 
 /* Which of the INODE_LISTS lists holds a name. */
 unsigned list_format_bucket(struct slice name);

@@ -29,7 +29,7 @@
 extern char **environ;
 
 enum {
-    UNMOUNT_GRACE_MS = 1500,  /* after a lazy unmount: files still open then lose their connection */
+    UNMOUNT_GRACE_MS = 1500, /* after a lazy unmount: files still open then lose their connection */
     READ_AHEAD_KB = 1024,
 };
 
@@ -38,7 +38,7 @@ struct app {
     struct fuse_args args;
     struct fuse_session *se;
     bool mounted;
-    char *mountpoint;         /* absolute */
+    char *mountpoint; /* absolute */
     struct kv *kv;
     struct head head;
     struct journal *journal;
@@ -53,24 +53,30 @@ struct app {
     atomic_bool loop_done;
 };
 
-/* ---- signals --------------------------------------------------------------------------------------------------- */
+/* ---- signals -------------------------------------------------------------------------------- */
 
 static void print_statistics(struct app *a)
 {
     struct fs *fs = a->fs;
 
     fs_lock(fs);
-    printf("[+] cache: %zu inodes, %" PRIu64 " bytes of metadata, %zu blocks, %" PRIu64 " of %" PRIu64 " bytes, %" PRIu64
-           " dirty, commit %" PRIu64 " of %" PRIu64 "\n",
-           fs->ninodes, fs->meta_bytes, fs->bc.n, fs->bc.used_bytes, fs->bc.limit_bytes, fs->bc.dirty_bytes, fs->applied_seq,
-           fs->snap_seq);
+    printf("[+] cache: %zu inodes, %" PRIu64 " bytes of metadata, %zu blocks, %" PRIu64
+           " of %" PRIu64 " bytes, %" PRIu64 " dirty, commit %" PRIu64 " of %" PRIu64 "\n",
+           fs->ninodes, fs->meta_bytes, fs->bc.n, fs->bc.used_bytes, fs->bc.limit_bytes,
+           fs->bc.dirty_bytes, fs->applied_seq, fs->snap_seq);
     fs_unlock(fs);
     fflush(stdout);
 }
 
 static void unmount_lazily(const char *path)
 {
-    char *argv[] = {(char[]){"fusermount3"}, (char[]){"-u"}, (char[]){"-z"}, (char[]){"-q"}, (char[]){"--"}, (char *)(uintptr_t)path, NULL};
+    char *argv[] = {(char[]){"fusermount3"},
+                    (char[]){"-u"},
+                    (char[]){"-z"},
+                    (char[]){"-q"},
+                    (char[]){"--"},
+                    (char *)(uintptr_t)path,
+                    NULL};
     pid_t pid;
     int status;
 
@@ -80,7 +86,8 @@ static void unmount_lazily(const char *path)
         waitpid(pid, &status, 0);
 }
 
-/* The kernel hands over what it has cached while requests are still served, then the mount is taken away. */
+/* The kernel hands over what it has cached while requests are still served, then the mount is taken
+ * away. */
 static void leave(struct app *a)
 {
     int fd = open(a->mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -144,7 +151,7 @@ static void block_signals(void)
     pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
-/* ---- starting -------------------------------------------------------------------------------------------------- */
+/* ---- starting ------------------------------------------------------------------------------- */
 
 static void *run_ids(void *arg)
 {
@@ -155,7 +162,8 @@ static void *run_ids(void *arg)
 static void banner(const struct options *o)
 {
     printf("\033[36;1m[+] initializing zdbfs v%s\033[0m\n", OPTIONS_VERSION);
-    printf("[+] blocks cache size: %" PRIu64 " KB\n", (o->memory_bytes - o->memory_bytes / 4) / KIB);
+    printf("[+] blocks cache size: %" PRIu64 " KB\n",
+           (o->memory_bytes - o->memory_bytes / 4) / KIB);
     printf("[+] virtual filesystem size: %.1f GB\n", (double)o->size_bytes / (double)GIB);
     if (o->autons)
         printf("[+] zdb: auto creating namespace\n");
@@ -227,7 +235,8 @@ static int start_threads(struct app *a, struct err *e)
     return 0;
 }
 
-/* "major:minor" of a mount, from the table: looking at the mount itself would keep it busy.  false: not found. */
+/* "major:minor" of a mount, from the table: looking at the mount itself would keep it busy.  false:
+ * not found. */
 static bool device_of(const char *mountpoint, char *out, size_t size)
 {
     char line[4096], dev[32], where[PATH_MAX];
@@ -235,7 +244,8 @@ static bool device_of(const char *mountpoint, char *out, size_t size)
     bool found = false;
 
     while (f && fgets(line, sizeof line, f))
-        if (sscanf(line, "%*s %*s %31s %*s %4095s", dev, where) == 2 && strcmp(where, mountpoint) == 0) {
+        if (sscanf(line, "%*s %*s %31s %*s %4095s", dev, where) == 2 &&
+            strcmp(where, mountpoint) == 0) {
             snprintf(out, size, "%s", dev);
             found = true; /* the last one is the one on top */
         }
@@ -268,7 +278,7 @@ static void become_ready(void *arg)
     daemon_ready();
 }
 
-/* ---- serving --------------------------------------------------------------------------------------------------- */
+/* ---- serving -------------------------------------------------------------------------------- */
 
 static int loop(struct app *a, struct err *e)
 {
@@ -364,7 +374,7 @@ static void close_app(struct app *a)
     options_fini(&a->o);
 }
 
-/* ---- command line ---------------------------------------------------------------------------------------------- */
+/* ---- command line --------------------------------------------------------------------------- */
 
 static int check_volume(struct app *a, struct err *e)
 {
@@ -379,8 +389,9 @@ static int check_volume(struct app *a, struct err *e)
         r = check_run(a->kv, &c, e);
     if (r < 0)
         return r;
-    printf("%" PRIu64 " directories, %" PRIu64 " files, %" PRIu64 " others, %" PRIu64 " blocks, %" PRIu64 " bytes; unused keys: %" PRIu64
-           " meta, %" PRIu64 " data; %" PRIu64 " findings\n",
+    printf("%" PRIu64 " directories, %" PRIu64 " files, %" PRIu64 " others, %" PRIu64
+           " blocks, %" PRIu64 " bytes; unused keys: %" PRIu64 " meta, %" PRIu64 " data; %" PRIu64
+           " findings\n",
            c.dirs, c.files, c.others, c.blocks, c.bytes, c.unused_meta, c.unused_data, c.findings);
     return c.findings ? 1 : 0;
 }

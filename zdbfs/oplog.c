@@ -128,7 +128,8 @@ static void line(struct oplog *l, const char *op, struct slice text)
     fputc('\n', l->f);
 }
 
-void oplog_path(struct oplog *l, const char *op, uint64_t parent, const char *name, const char *suffix)
+void oplog_path(struct oplog *l, const char *op, uint64_t parent, const char *name,
+                const char *suffix)
 {
     struct buf b = BUF_INIT;
 
@@ -146,7 +147,8 @@ void oplog_path(struct oplog *l, const char *op, uint64_t parent, const char *na
     buf_fini(&b);
 }
 
-void oplog_rename(struct oplog *l, uint64_t parent, const char *name, uint64_t new_parent, const char *new_name)
+void oplog_rename(struct oplog *l, uint64_t parent, const char *name, uint64_t new_parent,
+                  const char *new_name)
 {
     struct buf b = BUF_INIT;
 

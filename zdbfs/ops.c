@@ -10,7 +10,8 @@
 
 enum {
     MAX_WRITE = 1024 * 1024,
-    MAX_BACKGROUND = 24,      /* well below the number of threads: others must get through when these wait */
+    MAX_BACKGROUND = 24, /* well below the number of threads: others must get through when these
+                            wait */
 };
 
 struct ops_req ops_begin(fuse_req_t req, enum stats_call call)
@@ -49,12 +50,15 @@ void ops_stat(const struct inode *in, struct stat *st)
         .st_ctim = a->ctime,
     };
     if (in->dir && a->nlink)
-        st->st_nlink = a->subdirs_known ? 2 + (nlink_t)a->subdirs : 1; /* 1: not known, as elsewhere */
+        st->st_nlink = a->subdirs_known ? 2 + (nlink_t)a->subdirs : 1; /* 1: not known, as elsewhere
+                                                                        */
 }
 
 void ops_fill_entry(struct fs *fs, struct inode *in, struct fuse_entry_param *e)
 {
-    *e = (struct fuse_entry_param){.ino = in->ino, .attr_timeout = OPS_TIMEOUT, .entry_timeout = OPS_TIMEOUT};
+    *e = (struct fuse_entry_param){.ino = in->ino,
+                                   .attr_timeout = OPS_TIMEOUT,
+                                   .entry_timeout = OPS_TIMEOUT};
     ops_stat(in, &e->attr);
     refs_add(fs->refs, in->ino, 1);
 }
@@ -109,9 +113,10 @@ static void init(void *userdata, struct fuse_conn_info *conn)
     want(conn, FUSE_CAP_IOCTL_DIR, true);
     want(conn, FUSE_CAP_EXPORT_SUPPORT, false);
     want(conn, FUSE_CAP_AUTO_INVAL_DATA, false); /* nobody else changes files */
-    /* the kernel clears suid and sgid bits itself, in its own attributes too; ours would be seen only when they expire */
+    /* the kernel clears suid and sgid bits itself, in its own attributes too; ours would be seen
+     * only when they expire */
     want(conn, FUSE_CAP_HANDLE_KILLPRIV, false);
-    want(conn, FUSE_CAP_SPLICE_READ, false);     /* requests are copied once, into their blocks */
+    want(conn, FUSE_CAP_SPLICE_READ, false); /* requests are copied once, into their blocks */
     want(conn, FUSE_CAP_SPLICE_WRITE, false);
     want(conn, FUSE_CAP_SPLICE_MOVE, false);
     if (ops->ready)

@@ -16,7 +16,8 @@
 void ops_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
     struct ops_req q = ops_begin(req, CALL_OTHER);
-    struct fuse_entry_param e = {.entry_timeout = OPS_TIMEOUT}; /* ino 0: there is no such name, and that may be kept */
+    struct fuse_entry_param e = {.entry_timeout = OPS_TIMEOUT}; /* ino 0: there is no such name, and
+                                                                   that may be kept */
     struct name_ref ref;
     struct name_ref *refs[] = {&ref};
 
@@ -120,7 +121,8 @@ static int resize(const struct ops_req *q, struct inode *in, off_t size)
     return file_truncate(q->fs, in, (uint64_t)size, q->deadline_ms);
 }
 
-void ops_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set, struct fuse_file_info *fi)
+void ops_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set,
+                 struct fuse_file_info *fi)
 {
     struct ops_req q = ops_begin(req, CALL_SETATTR);
     struct inode *in = NULL;
@@ -178,7 +180,7 @@ void ops_statfs(fuse_req_t req, fuse_ino_t ino)
         fuse_reply_statfs(req, &st);
 }
 
-/* ---- ioctl ----------------------------------------------------------------------------------------------------- */
+/* ---- ioctl ---------------------------------------------------------------------------------- */
 
 static void snapshot(const struct ops_req *q)
 {
@@ -208,8 +210,9 @@ static void statistics(const struct ops_req *q)
     fuse_reply_ioctl(q->req, 0, record, sizeof record);
 }
 
-void ops_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned int cmd, void *arg, struct fuse_file_info *fi, unsigned flags,
-               const void *in_buf, size_t in_bufsz, size_t out_bufsz)
+void ops_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned int cmd, void *arg,
+               struct fuse_file_info *fi, unsigned flags, const void *in_buf, size_t in_bufsz,
+               size_t out_bufsz)
 {
     struct ops_req q = ops_begin(req, CALL_IOCTL);
 

@@ -10,11 +10,11 @@
 #include "zdbfs/writeback.h"
 
 enum {
-    PLAIN_BYTES = 40,         /* of a typical entry in a reply: how many are looked up at once */
+    PLAIN_BYTES = 40, /* of a typical entry in a reply: how many are looked up at once */
     PLUS_BYTES = 180,
     AT_LEAST = 8,
     AT_MOST = 1024,
-    NAME_FITS = 1023,         /* longest name that the kernel takes in a reply */
+    NAME_FITS = 1023, /* longest name that the kernel takes in a reply */
 };
 
 void ops_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -32,7 +32,7 @@ void ops_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         return;
     }
     inode_put(q.fs, in);
-    fi->cache_readdir = 1;    /* until something in it changes: the kernel sees that */
+    fi->cache_readdir = 1; /* until something in it changes: the kernel sees that */
     fi->keep_cache = 1;
     fuse_reply_open(req, fi);
 }
@@ -43,10 +43,12 @@ struct reply {
 };
 
 /* One entry; false when there is no room. */
-static bool put_plain(const struct ops_req *q, struct reply *rp, const struct dir_item *it, const char *name)
+static bool put_plain(const struct ops_req *q, struct reply *rp, const struct dir_item *it,
+                      const char *name)
 {
     struct stat st = {.st_ino = it->ino, .st_mode = DTTOIF(it->type)};
-    size_t n = fuse_add_direntry(q->req, rp->buf + rp->used, rp->size - rp->used, name, &st, (off_t)it->cookie);
+    size_t n = fuse_add_direntry(q->req, rp->buf + rp->used, rp->size - rp->used, name, &st,
+                                 (off_t)it->cookie);
 
     if (n > rp->size - rp->used)
         return false;
@@ -55,13 +57,15 @@ static bool put_plain(const struct ops_req *q, struct reply *rp, const struct di
 }
 
 /* L: with attributes; in NULL: without. */
-static bool put_plus(const struct ops_req *q, struct reply *rp, const struct dir_item *it, const char *name, struct inode *in)
+static bool put_plus(const struct ops_req *q, struct reply *rp, const struct dir_item *it,
+                     const char *name, struct inode *in)
 {
     struct fuse_entry_param e = {.attr = {.st_ino = it->ino, .st_mode = DTTOIF(it->type)}};
 
     if (in)
         ops_fill_entry(q->fs, in, &e);
-    size_t n = fuse_add_direntry_plus(q->req, rp->buf + rp->used, rp->size - rp->used, name, &e, (off_t)it->cookie);
+    size_t n = fuse_add_direntry_plus(q->req, rp->buf + rp->used, rp->size - rp->used, name, &e,
+                                      (off_t)it->cookie);
     if (n > rp->size - rp->used) {
         if (in)
             inode_forget(q->fs, in->ino, 1);
@@ -93,8 +97,10 @@ static int fetch(const struct ops_req *q, const struct dir_page *p, bool all, st
     return r;
 }
 
-/* Entries of a page into the reply; those without an inode are dropped from the directory.  true: there is room for more. */
-static bool fill(const struct ops_req *q, struct reply *rp, struct inode *dir, struct dir_page *p, struct inode **in, bool plus)
+/* Entries of a page into the reply; those without an inode are dropped from the directory.  true:
+ * there is room for more. */
+static bool fill(const struct ops_req *q, struct reply *rp, struct inode *dir, struct dir_page *p,
+                 struct inode **in, bool plus)
 {
     bool room = true;
 
@@ -123,14 +129,16 @@ static bool fill(const struct ops_req *q, struct reply *rp, struct inode *dir, s
     return room;
 }
 
-static int read_entries(const struct ops_req *q, struct inode *dir, uint64_t cookie, bool plus, struct reply *rp)
+static int read_entries(const struct ops_req *q, struct inode *dir, uint64_t cookie, bool plus,
+                        struct reply *rp)
 {
     bool room = true;
 
     while (room) {
         struct dir_page page;
         size_t max = (rp->size - rp->used) / (plus ? PLUS_BYTES : PLAIN_BYTES);
-        int r = dir_read(q->fs, dir, cookie, MIN(MAX(max, (size_t)AT_LEAST), (size_t)AT_MOST), q->deadline_ms, &page);
+        int r = dir_read(q->fs, dir, cookie, MIN(MAX(max, (size_t)AT_LEAST), (size_t)AT_MOST),
+                         q->deadline_ms, &page);
         if (r < 0 || page.n == 0) {
             dir_page_fini(&page);
             return r;
@@ -182,7 +190,8 @@ void ops_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct 
     read_dir(req, ino, size, off, false);
 }
 
-void ops_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+void ops_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+                     struct fuse_file_info *fi)
 {
     (void)fi;
     read_dir(req, ino, size, off, true);

@@ -50,12 +50,14 @@ void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     }
     inode_put(q.fs, in);
     if (r < 0) {
-        ops_error(&q, r == -ENOENT ? -ESTALE : r); /* looked up, then removed: the kernel looks again */
+        ops_error(&q, r == -ENOENT ? -ESTALE : r); /* looked up, then removed: the kernel looks
+                                                      again */
         return;
     }
     fi->keep_cache = 1;
     fi->fh = (fi->flags & O_ACCMODE) != O_RDONLY; /* all that close needs to know */
-    if (fuse_reply_open(req, fi) < 0 && fi->fh) { /* the kernel did not take it and will not close it */
+    if (fuse_reply_open(req, fi) < 0 && fi->fh) { /* the kernel did not take it and will not close
+                                                     it */
         fs_lock(q.fs);
         if ((in = inode_peek(q.fs, ino)))
             ops_writer(in, fi->flags, -1);
@@ -87,7 +89,8 @@ void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fus
     inode_put(q.fs, in);
 }
 
-void ops_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off, struct fuse_file_info *fi)
+void ops_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
+               struct fuse_file_info *fi)
 {
     struct ops_req q = ops_begin(req, CALL_WRITE);
     struct inode *in = NULL;
@@ -125,7 +128,8 @@ static int sync_file(const struct ops_req *q, struct inode *in)
     return r;
 }
 
-/* close() of a writer: what could not be stored so far is said here; it stays in memory and is tried again. */
+/* close() of a writer: what could not be stored so far is said here; it stays in memory and is
+ * tried again. */
 void ops_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct ops_req q = ops_begin(req, CALL_OTHER);
@@ -156,7 +160,8 @@ void ops_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     struct ops_req q = ops_begin(req, CALL_OTHER);
 
     fs_lock(q.fs);
-    struct inode *in = inode_peek(q.fs, ino); /* it is in memory as long as it is open for writing */
+    struct inode *in = inode_peek(q.fs, ino); /* it is in memory as long as it is open for writing
+                                               */
     if (in)
         ops_writer(in, fi->flags, -1);
     fs_unlock(q.fs);
@@ -178,19 +183,23 @@ void ops_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_in
 }
 
 /* Space is not set aside; whether there is enough now is all that can be said. */
-static int reserve(const struct ops_req *q, struct inode *in, uint64_t off, uint64_t len, bool keep_size)
+static int reserve(const struct ops_req *q, struct inode *in, uint64_t off, uint64_t len,
+                   bool keep_size)
 {
     fs_lock(q->fs);
     const struct kv_info *i = &q->fs->info_data;
-    uint64_t used = i->data_bytes + q->fs->inserted_bytes + q->fs->bc.dirty_bytes, size = in->a.size;
-    bool full = q->fs->info_ms && ((i->limit_bytes && used + len > i->limit_bytes) || len > i->free_bytes);
+    uint64_t used = i->data_bytes + q->fs->inserted_bytes + q->fs->bc.dirty_bytes,
+             size = in->a.size;
+    bool full =
+        q->fs->info_ms && ((i->limit_bytes && used + len > i->limit_bytes) || len > i->free_bytes);
     fs_unlock(q->fs);
     if (full)
         return -ENOSPC;
     return !keep_size && off + len > size ? file_truncate(q->fs, in, off + len, q->deadline_ms) : 0;
 }
 
-void ops_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len, struct fuse_file_info *fi)
+void ops_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,
+                   struct fuse_file_info *fi)
 {
     struct ops_req q = ops_begin(req, CALL_OTHER);
     struct inode *in = NULL;
@@ -203,7 +212,8 @@ void ops_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t le
         r = get_file(&q, ino, &in);
     if (r == 0 && (off < 0 || len <= 0))
         r = -EINVAL;
-    else if (r == 0 && ((uint64_t)off > INODE_MAX_SIZE || (uint64_t)len > INODE_MAX_SIZE - (uint64_t)off))
+    else if (r == 0 &&
+             ((uint64_t)off > INODE_MAX_SIZE || (uint64_t)len > INODE_MAX_SIZE - (uint64_t)off))
         r = -EFBIG;
     else if (r == 0 && what == 0)
         r = reserve(&q, in, (uint64_t)off, (uint64_t)len, keep);
@@ -226,9 +236,13 @@ void ops_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fus
     (void)fi;
     int r = get_file(&q, ino, &in);
     if (r == 0 && in->writers)
-        fuse_lowlevel_notify_inval_inode(q.ops->se, ino, 0, 0); /* the kernel hands over what only it has */
+        fuse_lowlevel_notify_inval_inode(q.ops->se, ino, 0, 0); /* the kernel hands over what only
+                                                                   it has */
     if (r == 0)
-        r = off < 0 ? -ENXIO : whence != SEEK_DATA && whence != SEEK_HOLE ? -EINVAL : file_seek(q.fs, in, (uint64_t)off, whence, &pos);
+        r = off < 0 ? -ENXIO
+            : whence != SEEK_DATA && whence != SEEK_HOLE
+                ? -EINVAL
+                : file_seek(q.fs, in, (uint64_t)off, whence, &pos);
     inode_put(q.fs, in);
     if (r < 0)
         ops_error(&q, r);

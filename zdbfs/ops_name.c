@@ -1,5 +1,5 @@
-/* ops_name - requests that change names: create, mkdir, symlink, mknod, link, unlink, rmdir, rename.  Each is made under
- * fs.lock as a whole, so a commit holds all of it or nothing. */
+/* ops_name - requests that change names: create, mkdir, symlink, mknod, link, unlink, rmdir,
+ * rename.  Each is made under fs.lock as a whole, so a commit holds all of it or nothing. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -12,16 +12,26 @@
 #include "zdbfs/ops.h"
 #include "zdbfs/writeback.h"
 
-/* ---- new inodes ------------------------------------------------------------------------------------------------ */
+/* ---- new inodes ----------------------------------------------------------------------------- */
 
-static struct inode_attr new_attr(const struct ops_req *q, const struct inode *dir, mode_t mode, dev_t rdev, const char *target)
+static struct inode_attr new_attr(const struct ops_req *q, const struct inode *dir, mode_t mode,
+                                  dev_t rdev, const char *target)
 {
     const struct fuse_ctx *ctx = fuse_req_ctx(q->req);
     struct timespec now = fs_now();
     struct inode_attr a = {
-        .mode = mode, .uid = ctx->uid, .gid = ctx->gid, .size = target ? strlen(target) : 0, .nlink = 1,
-        .rdev_major = major(rdev), .rdev_minor = minor(rdev),
-        .atime = now, .mtime = now, .ctime = now, .btime = now, .subdirs_known = true,
+        .mode = mode,
+        .uid = ctx->uid,
+        .gid = ctx->gid,
+        .size = target ? strlen(target) : 0,
+        .nlink = 1,
+        .rdev_major = major(rdev),
+        .rdev_minor = minor(rdev),
+        .atime = now,
+        .mtime = now,
+        .ctime = now,
+        .btime = now,
+        .subdirs_known = true,
     };
 
     if (dir->a.mode & S_ISGID) {
@@ -33,8 +43,8 @@ static struct inode_attr new_attr(const struct ops_req *q, const struct inode *d
 }
 
 /* A new inode under a new name, opened with these flags.  0: *e is filled in. */
-static int make(const struct ops_req *q, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev, const char *target,
-                int open_flags, struct fuse_entry_param *e)
+static int make(const struct ops_req *q, fuse_ino_t parent, const char *name, mode_t mode,
+                dev_t rdev, const char *target, int open_flags, struct fuse_entry_param *e)
 {
     struct fs *fs = q->fs;
     struct name_ref ref = {0};
@@ -80,8 +90,8 @@ static int make(const struct ops_req *q, fuse_ino_t parent, const char *name, mo
     return ops_store(q);
 }
 
-static void make_and_reply(const struct ops_req *q, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev,
-                           const char *target)
+static void make_and_reply(const struct ops_req *q, fuse_ino_t parent, const char *name,
+                           mode_t mode, dev_t rdev, const char *target)
 {
     struct fuse_entry_param e;
 
@@ -92,7 +102,8 @@ static void make_and_reply(const struct ops_req *q, fuse_ino_t parent, const cha
         ops_reply_entry(q, &e);
 }
 
-static void log_made(const struct ops_req *q, const char *op, fuse_ino_t parent, const char *name, mode_t mode)
+static void log_made(const struct ops_req *q, const char *op, fuse_ino_t parent, const char *name,
+                     mode_t mode)
 {
     char suffix[32];
 
@@ -102,7 +113,8 @@ static void log_made(const struct ops_req *q, const char *op, fuse_ino_t parent,
     oplog_path(q->ops->log, op, parent, name, suffix);
 }
 
-void ops_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
+void ops_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+                struct fuse_file_info *fi)
 {
     struct ops_req q = ops_begin(req, CALL_CREATE);
     struct fuse_entry_param e;
@@ -218,7 +230,7 @@ void ops_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *nam
         ops_reply_entry(&q, &e);
 }
 
-/* ---- removing -------------------------------------------------------------------------------------------------- */
+/* ---- removing ------------------------------------------------------------------------------- */
 
 /* L: a name of it is gone. */
 static void lost_name(struct fs *fs, struct inode *in)
@@ -266,7 +278,8 @@ void ops_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 }
 
 /* With the names locked: 0; -EAGAIN: entries came meanwhile. */
-static int remove_dir(struct fs *fs, struct name_ref *ref, uint32_t version, const struct inode *was)
+static int remove_dir(struct fs *fs, struct name_ref *ref, uint32_t version,
+                      const struct inode *was)
 {
     if (!ref->child)
         return -ENOENT;
@@ -293,7 +306,9 @@ void ops_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
         uint32_t version = 0;
         const struct inode *child = ref.child;
         if (r == 0 || r == -EAGAIN)
-            r = !child ? -ENOENT : !child->dir ? -ENOTDIR : dir_check_empty(q.fs, ref.child, q.deadline_ms, &version);
+            r = !child        ? -ENOENT
+                : !child->dir ? -ENOTDIR
+                              : dir_check_empty(q.fs, ref.child, q.deadline_ms, &version);
         if (r == 0)
             r = dir_lock_names(q.fs, refs, 1, q.deadline_ms);
         if (r == 0) {
@@ -310,13 +325,13 @@ void ops_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
     ops_error(&q, r == -EAGAIN ? -EIO : r);
 }
 
-/* ---- rename ---------------------------------------------------------------------------------------------------- */
+/* ---- rename --------------------------------------------------------------------------------- */
 
 struct move {
     struct name_ref from, to;
-    struct dirlist *dots[2][2];   /* of a moved directory, and of the one it is exchanged with */
+    struct dirlist *dots[2][2]; /* of a moved directory, and of the one it is exchanged with */
     unsigned flags;
-    uint32_t version;             /* of a replaced directory, seen empty */
+    uint32_t version; /* of a replaced directory, seen empty */
     const struct inode *empty;
 };
 
@@ -358,8 +373,11 @@ static int prepare_move(const struct ops_req *q, struct move *m)
         m->empty = to;
         return dir_check_empty(q->fs, to, q->deadline_ms, &m->version);
     }
-    /* the new content is stored before the old one goes, as programs expect that write a file anew and rename it */
-    return S_ISREG(from->a.mode) && from->blocks.ndirty ? writeback_file(q->fs, from, q->deadline_ms) : 0;
+    /* the new content is stored before the old one goes, as programs expect that write a file anew
+     * and rename it */
+    return S_ISREG(from->a.mode) && from->blocks.ndirty
+               ? writeback_file(q->fs, from, q->deadline_ms)
+               : 0;
 }
 
 /* L */
@@ -383,7 +401,8 @@ static int do_move(struct fs *fs, struct move *m)
     if (r < 0 || from == to)
         return r; /* two names of one file: nothing is done */
     bool other_dir = m->from.dir != m->to.dir;
-    if (other_dir && ((from->dir && !m->dots[0][1]) || (m->flags & RENAME_EXCHANGE && to->dir && !m->dots[1][1])))
+    if (other_dir && ((from->dir && !m->dots[0][1]) ||
+                      (m->flags & RENAME_EXCHANGE && to->dir && !m->dots[1][1])))
         return -EAGAIN;
     if (m->flags & RENAME_EXCHANGE) {
         dir_replace(fs, &m->to, from);
@@ -408,8 +427,8 @@ static int do_move(struct fs *fs, struct move *m)
     return 0;
 }
 
-static int rename_once(const struct ops_req *q, struct move *m, fuse_ino_t parent, const char *name, fuse_ino_t newparent,
-                       const char *newname)
+static int rename_once(const struct ops_req *q, struct move *m, fuse_ino_t parent, const char *name,
+                       fuse_ino_t newparent, const char *newname)
 {
     struct name_ref *refs[] = {&m->from, &m->to};
 
@@ -436,13 +455,15 @@ static int rename_once(const struct ops_req *q, struct move *m, fuse_ino_t paren
     return r;
 }
 
-void ops_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent, const char *newname, unsigned flags)
+void ops_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent,
+                const char *newname, unsigned flags)
 {
     struct ops_req q = ops_begin(req, CALL_RENAME);
     int r = 0;
 
     oplog_rename(q.ops->log, parent, name, newparent, newname);
-    if (flags & ~(unsigned)(RENAME_EXCHANGE | RENAME_NOREPLACE) || flags == (RENAME_EXCHANGE | RENAME_NOREPLACE))
+    if (flags & ~(unsigned)(RENAME_EXCHANGE | RENAME_NOREPLACE) ||
+        flags == (RENAME_EXCHANGE | RENAME_NOREPLACE))
         r = -EINVAL;
     else if (strlen(newname) > LIST_NAME_MAX)
         r = -ENAMETOOLONG;

@@ -15,26 +15,53 @@ enum { DEFAULT_THREADS = 64, ONE_BLOCK = 131072 };
 /* As they are written; numbers are looked at afterwards. */
 struct raw {
     char *host, *port, *unix_path;
-    char *rhost[ROLE_COUNT], *rport[ROLE_COUNT], *runix[ROLE_COUNT], *rname[ROLE_COUNT], *rpass[ROLE_COUNT];
+    char *rhost[ROLE_COUNT], *rport[ROLE_COUNT], *runix[ROLE_COUNT], *rname[ROLE_COUNT],
+        *rpass[ROLE_COUNT];
     char *size, *cachesize, *memory, *flush, *timeout, *logfile, *sync;
     int nocache, autons, background, check, ro, rw;
 };
 
-#define TEXT(t, f) {t, offsetof(struct raw, f), 0}
-#define FLAG(t, f) {t, offsetof(struct raw, f), 1}
+#define TEXT(t, f)                    \
+    {                                 \
+        t, offsetof(struct raw, f), 0 \
+    }
+#define FLAG(t, f)                    \
+    {                                 \
+        t, offsetof(struct raw, f), 1 \
+    }
 
 static const struct fuse_opt opts[] = {
-    TEXT("host=%s", host),        TEXT("port=%s", port),        TEXT("unix=%s", unix_path),
-    TEXT("mh=%s", rhost[0]),      TEXT("dh=%s", rhost[1]),      TEXT("th=%s", rhost[2]),
-    TEXT("mp=%s", rport[0]),      TEXT("dp=%s", rport[1]),      TEXT("tp=%s", rport[2]),
-    TEXT("mu=%s", runix[0]),      TEXT("du=%s", runix[1]),      TEXT("tu=%s", runix[2]),
-    TEXT("mn=%s", rname[0]),      TEXT("dn=%s", rname[1]),      TEXT("tn=%s", rname[2]),
-    TEXT("ms=%s", rpass[0]),      TEXT("ds=%s", rpass[1]),      TEXT("ts=%s", rpass[2]),
-    TEXT("size=%s", size),        TEXT("cachesize=%s", cachesize), TEXT("memory=%s", memory),
-    TEXT("flush=%s", flush),      TEXT("timeout=%s", timeout),  TEXT("logfile=%s", logfile),
+    TEXT("host=%s", host),
+    TEXT("port=%s", port),
+    TEXT("unix=%s", unix_path),
+    TEXT("mh=%s", rhost[0]),
+    TEXT("dh=%s", rhost[1]),
+    TEXT("th=%s", rhost[2]),
+    TEXT("mp=%s", rport[0]),
+    TEXT("dp=%s", rport[1]),
+    TEXT("tp=%s", rport[2]),
+    TEXT("mu=%s", runix[0]),
+    TEXT("du=%s", runix[1]),
+    TEXT("tu=%s", runix[2]),
+    TEXT("mn=%s", rname[0]),
+    TEXT("dn=%s", rname[1]),
+    TEXT("tn=%s", rname[2]),
+    TEXT("ms=%s", rpass[0]),
+    TEXT("ds=%s", rpass[1]),
+    TEXT("ts=%s", rpass[2]),
+    TEXT("size=%s", size),
+    TEXT("cachesize=%s", cachesize),
+    TEXT("memory=%s", memory),
+    TEXT("flush=%s", flush),
+    TEXT("timeout=%s", timeout),
+    TEXT("logfile=%s", logfile),
     TEXT("sync=%s", sync),
-    FLAG("nocache", nocache),     FLAG("autons", autons),       FLAG("background", background),
-    FLAG("--check", check),       FLAG("ro", ro),               FLAG("rw", rw),
+    FLAG("nocache", nocache),
+    FLAG("autons", autons),
+    FLAG("background", background),
+    FLAG("--check", check),
+    FLAG("ro", ro),
+    FLAG("rw", rw),
     FUSE_OPT_KEY("ro", FUSE_OPT_KEY_KEEP),
     FUSE_OPT_KEY("rw", FUSE_OPT_KEY_KEEP),
     FUSE_OPT_END,
@@ -68,7 +95,8 @@ static char *keep(struct options *o, char *text) /* takes text */
     return text;
 }
 
-static const char *pick(struct options *o, const char *own, const char *general, const char *otherwise)
+static const char *pick(struct options *o, const char *own, const char *general,
+                        const char *otherwise)
 {
     const char *v = own ? own : general ? general : otherwise;
     return v ? keep(o, xstrdup(v)) : NULL;
@@ -97,33 +125,38 @@ static int addresses(struct options *o, const struct raw *r, struct err *e)
         struct conn_addr *a = &o->kv.addr[i];
         n = port_ok(r->rport[i], e);
         a->host = pick(o, r->rhost[i], r->host, "localhost");
-        a->port = pick(o, set(r->rport[i]) ? r->rport[i] : NULL, set(r->port) ? r->port : NULL, "9900");
+        a->port =
+            pick(o, set(r->rport[i]) ? r->rport[i] : NULL, set(r->port) ? r->port : NULL, "9900");
         a->unix_path = pick(o, r->runix[i], r->unix_path, NULL);
         a->ns = pick(o, r->rname[i], NULL, names[i]);
         a->password = pick(o, r->rpass[i], NULL, i == ROLE_TEMP ? "hello" : NULL);
         if (n == 0 && (strlen(a->ns) == 0 || strlen(a->ns) > 128))
-            n = err_set(e, EINVAL, "-o %cn: \"%s\" is no namespace, expected 1 to 128 bytes", "mdt"[i], a->ns);
+            n = err_set(e, EINVAL, "-o %cn: \"%s\" is no namespace, expected 1 to 128 bytes",
+                        "mdt"[i], a -> ns);
     }
     return n;
 }
 
-static int seconds(const char *name, const char *text, uint64_t min, uint64_t max, uint64_t def, uint64_t *ms, struct err *e)
+static int seconds(const char *name, const char *text, uint64_t min, uint64_t max, uint64_t def,
+                   uint64_t *ms, struct err *e)
 {
     uint64_t n = def;
 
     if (text && parse_u64(text, min, max, &n) < 0)
-        return err_set(e, EINVAL, "-o %s: \"%s\" is no number of seconds, expected %llu to %llu", name, text,
-                       (unsigned long long)min, (unsigned long long)max);
+        return err_set(e, EINVAL, "-o %s: \"%s\" is no number of seconds, expected %llu to %llu",
+                       name, text, (unsigned long long)min, (unsigned long long)max);
     *ms = n * 1000;
     return 0;
 }
 
-static int size_option(const char *name, const char *text, uint64_t min, uint64_t def, uint64_t *out, struct err *e)
+static int size_option(const char *name, const char *text, uint64_t min, uint64_t def,
+                       uint64_t *out, struct err *e)
 {
     *out = def;
     if (text && parse_size(text, min, (uint64_t)1 << 60, out) < 0)
-        return err_set(e, EINVAL, "-o %s: \"%s\" is no size, expected bytes or like 64M, at least %llu", name, text,
-                       (unsigned long long)min);
+        return err_set(e, EINVAL,
+                       "-o %s: \"%s\" is no size, expected bytes or like 64M, at least %llu", name,
+                       text, (unsigned long long)min);
     return 0;
 }
 
@@ -139,8 +172,10 @@ static int numbers(struct options *o, struct raw *r, struct err *e)
     if (n == 0)
         n = seconds("timeout", r->timeout, 1, 3600, 120, &o->kv.timeout_ms, e);
     if (n == 0 && r->cachesize && parse_u64(r->cachesize, 0, 1 << 20, &blocks) < 0)
-        n = err_set(e, EINVAL, "-o cachesize: \"%s\" is no number of blocks, expected 0 to 1048576", r->cachesize);
-    /* the original caches so many blocks for each open file; here a request for more means more memory for all of them */
+        n = err_set(e, EINVAL, "-o cachesize: \"%s\" is no number of blocks, expected 0 to 1048576",
+                    r->cachesize);
+    /* the original caches so many blocks for each open file; here a request for more means more
+     * memory for all of them */
     if (n == 0 && !r->memory && blocks * ONE_BLOCK > o->memory_bytes / 2)
         o->memory_bytes = MIN(2 * blocks * ONE_BLOCK, 4 * GIB);
     if (n == 0 && r->sync && strcmp(r->sync, "close") != 0)
@@ -165,7 +200,10 @@ static int check_mountpoint(const char *path, struct err *e)
 
     if (stat(path, &st) < 0) {
         if (errno == ENOTCONN)
-            return err_set(e, ENOTCONN, "mount point %s: a dead mount is there; remove it with: fusermount3 -u %s", path, path);
+            return err_set(
+                e, ENOTCONN,
+                "mount point %s: a dead mount is there; remove it with: fusermount3 -u %s", path,
+                path);
         return err_sys(e, errno, "mount point %s", path);
     }
     if (!S_ISDIR(st.st_mode))
@@ -173,7 +211,8 @@ static int check_mountpoint(const char *path, struct err *e)
     return 0;
 }
 
-static int from_cmdline(struct options *o, struct fuse_args *args, enum options_action *action, struct err *e)
+static int from_cmdline(struct options *o, struct fuse_args *args, enum options_action *action,
+                        struct err *e)
 {
     struct fuse_cmdline_opts c;
 
@@ -190,16 +229,20 @@ static int from_cmdline(struct options *o, struct fuse_args *args, enum options_
     if (o->check)
         return o->mountpoint ? err_set(e, EINVAL, "--check takes no mount point") : 0;
     if (!o->mountpoint)
-        return err_set(e, EINVAL, "mount point is missing; usage: zdbfs [-o option,...] MOUNTPOINT");
+        return err_set(e, EINVAL,
+                       "mount point is missing; usage: zdbfs [-o option,...] MOUNTPOINT");
     return check_mountpoint(o->mountpoint, e);
 }
 
-int options_parse(struct options *o, struct fuse_args *args, enum options_action *action, struct err *e)
+int options_parse(struct options *o, struct fuse_args *args, enum options_action *action,
+                  struct err *e)
 {
     struct raw r = {0};
 
     *o = (struct options){0};
-    int n = fuse_opt_parse(args, &r, opts, NULL) < 0 ? err_set(e, EINVAL, "wrong command line; see zdbfs --help") : 0;
+    int n = fuse_opt_parse(args, &r, opts, NULL) < 0
+                ? err_set(e, EINVAL, "wrong command line; see zdbfs --help")
+                : 0;
     if (n == 0)
         n = addresses(o, &r, e);
     if (n == 0)
@@ -222,27 +265,29 @@ void options_fini(struct options *o)
 
 void options_help(void)
 {
-    printf("usage: zdbfs [options] MOUNTPOINT\n"
-           "       zdbfs --check [-o host=...,...]\n"
-           "\n"
-           "zdbfs options (-o name[=value],...)\n"
-           "    host=S port=N unix=S   zdb server: address, port, or unix socket (localhost, 9900)\n"
-           "    mh dh th, mp dp tp, mu du tu   the same for the meta, data, temp namespace alone\n"
-           "    mn dn tn =S            namespaces (zdbfs-meta, zdbfs-data, zdbfs-temp)\n"
-           "    ms ds ts =S            their passwords (none, none, hello)\n"
-           "    autons                 make and prepare the namespaces\n"
-           "    size=SIZE              size that statfs reports (10G)\n"
-           "    memory=SIZE            for all caches together (96M)\n"
-           "    cachesize=N            accepted; raises memory when it asks for more than half of it\n"
-           "    flush=SECONDS          unsynced changes are stored after that time (5)\n"
-           "    timeout=SECONDS        a request that zdb does not answer fails with EIO (120)\n"
-           "    nocache                store every change at once\n"
-           "    sync=close             close() waits for stable storage\n"
-           "    background             return when the mount is ready\n"
-           "    logfile=S              append an operation log\n"
-           "    --check                read the whole volume, report what is wrong, exit 0 or 1; nothing is written\n"
-           "\n"
-           "general and FUSE options\n");
+    printf(
+        "usage: zdbfs [options] MOUNTPOINT\n"
+        "       zdbfs --check [-o host=...,...]\n"
+        "\n"
+        "zdbfs options (-o name[=value],...)\n"
+        "    host=S port=N unix=S   zdb server: address, port, or unix socket (localhost, 9900)\n"
+        "    mh dh th, mp dp tp, mu du tu   the same for the meta, data, temp namespace alone\n"
+        "    mn dn tn =S            namespaces (zdbfs-meta, zdbfs-data, zdbfs-temp)\n"
+        "    ms ds ts =S            their passwords (none, none, hello)\n"
+        "    autons                 make and prepare the namespaces\n"
+        "    size=SIZE              size that statfs reports (10G)\n"
+        "    memory=SIZE            for all caches together (96M)\n"
+        "    cachesize=N            accepted; raises memory when it asks for more than half of it\n"
+        "    flush=SECONDS          unsynced changes are stored after that time (5)\n"
+        "    timeout=SECONDS        a request that zdb does not answer fails with EIO (120)\n"
+        "    nocache                store every change at once\n"
+        "    sync=close             close() waits for stable storage\n"
+        "    background             return when the mount is ready\n"
+        "    logfile=S              append an operation log\n"
+        "    --check                read the whole volume, report what is wrong, exit 0 or 1; "
+        "nothing is written\n"
+        "\n"
+        "general and FUSE options\n");
     fuse_cmdline_help();
     fuse_lowlevel_help();
 }

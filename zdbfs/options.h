@@ -1,5 +1,5 @@
-/* options - the command line of zdbfs: the original's options (spec zdbfs-behaviour 1) and ours.  What is not ours goes to
- * libfuse.  Read once at start, then const. */
+/* options - the command line of zdbfs: the original's options (spec zdbfs-behaviour 1) and ours.
+ * What is not ours goes to libfuse.  Read once at start, then const. */
 #ifndef ZDBFS_OPTIONS_H
 #define ZDBFS_OPTIONS_H
 
@@ -11,28 +11,29 @@ struct fuse_args;
 
 struct options {
     struct kv_conf kv;
-    uint64_t size_bytes;      /* what statfs reports */
-    uint64_t memory_bytes;    /* of all caches together */
-    uint64_t flush_ms;        /* unsynced changes are stored after this time at most */
-    bool nocache;             /* store every change at once */
-    bool sync_close;          /* close() waits for stable storage */
+    uint64_t size_bytes;   /* what statfs reports */
+    uint64_t memory_bytes; /* of all caches together */
+    uint64_t flush_ms;     /* unsynced changes are stored after this time at most */
+    bool nocache;          /* store every change at once */
+    bool sync_close;       /* close() waits for stable storage */
     bool autons, background, foreground, check;
-    bool read_only;           /* -o ro */
-    bool debug;               /* libfuse's */
+    bool read_only; /* -o ro */
+    bool debug;     /* libfuse's */
     bool clone_fd;
     unsigned max_threads;
-    char *logfile;            /* operation log */
-    char *mountpoint;         /* NULL with check */
-    char *text[32];           /* owned strings, freed by options_fini */
+    char *logfile;    /* operation log */
+    char *mountpoint; /* NULL with check */
+    char *text[32];   /* owned strings, freed by options_fini */
     unsigned ntext;
 };
 
 enum options_action { OPTIONS_RUN, OPTIONS_HELP, OPTIONS_SHOW_VERSION };
 
-/* argv in *args (struct fuse_args of libfuse); afterwards *args holds what libfuse gets.  0 or -errno with one line (empty when
- * libfuse has printed one). */
-int options_parse(struct options *o, struct fuse_args *args, enum options_action *action, struct err *e);
+/* argv in *args (struct fuse_args of libfuse); afterwards *args holds what libfuse gets.  0 or
+ * -errno with one line (empty when libfuse has printed one). */
+int options_parse(struct options *o, struct fuse_args *args, enum options_action *action,
+                  struct err *e);
 void options_fini(struct options *o);
-void options_help(void);      /* to stdout */
+void options_help(void); /* to stdout */
 
 #endif

@@ -8,9 +8,9 @@
 
 enum {
     BS = INODE_BLOCK,
-    AHEAD_FIRST = 4,          /* blocks */
+    AHEAD_FIRST = 4, /* blocks */
     AHEAD_MAX = 32,
-    AHEAD_JOB = 8,            /* blocks of one job */
+    AHEAD_JOB = 8, /* blocks of one job */
     THREADS = 2,
     QUEUE = 32,
     NEAR_BYTES = 1024 * 1024, /* the kernel asks out of order; that near is still sequential */
@@ -23,7 +23,7 @@ struct readahead {
 
 struct ahead_job {
     struct fs *fs;
-    struct inode *in;         /* pinned */
+    struct inode *in; /* pinned */
     uint32_t from, to;
 };
 

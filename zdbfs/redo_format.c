@@ -21,8 +21,9 @@ int redo_format_decode_chunk(struct slice v, struct redo_chunk *out)
     if (v.len < REDO_HEAD || v.len > REDO_MAX_CHUNK)
         return -EUCLEAN;
     uint8_t kind = v.p[8], flags = v.p[9];
-    *out = (struct redo_chunk){(enum redo_kind)kind, flags & FLAG_LAST, le32_get(v.p + 12), le64_get(v.p + 16), le64_get(v.p + 24),
-                               slice_of(v.p + REDO_HEAD, v.len - REDO_HEAD)};
+    *out = (struct redo_chunk){(enum redo_kind)kind, flags & FLAG_LAST,
+                               le32_get(v.p + 12),   le64_get(v.p + 16),
+                               le64_get(v.p + 24),   slice_of(v.p + REDO_HEAD, v.len - REDO_HEAD)};
     if ((kind != REDO_COMMIT && kind != REDO_IDS) || flags & ~FLAG_LAST || le16_get(v.p + 10))
         return -EUCLEAN;
     if (le32_get(v.p + 32) != out->payload.len || le32_get(v.p + 36) != checksum(v.p, out->payload))
@@ -36,8 +37,8 @@ uint32_t redo_format_chunks(size_t stream_len)
     return stream_len == 0 ? 1 : (uint32_t)((stream_len + max - 1) / max);
 }
 
-int redo_format_encode_chunk(struct buf *b, enum redo_kind kind, uint64_t generation, uint64_t seq, struct slice stream,
-                             uint32_t index)
+int redo_format_encode_chunk(struct buf *b, enum redo_kind kind, uint64_t generation, uint64_t seq,
+                             struct slice stream, uint32_t index)
 {
     size_t max = REDO_MAX_CHUNK - REDO_HEAD, from = (size_t)index * max;
     struct slice part = slice_of(stream.p ? stream.p + from : NULL, MIN(stream.len - from, max));

@@ -1,4 +1,5 @@
-/* refs - see refs.h.  Open addressing with linear probing; a slot with count 0 is free, deletion closes the gap. */
+/* refs - see refs.h.  Open addressing with linear probing; a slot with count 0 is free, deletion
+ * closes the gap. */
 #include "zdbfs/refs.h"
 
 #include <stdlib.h>
@@ -9,7 +10,7 @@ struct ref {
 
 struct refs {
     struct ref *slot;
-    size_t cap, n;            /* cap is a power of two */
+    size_t cap, n; /* cap is a power of two */
 };
 
 enum { FIRST_CAP = 256 };

@@ -25,7 +25,7 @@ void replay_key_add(struct key_set *s, uint64_t key)
     s->key[s->n++] = key;
 }
 
-/* ---- reading --------------------------------------------------------------------------------------------------- */
+/* ---- reading -------------------------------------------------------------------------------- */
 
 struct chunk {
     uint64_t seq;
@@ -69,7 +69,8 @@ static void read_ids(struct replay *rp, struct slice payload)
         replay_key_add(&rp->reserved, le64_get(payload.p + i));
 }
 
-static int read_values(struct replay *rp, struct kv *kv, uint64_t generation, const struct key_set *keys, struct chunks *cs)
+static int read_values(struct replay *rp, struct kv *kv, uint64_t generation,
+                       const struct key_set *keys, struct chunks *cs)
 {
     for (size_t i = 0; i < keys->n; i++) {
         struct kv_val v;
@@ -85,7 +86,8 @@ static int read_values(struct replay *rp, struct kv *kv, uint64_t generation, co
             if (rc.generation == generation)
                 add_chunk(cs, &rc);
         } else if (r == -EUCLEAN) {
-            log_warn("journal: key %" PRIu64 " of the temp namespace is damaged, ignored", keys->key[i]);
+            log_warn("journal: key %" PRIu64 " of the temp namespace is damaged, ignored",
+                     keys->key[i]);
         }
         kv_val_fini(&v);
     }
@@ -133,14 +135,16 @@ static void pick(struct replay *rp, struct chunks *cs)
             buf_fini(&stream);
             continue;
         }
-        if (rp->n && rp->rec[rp->n - 1].seq + 1 != cs->c[i].seq) /* what is before a gap was finished long ago */
+        if (rp->n && rp->rec[rp->n - 1].seq + 1 != cs->c[i].seq) /* what is before a gap was
+                                                                    finished long ago */
             while (rp->n)
                 buf_fini(&rp->rec[--rp->n].stream);
         rp->rec[rp->n++] = (struct replay_record){cs->c[i].seq, stream};
     }
 }
 
-/* Whole and unharmed, but with operations that we do not know: of a newer program.  Nothing of it may be done then. */
+/* Whole and unharmed, but with operations that we do not know: of a newer program.  Nothing of it
+ * may be done then. */
 static int check_operations(const struct replay *rp, struct err *e)
 {
     for (size_t i = 0; i < rp->n; i++) {
@@ -150,8 +154,11 @@ static int check_operations(const struct replay *rp, struct err *e)
         while ((r = redo_format_next(&rd, &it)) == 1)
             ;
         if (r < 0)
-            return err_set(e, EUCLEAN, "journal: record %" PRIu64 " has operations that this program does not know; mount with a newer one",
-                           rp->rec[i].seq);
+            return err_set(
+                e, EUCLEAN,
+                "journal: record %" PRIu64
+                " has operations that this program does not know; mount with a newer one",
+                rp->rec[i].seq);
     }
     return 0;
 }
@@ -204,7 +211,7 @@ void replay_overlay(struct kv *kv, const struct replay *rp)
     }
 }
 
-/* ---- giving back ----------------------------------------------------------------------------------------------- */
+/* ---- giving back ---------------------------------------------------------------------------- */
 
 int replay_give_back(struct kv *kv, const struct replay *rp, uint64_t deadline_ms)
 {
@@ -228,7 +235,8 @@ int replay_give_back(struct kv *kv, const struct replay *rp, uint64_t deadline_m
     return 0;
 }
 
-static int delete_keys(struct kv *kv, enum role role, struct slice packed, size_t width, uint64_t none, uint64_t deadline_ms)
+static int delete_keys(struct kv *kv, enum role role, struct slice packed, size_t width,
+                       uint64_t none, uint64_t deadline_ms)
 {
     struct kv_req q[BATCH];
     size_t n = 0;

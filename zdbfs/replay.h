@@ -1,4 +1,5 @@
-/* replay - what a mount finds in the temp namespace: unfinished redo records, reserved keys, orphans. */
+/* replay - what a mount finds in the temp namespace: unfinished redo records, reserved keys,
+ * orphans. */
 #ifndef ZDBFS_REPLAY_H
 #define ZDBFS_REPLAY_H
 
@@ -18,11 +19,11 @@ struct replay_record {
 };
 
 struct replay {
-    struct replay_record *rec;        /* to be carried out, in order */
+    struct replay_record *rec; /* to be carried out, in order */
     size_t n;
-    struct key_set reserved;          /* meta keys of notes */
-    uint64_t max_seq;                 /* of any record */
-    size_t keys;                      /* in the namespace, without the header */
+    struct key_set reserved; /* meta keys of notes */
+    uint64_t max_seq;        /* of any record */
+    size_t keys;             /* in the namespace, without the header */
 };
 
 int replay_read(struct replay *out, struct kv *kv, uint64_t generation, struct err *e);

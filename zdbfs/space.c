@@ -5,8 +5,8 @@
 #include <stdlib.h>
 
 enum {
-    FRESH_MS = 500,           /* what was heard is good for so long */
-    PATIENCE_MS = 1000,       /* statfs waits so long for better numbers */
+    FRESH_MS = 500,     /* what was heard is good for so long */
+    PATIENCE_MS = 1000, /* statfs waits so long for better numbers */
     FRAGMENT = 1024,
 };
 
@@ -15,7 +15,7 @@ enum {
 struct space {
     struct fs *fs;
     pthread_t thread;
-    bool stop;                /* under fs.lock */
+    bool stop; /* under fs.lock */
 };
 
 static void *run(void *arg)

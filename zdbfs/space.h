@@ -1,5 +1,5 @@
-/* space - how full the namespaces are.  A thread asks zdb when somebody wants to know and what is known is old; nobody waits
- * long for it. */
+/* space - how full the namespaces are.  A thread asks zdb when somebody wants to know and what is
+ * known is old; nobody waits long for it. */
 #ifndef ZDBFS_SPACE_H
 #define ZDBFS_SPACE_H
 

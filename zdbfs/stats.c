@@ -13,9 +13,18 @@ static uint64_t get(atomic_uint_fast64_t *counter)
 void stats_encode(struct stats *s, const struct stats_cache *c, uint8_t out[STATS_BYTES])
 {
     uint64_t v[STATS_BYTES / 8] = {
-        RECORD_VERSION,     get(&s->requests), get(&s->cache_hit), get(&s->cache_miss), 0,
-        get(&s->linear_flush), 0,              BRANCHES,           c->inodes,           c->inodes_in_use,
-        c->blocks,          c->block_bytes,
+        RECORD_VERSION,
+        get(&s->requests),
+        get(&s->cache_hit),
+        get(&s->cache_miss),
+        0,
+        get(&s->linear_flush),
+        0,
+        BRANCHES,
+        c->inodes,
+        c->inodes_in_use,
+        c->blocks,
+        c->block_bytes,
     };
 
     for (int i = 0; i < CALL_COUNTED; i++)

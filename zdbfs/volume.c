@@ -14,7 +14,7 @@ enum { SETUP_MS = 10000, ROOT = 1, ROOT_MODE = S_IFDIR | 0755 };
 
 static const char *const role_name[ROLE_COUNT] = {"meta", "data", "temp"};
 
-/* ---- namespaces ------------------------------------------------------------------------------------------------ */
+/* ---- namespaces ----------------------------------------------------------------------------- */
 
 static void free_reply(redisReply **r)
 {
@@ -92,9 +92,10 @@ int volume_autons(const struct options *o, struct err *e)
     return 0;
 }
 
-/* ---- headers --------------------------------------------------------------------------------------------------- */
+/* ---- headers -------------------------------------------------------------------------------- */
 
-static int insert_at(struct kv *kv, enum role role, struct slice value, uint64_t want, struct err *e)
+static int insert_at(struct kv *kv, enum role role, struct slice value, uint64_t want,
+                     struct err *e)
 {
     uint64_t key;
 
@@ -102,8 +103,10 @@ static int insert_at(struct kv *kv, enum role role, struct slice value, uint64_t
     if (r < 0)
         return err_sys(e, -r, "namespace for %s: SET", role_name[role]);
     if (key != want)
-        return err_set(e, EUCLEAN, "namespace for %s: is not empty, but has no header (the new key is %llu, must be %llu)",
-                       role_name[role], (unsigned long long)key, (unsigned long long)want);
+        return err_set(
+            e, EUCLEAN,
+            "namespace for %s: is not empty, but has no header (the new key is %llu, must be %llu)",
+            role_name[role], (unsigned long long)key, (unsigned long long)want);
     return 0;
 }
 
@@ -136,7 +139,7 @@ static int read_header(struct kv *kv, enum role role, struct head *out, struct e
     return r;
 }
 
-/* ---- root ------------------------------------------------------------------------------------------------------ */
+/* ---- root ----------------------------------------------------------------------------------- */
 
 static int set(struct kv *kv, uint64_t key, struct buf *b, struct err *e)
 {
@@ -171,8 +174,14 @@ static int fill_root(struct kv *kv, struct err *e)
     for (unsigned i = 0; i < INODE_LISTS; i++)
         buf_put_le64(&lists, id[i]);
     clock_gettime(CLOCK_REALTIME, &now);
-    struct inode_rec rec = {.a = {.mode = ROOT_MODE, .uid = getuid(), .gid = getgid(), .atime = now, .mtime = now, .ctime = now,
-                                  .btime = now, .subdirs_known = true},
+    struct inode_rec rec = {.a = {.mode = ROOT_MODE,
+                                  .uid = getuid(),
+                                  .gid = getgid(),
+                                  .atime = now,
+                                  .mtime = now,
+                                  .ctime = now,
+                                  .btime = now,
+                                  .subdirs_known = true},
                             .lists = buf_slice(&lists)};
     inode_format_encode(&b, &rec);
     if (r == 0)
@@ -202,7 +211,8 @@ static int check_root(struct kv *kv, bool fresh, struct err *e)
     if (there)
         return err_set(e, EUCLEAN, "namespace for meta: key 1 is not the root directory");
     if (kv_read_only(kv))
-        return err_set(e, EUCLEAN, "namespace for meta: no root directory, and the mount is read-only");
+        return err_set(e, EUCLEAN,
+                       "namespace for meta: no root directory, and the mount is read-only");
     if (!fresh && !reserved)
         log_warn("namespace for meta: the header is there, but no root directory; made now");
     if (!reserved)
@@ -219,7 +229,8 @@ int volume_open(struct kv *kv, const struct options *o, struct head *head, struc
         return r;
     bool fresh = r == 0;
     if (fresh && kv_read_only(kv))
-        return err_set(e, EUCLEAN, "namespace %s: empty, and the mount is read-only", o->kv.addr[ROLE_META].ns);
+        return err_set(e, EUCLEAN, "namespace %s: empty, and the mount is read-only",
+                       o->kv.addr[ROLE_META].ns);
     if (fresh) {
         *head = (struct head){.size_bytes = o->size_bytes};
         r = make_header(kv, ROLE_META, head, e);

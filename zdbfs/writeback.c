@@ -5,7 +5,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-
 enum {
     BATCH = 16,
     THREADS = 2,
@@ -16,10 +15,10 @@ struct writeback {
     struct fs *fs;
     pthread_t thread[THREADS];
     unsigned nthreads;
-    bool stop;                /* under fs.lock */
+    bool stop; /* under fs.lock */
 };
 
-/* ---- one batch ------------------------------------------------------------------------------------------------- */
+/* ---- one batch ------------------------------------------------------------------------------ */
 
 struct batch {
     struct block *block[BATCH];
@@ -53,7 +52,9 @@ static void take(struct fs *fs, struct batch *t, struct block *b)
     if (b->buf)
         bcache_buf_ref(b->buf);
     t->len[i] = b->len;
-    t->req[i] = (struct kv_req){.op = id && !b->cow ? KV_SET : KV_INSERT, .key = id, .value = slice_of(b->buf ? b->buf->data : NULL, b->len)};
+    t->req[i] = (struct kv_req){.op = id && !b->cow ? KV_SET : KV_INSERT,
+                                .key = id,
+                                .value = slice_of(b->buf ? b->buf->data : NULL, b->len)};
 }
 
 /* L: zdb has it under a new key, or under the one it had. */
@@ -101,13 +102,15 @@ static void finish(struct fs *fs, struct batch *t)
     }
 }
 
-/* Keys that are gone (damaged volume) or namespaces without room: what else can be done for a block. */
+/* Keys that are gone (damaged volume) or namespaces without room: what else can be done for a
+ * block. */
 static void second_try(struct fs *fs, struct batch *t, uint64_t deadline_ms)
 {
     for (size_t i = 0; i < t->n; i++) {
         struct kv_req *q = &t->req[i];
         bool lost = q->op == KV_SET && q->result == -ENOENT;
-        bool full = q->op == KV_INSERT && q->result == -ENOSPC && q->key != 0; /* had a key: replace its value */
+        bool full = q->op == KV_INSERT && q->result == -ENOSPC && q->key != 0; /* had a key: replace
+                                                                                  its value */
         if (!lost && !full)
             continue;
         q->op = lost ? KV_INSERT : KV_SET;
@@ -135,7 +138,7 @@ static int write_batch(struct fs *fs, struct batch *t, uint64_t deadline_ms)
     return r == 0 || r == -ENOSPC ? r : -EIO;
 }
 
-/* ---- flushing -------------------------------------------------------------------------------------------------- */
+/* ---- flushing ------------------------------------------------------------------------------- */
 
 /* L: take what was dirty at seq; true when something is still under way elsewhere. */
 static bool collect(struct fs *fs, struct bfile *f, uint64_t seq, struct batch *t)
@@ -238,7 +241,7 @@ int writeback_throttle(struct fs *fs, uint64_t deadline_ms)
     return r;
 }
 
-/* ---- threads --------------------------------------------------------------------------------------------------- */
+/* ---- threads -------------------------------------------------------------------------------- */
 
 /* L: whole blocks first; others when there are too many. */
 static void take_work(struct fs *fs, struct batch *t)
@@ -271,7 +274,8 @@ static void *work(void *arg)
             uint64_t until = base_now_ms() + RETRY_MS;
             struct timespec ts = {(time_t)(until / 1000), (long)(until % 1000) * 1000000};
             if (fs->data_full && (fs->del_data.n || fs->del_meta.n))
-                pthread_cond_signal(&fs->commit_work); /* what was deleted makes room once it is committed */
+                pthread_cond_signal(&fs->commit_work); /* what was deleted makes room once it is
+                                                          committed */
             while (!w->stop && base_now_ms() < until)
                 pthread_cond_timedwait(&fs->write_work, &fs->lock, &ts);
         }

@@ -94,7 +94,9 @@ int backend_info_parse(struct slice text, struct backend_info *out, struct err *
 {
     uint32_t seen = 0;
 
-    *out = (struct backend_info){.mode = BACKEND_OTHER, .index_disk_free = UINT64_MAX, .data_disk_free = UINT64_MAX};
+    *out = (struct backend_info){.mode = BACKEND_OTHER,
+                                 .index_disk_free = UINT64_MAX,
+                                 .data_disk_free = UINT64_MAX};
     if (text.len > MAX_TEXT)
         return err_set(e, EPROTO, "NSINFO: answer of %zu bytes", text.len);
     while (text.len) {
@@ -118,22 +120,30 @@ uint64_t backend_info_free(const struct backend_info *i)
     uint64_t room = i->data_disk_free;
 
     if (i->data_limits_bytes)
-        room = MIN(room, i->data_limits_bytes > i->data_size_bytes ? i->data_limits_bytes - i->data_size_bytes : 0);
+        room = MIN(room, i->data_limits_bytes > i->data_size_bytes
+                             ? i->data_limits_bytes - i->data_size_bytes
+                             : 0);
     return room;
 }
 
-int backend_info_writable(const struct backend_info *i, enum backend_mode want, uint64_t bytes, struct err *e)
+int backend_info_writable(const struct backend_info *i, enum backend_mode want, uint64_t bytes,
+                          struct err *e)
 {
     if (i->mode != want)
         return err_set(e, EINVAL, "expected 0-db namespace to be in %s mode, but is in %s",
                        want == BACKEND_SEQUENTIAL ? "sequential" : "userkey",
-                       i->mode == BACKEND_SEQUENTIAL ? "sequential" : i->mode == BACKEND_USERKEY ? "user-key" : "another");
+                       i->mode == BACKEND_SEQUENTIAL ? "sequential"
+                       : i->mode == BACKEND_USERKEY  ? "user-key"
+                                                     : "another");
     if (i->locked || i->frozen)
         return err_set(e, EROFS, "namespace %s is locked", i->name);
     if (i->worm && want == BACKEND_USERKEY)
-        return err_set(e, EROFS, "namespace %s is write-once, metadata could not be replaced", i->name);
+        return err_set(e, EROFS, "namespace %s is write-once, metadata could not be replaced",
+                       i->name);
     if (backend_info_free(i) < bytes)
-        return err_set(e, ENOSPC, "namespace %s only has %" PRIu64 " bytes of space left, but %" PRIu64 " bytes are needed",
+        return err_set(e, ENOSPC,
+                       "namespace %s only has %" PRIu64 " bytes of space left, but %" PRIu64
+                       " bytes are needed",
                        i->name, backend_info_free(i), bytes);
     return 0;
 }

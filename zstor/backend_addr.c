@@ -1,5 +1,5 @@
-/* backend_addr - see backend_addr.h.  Text forms are those of inet_ntop, which are upstream's for every address that a
- * server can have. */
+/* backend_addr - see backend_addr.h.  Text forms are those of inet_ntop, which are upstream's for
+ * every address that a server can have. */
 #include "zstor/backend_addr.h"
 
 #include <arpa/inet.h>
@@ -10,20 +10,22 @@
 
 #include "common/parse.h"
 
-void backend_addr_make(struct backend_addr *out, bool v6, const uint8_t *ip, uint16_t port, const char *ns,
-                       const char *password)
+void backend_addr_make(struct backend_addr *out, bool v6, const uint8_t *ip, uint16_t port,
+                       const char *ns, const char *password)
 {
     *out = (struct backend_addr){.v6 = v6, .port = port};
     memcpy(out->ip, ip, v6 ? 16 : 4);
     if (!inet_ntop(v6 ? AF_INET6 : AF_INET, out->ip, out->host, sizeof out->host))
         out->host[0] = '\0'; /* cannot happen: the buffer holds the longest form */
     snprintf(out->port_text, sizeof out->port_text, "%u", (unsigned)port);
-    snprintf(out->address, sizeof out->address, v6 ? "[%s]:%u" : "%s:%u", out->host, (unsigned)port);
+    snprintf(out->address, sizeof out->address, v6 ? "[%s]:%u" : "%s:%u", out->host,
+             (unsigned)port);
     out->ns = ns ? xstrdup(ns) : NULL;
     out->password = password ? xstrdup(password) : NULL;
 }
 
-int backend_addr_parse(struct backend_addr *out, const char *text, const char *ns, const char *password, struct err *e)
+int backend_addr_parse(struct backend_addr *out, const char *text, const char *ns,
+                       const char *password, struct err *e)
 {
     const char *colon = strrchr(text, ':');
     char host[64] = "";
@@ -49,7 +51,8 @@ int backend_addr_parse(struct backend_addr *out, const char *text, const char *n
     backend_addr_make(out, v6, ip, (uint16_t)port, ns, password);
     return 0;
 bad:
-    return err_set(e, EINVAL, "`%s` is not a backend address, allowed are IPv4:port and [IPv6]:port", text);
+    return err_set(e, EINVAL,
+                   "`%s` is not a backend address, allowed are IPv4:port and [IPv6]:port", text);
 }
 
 void backend_addr_copy(struct backend_addr *out, const struct backend_addr *a)

@@ -1,4 +1,5 @@
-/* cli - options and subcommands.  Commands go to the daemon when the configuration has a socket, else they run here. */
+/* cli - options and subcommands.  Commands go to the daemon when the configuration has a socket,
+ * else they run here. */
 #include "zstor/cli_impl.h"
 
 #include <errno.h>
@@ -44,7 +45,8 @@ static const char usage_text[] =
     "  status                 backends, queue and cache; exit 1 when something is at risk\n"
     "        --json\n"
     "  test                   connect to every backend\n"
-    "        --ready                    exit 0 when everything stored can be read, though a backend is missing\n"
+    "        --ready                    exit 0 when everything stored can be read, though a "
+    "backend is missing\n"
     "  monitor                run the daemon\n"
     "        --drain SECONDS            time for queued jobs when it is stopped, default 30\n"
     "  help, version\n";
@@ -102,7 +104,7 @@ struct command {
     const char *shorts; /* for getopt, "+:" in front */
     const struct option *longs;
     enum control_op op;
-    bool file;          /* -f is required */
+    bool file;                 /* -f is required */
     int (*run)(struct cli *c); /* NULL: cli_here_run or cli_daemon_run */
 };
 
@@ -156,22 +158,40 @@ static int take(struct cli *c, int o)
     }
 }
 
-#define LONG(name, arg, short) {name, arg, NULL, short}
-#define END                    {NULL, 0, NULL, 0}
+#define LONG(name, arg, short) \
+    {                          \
+        name, arg, NULL, short \
+    }
+#define END              \
+    {                    \
+        NULL, 0, NULL, 0 \
+    }
 
-static const struct option store_longs[] = {
-    LONG("file", required_argument, 'f'),   LONG("key-path", required_argument, 'k'), LONG("error-on-failure", no_argument, 'e'),
-    LONG("save-failure", no_argument, 's'), LONG("delete", no_argument, 'd'),         LONG("notblocking", no_argument, 'n'),
-    LONG("help", no_argument, 'h'),         END};
-static const struct option retrieve_longs[] = {LONG("file", required_argument, 'f'), LONG("output", required_argument, 'o'),
+static const struct option store_longs[] = {LONG("file", required_argument, 'f'),
+                                            LONG("key-path", required_argument, 'k'),
+                                            LONG("error-on-failure", no_argument, 'e'),
+                                            LONG("save-failure", no_argument, 's'),
+                                            LONG("delete", no_argument, 'd'),
+                                            LONG("notblocking", no_argument, 'n'),
+                                            LONG("help", no_argument, 'h'),
+                                            END};
+static const struct option retrieve_longs[] = {LONG("file", required_argument, 'f'),
+                                               LONG("output", required_argument, 'o'),
                                                LONG("help", no_argument, 'h'), END};
-static const struct option check_longs[] = {LONG("file", required_argument, 'f'), LONG("help", no_argument, 'h'), END};
-static const struct option rebuild_longs[] = {LONG("file", required_argument, 'f'), LONG("key", required_argument, 'k'),
-                                              LONG("all", no_argument, OPT_ALL), LONG("help", no_argument, 'h'), END};
-static const struct option wait_longs[] = {LONG("timeout", required_argument, 't'), LONG("help", no_argument, 'h'), END};
-static const struct option status_longs[] = {LONG("json", no_argument, OPT_JSON), LONG("help", no_argument, 'h'), END};
-static const struct option test_longs[] = {LONG("ready", no_argument, OPT_READY), LONG("help", no_argument, 'h'), END};
-static const struct option monitor_longs[] = {LONG("drain", required_argument, OPT_DRAIN), LONG("help", no_argument, 'h'), END};
+static const struct option check_longs[] = {LONG("file", required_argument, 'f'),
+                                            LONG("help", no_argument, 'h'), END};
+static const struct option rebuild_longs[] = {LONG("file", required_argument, 'f'),
+                                              LONG("key", required_argument, 'k'),
+                                              LONG("all", no_argument, OPT_ALL),
+                                              LONG("help", no_argument, 'h'), END};
+static const struct option wait_longs[] = {LONG("timeout", required_argument, 't'),
+                                           LONG("help", no_argument, 'h'), END};
+static const struct option status_longs[] = {LONG("json", no_argument, OPT_JSON),
+                                             LONG("help", no_argument, 'h'), END};
+static const struct option test_longs[] = {LONG("ready", no_argument, OPT_READY),
+                                           LONG("help", no_argument, 'h'), END};
+static const struct option monitor_longs[] = {LONG("drain", required_argument, OPT_DRAIN),
+                                              LONG("help", no_argument, 'h'), END};
 static const struct option plain_longs[] = {LONG("help", no_argument, 'h'), END};
 
 static const struct command commands[] = {
@@ -215,7 +235,8 @@ static int parse_command(struct cli *c, const struct command *cmd, int argc, cha
             return 1;
     }
     if (optind < argc) {
-        CLEANUP(base_free) char *text = xasprintf("%s: unexpected argument %s", cmd->name, argv[optind]);
+        CLEANUP(base_free)
+        char *text = xasprintf("%s: unexpected argument %s", cmd->name, argv[optind]);
 
         *code = cli_fail_usage(text);
         return 1;
@@ -231,7 +252,7 @@ static int parse_command(struct cli *c, const struct command *cmd, int argc, cha
 
         if (given != 1) {
             *code = cli_fail_text(given ? "Only one of `file` or `key` argument must be set"
-                                    : "Either `file` or `key` argument must be set");
+                                        : "Either `file` or `key` argument must be set");
             return 1;
         }
     }
@@ -264,7 +285,8 @@ static int run_command(struct cli *c, const struct command *cmd)
 
     if (code)
         return code;
-    if (options_load(&c->conf, c->config, daemon || cmd->run == cli_here_test ? cli_warn_stderr : cli_warn_log, &e) < 0)
+    if (options_load(&c->conf, c->config,
+                     daemon || cmd->run == cli_here_test ? cli_warn_stderr : cli_warn_log, &e) < 0)
         return cli_fail(&e);
     if (cmd->run)
         return cmd->run(c);
@@ -275,9 +297,12 @@ static int run_command(struct cli *c, const struct command *cmd)
 
 static int parse_globals(struct cli *c, int argc, char **argv, int *code)
 {
-    static const struct option longs[] = {LONG("config", required_argument, 'c'), LONG("debug", no_argument, 'd'),
+    static const struct option longs[] = {LONG("config", required_argument, 'c'),
+                                          LONG("debug", no_argument, 'd'),
                                           LONG("log_file", required_argument, OPT_LOG_FILE),
-                                          LONG("help", no_argument, 'h'), LONG("version", no_argument, 'V'), END};
+                                          LONG("help", no_argument, 'h'),
+                                          LONG("version", no_argument, 'V'),
+                                          END};
     int o;
 
     opterr = 0;
@@ -310,7 +335,9 @@ static int parse_globals(struct cli *c, int argc, char **argv, int *code)
 
 int cli_main(int argc, char **argv)
 {
-    struct cli c = {.config = OPTIONS_DEFAULT_FILE, .log_file = "zstor.log", .drain_ms = MONITOR_DRAIN_MS};
+    struct cli c = {.config = OPTIONS_DEFAULT_FILE,
+                    .log_file = "zstor.log",
+                    .drain_ms = MONITOR_DRAIN_MS};
     int code = 0;
 
     if (parse_globals(&c, argc, argv, &code))

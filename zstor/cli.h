@@ -1,4 +1,5 @@
-/* cli - the command line: upstream's options, subcommands, output and exit codes (spec zstor-behaviour 1), and ours. */
+/* cli - the command line: upstream's options, subcommands, output and exit codes (spec
+ * zstor-behaviour 1), and ours. */
 #ifndef ZSTOR_CLI_H
 #define ZSTOR_CLI_H
 

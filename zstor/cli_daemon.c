@@ -51,11 +51,13 @@ static void show_progress(const char *socket, bool tty, char *last, size_t size)
 
     if (control_request(socket, &req, &reply, &e) < 0) /* the other connection will say so */
         return;
-    if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 4 && reply->element[0]->type == REDIS_REPLY_INTEGER) {
+    if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 4 &&
+        reply->element[0]->type == REDIS_REPLY_INTEGER) {
         uint64_t failing = (uint64_t)reply->element[3]->integer;
 
         buf_put_str(&line, "zstor: ");
-        status_amount(&line, (uint64_t)reply->element[0]->integer, (uint64_t)reply->element[1]->integer);
+        status_amount(&line, (uint64_t)reply->element[0]->integer,
+                      (uint64_t)reply->element[1]->integer);
         buf_put_str(&line, " left");
         if (failing)
             buf_printf(&line, ", %" PRIu64 " failing", failing);
@@ -113,12 +115,14 @@ int cli_daemon_status(const struct cli *c, int *code, struct err *e)
 
     if (r < 0 || !reply)
         return r;
-    if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 && reply->element[0]->type == REDIS_REPLY_INTEGER &&
+    if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
+        reply->element[0]->type == REDIS_REPLY_INTEGER &&
         reply->element[1]->type == REDIS_REPLY_STRING) {
         fwrite(reply->element[1]->str, 1, reply->element[1]->len, stdout);
         *code = reply->element[0]->integer != 0;
     } else {
-        *code = cli_fail_zstor(reply->type == REDIS_REPLY_ERROR ? reply->str : "the daemon's answer makes no sense");
+        *code = cli_fail_zstor(
+            reply->type == REDIS_REPLY_ERROR ? reply->str : "the daemon's answer makes no sense");
     }
     freeReplyObject(reply);
     return 0;

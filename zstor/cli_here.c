@@ -78,8 +78,8 @@ static int not_whole(const struct object_result *res)
 {
     struct err e;
 
-    err_set(&e, EIO, "%u of %u shards and %u of %d metadata values could not be restored now", res->shards_lost, res->shards,
-            res->meta_lost, ZSTOR_META_COPIES);
+    err_set(&e, EIO, "%u of %u shards and %u of %d metadata values could not be restored now",
+            res->shards_lost, res->shards, res->meta_lost, ZSTOR_META_COPIES);
     return cli_fail_zstor(e.text);
 }
 
@@ -105,7 +105,8 @@ struct all {
     uint64_t objects, bad, shards;
 };
 
-static int count_rebuilt(void *arg, const char *key, int rc, const struct object_result *res, const struct err *e)
+static int count_rebuilt(void *arg, const char *key, int rc, const struct object_result *res,
+                         const struct err *e)
 {
     struct all *a = arg;
 
@@ -113,7 +114,9 @@ static int count_rebuilt(void *arg, const char *key, int rc, const struct object
     a->shards += res->shards_restored;
     if (rc < 0 || res->shards_lost + res->meta_lost > 0) {
         a->bad++;
-        fprintf(stderr, "%s: %s\n", key, rc < 0 && e ? e->text : "not whole, shards or metadata values could not be restored now");
+        fprintf(stderr, "%s: %s\n", key,
+                rc < 0 && e ? e->text
+                            : "not whole, shards or metadata values could not be restored now");
     }
     return 0;
 }
@@ -142,7 +145,8 @@ int cli_here_run(struct cli *c)
     if (c->req.op == CONTROL_WAIT) /* without a daemon nothing is queued */
         return 0;
     if (c->req.op == CONTROL_QUEUE)
-        return cli_fail_text("the configuration has no `socket`: without a daemon there is no queue");
+        return cli_fail_text(
+            "the configuration has no `socket`: without a daemon there is no queue");
     code = open_engine(c, &g);
     if (code)
         return code;
@@ -188,7 +192,8 @@ int cli_here_status(struct cli *c, const char *note)
         return code;
     list = poller_ask(g->conf, g->objects, &st.n);
     st.backends = list;
-    code = print_status(c->req.json, &st) || note; /* a daemon that should run and does not is a risk */
+    code = print_status(c->req.json, &st) || note; /* a daemon that should run and does not is a
+                                                      risk */
     free(list);
     engine_put(g);
     return code;
@@ -212,8 +217,10 @@ int cli_here_test(struct cli *c)
             continue;
         bad++;
         backend_addr_name(list[i].addr, name, sizeof name);
-        fprintf(stderr, "Error: %s backend %s: %s\n", list[i].meta ? "metadata" : "data", name, list[i].error);
-        log_error("test: %s backend %s: %s", list[i].meta ? "metadata" : "data", name, list[i].error);
+        fprintf(stderr, "Error: %s backend %s: %s\n", list[i].meta ? "metadata" : "data", name,
+                list[i].error);
+        log_error("test: %s backend %s: %s", list[i].meta ? "metadata" : "data", name,
+                  list[i].error);
     }
     if (c->ready_only)
         code = up[0] < g->conf->minimal_shards || up[1] < ZSTOR_META_DATA;

@@ -1,4 +1,5 @@
-/* commands - requests of the control socket.  Each one that takes time is a struct work until it is answered. */
+/* commands - requests of the control socket.  Each one that takes time is a struct work until it is
+ * answered. */
 #include "zstor/commands.h"
 
 #include <errno.h>
@@ -14,7 +15,8 @@
 #include "common/resp.h"
 
 #define CHANGED_TRIES 5 /* of a file that changes while it is read and that somebody waits for */
-#define WINDOW 4 /* files of one directory, objects of one REBUILD ALL, that are handed out at a time */
+#define WINDOW \
+    4 /* files of one directory, objects of one REBUILD ALL, that are handed out at a time */
 
 struct work;
 
@@ -28,19 +30,20 @@ struct work {
     struct commands *c;
     struct control_call *call;
     struct control_req req;  /* strings copied */
-    char **names, **objects; /* store: files and what they are stored as; rebuild of all: names are keys */
+    char **names, **objects; /* store: files and what they are stored as; rebuild of all: names are
+                                keys */
     struct part *parts;      /* store: one for each name */
     size_t n, next, running;
     size_t good, bad, kept_for_later;
-    uint64_t shards;         /* restored */
-    struct err first;        /* failure */
+    uint64_t shards;  /* restored */
+    struct err first; /* failure */
     LIST_ENTRY(work) link;
 };
 
 struct commands {
     struct commands_conf conf;
     LIST_HEAD(, work) all;
-    bool rebuilding;         /* REBUILD ALL runs */
+    bool rebuilding; /* REBUILD ALL runs */
     STAILQ_HEAD(, parked) parked;
     struct loop_timer *status_timer; /* runs while there are parked ones */
 };
@@ -56,7 +59,8 @@ static char *copy_of(const char *s)
     return s ? xstrdup(s) : NULL;
 }
 
-static struct work *work_new(struct commands *c, struct control_call *call, const struct control_req *req)
+static struct work *work_new(struct commands *c, struct control_call *call,
+                             const struct control_req *req)
 {
     struct work *w = xcalloc(1, sizeof *w);
 
@@ -89,11 +93,14 @@ static void fail(struct work *w, const char *text)
 
 static const char *refusal(int rc)
 {
-    return rc == -ESHUTDOWN ? "the daemon stops" : rc == -EBUSY ? "too many commands are waiting, try again" : strerror(-rc);
+    return rc == -ESHUTDOWN ? "the daemon stops"
+           : rc == -EBUSY   ? "too many commands are waiting, try again"
+                            : strerror(-rc);
 }
 
 /* t is taken. */
-static int submit(struct commands *c, enum sched_class class, struct task *t, sched_done_fn *done, void *arg)
+static int submit(struct commands *c, enum sched_class class, struct task *t, sched_done_fn *done,
+                  void *arg)
 {
     char *lock = NULL;
     int r;
@@ -107,7 +114,7 @@ static int submit(struct commands *c, enum sched_class class, struct task *t, sc
     return r;
 }
 
-/* --- store --------------------------------------------------------------------------------------- */
+/* --- store ----------------------------------------------------------------------------------- */
 
 static void store_more(struct work *w);
 
@@ -154,7 +161,8 @@ static void on_stored(void *arg, const struct task *t)
     } else {
         note_failure(w, &t->err);
         if (w->req.save_failure && t->rc != -ENOENT &&
-            intake_store_as(c->conf.intake, w->names[p->i], w->objects[p->i], w->req.remove, on_kept, w) == 0)
+            intake_store_as(c->conf.intake, w->names[p->i], w->objects[p->i], w->req.remove,
+                            on_kept, w) == 0)
             return; /* on_kept goes on */
     }
     w->running--;
@@ -174,7 +182,8 @@ static void store_answer(struct work *w)
         buf_printf(&text, "%zu of %zu files failed, the first: ", w->bad, w->n);
     buf_put_str(&text, w->first.text);
     if (w->kept_for_later)
-        buf_printf(&text, " (%s queued and will be tried again)", w->bad == 1 ? "it is" : "failed ones are");
+        buf_printf(&text, " (%s queued and will be tried again)",
+                   w->bad == 1 ? "it is" : "failed ones are");
     buf_put_u8(&text, 0);
     fail(w, (const char *)buf_data(&text));
     buf_fini(&text);
@@ -207,7 +216,8 @@ static void store_more(struct work *w)
         store_answer(w);
 }
 
-static void on_listed(void *arg, int rc, const struct err *e, char **files, char **objects, size_t n)
+static void on_listed(void *arg, int rc, const struct err *e, char **files, char **objects,
+                      size_t n)
 {
     struct work *w = arg;
 
@@ -245,7 +255,7 @@ static void handle_store(struct work *w)
         fail(w, refusal(r));
 }
 
-/* --- retrieve, check, rebuild -------------------------------------------------------------------- */
+/* --- retrieve, check, rebuild ---------------------------------------------------------------- */
 
 static void on_retrieved(void *arg, const struct task *t)
 {
@@ -299,8 +309,8 @@ static void on_rebuilt(void *arg, const struct task *t)
     if (t->rc < 0) {
         fail(w, t->err.text);
     } else if (t->res.shards_lost + t->res.meta_lost > 0) {
-        err_set(&e, EIO, "%u of %u shards and %u of %d metadata values could not be restored now", t->res.shards_lost,
-                t->res.shards, t->res.meta_lost, ZSTOR_META_COPIES);
+        err_set(&e, EIO, "%u of %u shards and %u of %d metadata values could not be restored now",
+                t->res.shards_lost, t->res.shards, t->res.meta_lost, ZSTOR_META_COPIES);
         fail(w, e.text);
     } else {
         CLEANUP(base_free) char *line = xasprintf("%u shards restored", t->res.shards_restored);
@@ -324,8 +334,8 @@ static void on_rebuilt_one(void *arg, const struct task *t)
         note_failure(w, &t->err);
         log_warn("rebuild %s: %s", t->meta_key, t->err.text);
     } else if (t->res.shards_lost + t->res.meta_lost > 0) {
-        err_set(&e, EIO, "%s: %u shards and %u metadata values could not be restored now", t->meta_key, t->res.shards_lost,
-                t->res.meta_lost);
+        err_set(&e, EIO, "%s: %u shards and %u metadata values could not be restored now",
+                t->meta_key, t->res.shards_lost, t->res.meta_lost);
         note_failure(w, &e);
     } else {
         w->good++;
@@ -339,7 +349,8 @@ static void rebuild_answer(struct work *w)
 
     w->c->rebuilding = false;
     if (w->bad > 0) {
-        line = xasprintf("%zu of %zu objects are not whole, the first: %s", w->bad, w->n, w->first.text);
+        line = xasprintf("%zu of %zu objects are not whole, the first: %s", w->bad, w->n,
+                         w->first.text);
         fail(w, line);
         return;
     }
@@ -423,7 +434,7 @@ static void handle_quick(struct work *w, enum task_op op, sched_done_fn *done)
         fail(w, refusal(r));
 }
 
-/* --- status, queue, wait ------------------------------------------------------------------------- */
+/* --- status, queue, wait --------------------------------------------------------------------- */
 
 static bool answer_status(struct commands *c, struct control_call *call, bool json)
 {
@@ -498,7 +509,8 @@ static void put_job(void *arg, const struct sched_view *v)
     l->n++;
 }
 
-static void handle_queue(struct commands *c, struct control_call *call, const struct control_req *req)
+static void handle_queue(struct commands *c, struct control_call *call,
+                         const struct control_req *req)
 {
     CLEANUP(buf_fini) struct buf reply = BUF_INIT;
     struct lines l = {BUF_INIT, 0};
@@ -541,7 +553,7 @@ static void on_all_in(void *arg)
     sched_wait(w->c->conf.sched, on_all_done, w);
 }
 
-/* --- entry --------------------------------------------------------------------------------------- */
+/* --- entry ----------------------------------------------------------------------------------- */
 
 void commands_handle(void *commands, struct control_call *call, const struct control_req *req)
 {

@@ -24,8 +24,9 @@
 #define CONNECT_MS   5000
 #define RETRY_ACCEPT 200 /* ms after running out of descriptors */
 
-static const struct resp_limits limits = {
-    .max_args = CONTROL_ARGS_MAX, .max_bulk = CONTROL_PATH_MAX + 1, .max_header = 64};
+static const struct resp_limits limits = {.max_args = CONTROL_ARGS_MAX,
+                                          .max_bulk = CONTROL_PATH_MAX + 1,
+                                          .max_header = 64};
 
 struct conn {
     struct control *c;
@@ -206,7 +207,7 @@ void control_reply_error(struct control_call *call, const char *text)
     buf_fini(&b);
 }
 
-/* --- listening ----------------------------------------------------------------------------------- */
+/* --- listening ------------------------------------------------------------------------------- */
 
 static void conn_new(struct control *c, int fd)
 {
@@ -253,7 +254,8 @@ static void on_retry(void *arg)
     loop_watch_want(c->watch, LOOP_READ);
 }
 
-int control_open(struct control **out, struct loop *l, const char *path, control_fn *fn, void *arg, struct err *e)
+int control_open(struct control **out, struct loop *l, const char *path, control_fn *fn, void *arg,
+                 struct err *e)
 {
     struct control *c = xcalloc(1, sizeof *c);
     struct stat st;
@@ -319,9 +321,9 @@ bool control_quiet(const struct control *c)
 {
     const struct conn *n;
 
-    LIST_FOREACH (n, &c->conns, link)
-        if (n->call || n->out.len)
-            return false;
+    LIST_FOREACH(n, &c->conns, link)
+    if (n->call || n->out.len)
+        return false;
     return true;
 }
 
@@ -336,7 +338,7 @@ void control_close(struct control *c)
     free(c);
 }
 
-/* --- client -------------------------------------------------------------------------------------- */
+/* --- client ---------------------------------------------------------------------------------- */
 
 struct control_client {
     struct zclient *z;
@@ -376,7 +378,8 @@ int control_client_send(struct control_client *c, const struct control_req *req)
     return zclient_push(c->z, argc, argv);
 }
 
-int control_client_reply(struct control_client *c, uint64_t wait_ms, redisReply **out, struct err *e)
+int control_client_reply(struct control_client *c, uint64_t wait_ms, redisReply **out,
+                         struct err *e)
 {
     uint64_t now = base_now_ms();
     struct zclient *z = c->z;
@@ -390,7 +393,8 @@ int control_client_reply(struct control_client *c, uint64_t wait_ms, redisReply 
     return r < 0 ? r : 1;
 }
 
-int control_request(const char *path, const struct control_req *req, redisReply **out, struct err *e)
+int control_request(const char *path, const struct control_req *req, redisReply **out,
+                    struct err *e)
 {
     struct control_client *c = NULL;
     int r = control_client_open(&c, path, e);

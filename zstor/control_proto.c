@@ -6,8 +6,9 @@
 #include <strings.h>
 
 static const char *const names[] = {
-    [CONTROL_STORE] = "STORE",   [CONTROL_RETRIEVE] = "RETRIEVE", [CONTROL_CHECK] = "CHECK", [CONTROL_REBUILD] = "REBUILD",
-    [CONTROL_STATUS] = "STATUS", [CONTROL_QUEUE] = "QUEUE",       [CONTROL_WAIT] = "WAIT",   [CONTROL_PING] = "PING",
+    [CONTROL_STORE] = "STORE",     [CONTROL_RETRIEVE] = "RETRIEVE", [CONTROL_CHECK] = "CHECK",
+    [CONTROL_REBUILD] = "REBUILD", [CONTROL_STATUS] = "STATUS",     [CONTROL_QUEUE] = "QUEUE",
+    [CONTROL_WAIT] = "WAIT",       [CONTROL_PING] = "PING",
 };
 
 const char *control_proto_name(enum control_op op)
@@ -25,7 +26,8 @@ static int take_text(char **out, struct slice s, const char *what, struct err *e
     if (*out)
         return err_set(e, EINVAL, "%s: given twice", what);
     if (s.len == 0 || s.len > CONTROL_PATH_MAX)
-        return err_set(e, EINVAL, "%s: has %zu bytes, 1 to %d are allowed", what, s.len, CONTROL_PATH_MAX);
+        return err_set(e, EINVAL, "%s: has %zu bytes, 1 to %d are allowed", what, s.len,
+                       CONTROL_PATH_MAX);
     if (memchr(s.p, 0, s.len))
         return err_set(e, EINVAL, "%s: contains a NUL byte", what);
     *out = xcalloc(s.len + 1, 1);
@@ -39,19 +41,28 @@ static int take_path(char **out, struct slice s, const char *what, struct err *e
 
     if (r < 0 || !*out)
         return r;
-    return **out == '/' ? 0 : err_set(e, EINVAL, "%s: %s is relative, an absolute path is allowed", what, *out);
+    return **out == '/'
+               ? 0
+               : err_set(e, EINVAL, "%s: %s is relative, an absolute path is allowed", what, *out);
 }
 
 struct word {
     const char *name;
     enum control_op op;
-    size_t flag;         /* offset of a bool, or */
-    size_t text;         /* offset of a string that takes the next argument; never 0, the operation stands there */
-    bool path;           /* the string is an absolute path */
+    size_t flag; /* offset of a bool, or */
+    size_t text; /* offset of a string that takes the next argument; never 0, the operation stands
+                    there */
+    bool path;   /* the string is an absolute path */
 };
 
-#define FLAG(op, name, field)       {name, op, offsetof(struct control_req, field), 0, false}
-#define TEXT(op, name, field, path) {name, op, 0, offsetof(struct control_req, field), path}
+#define FLAG(op, name, field)                                   \
+    {                                                           \
+        name, op, offsetof(struct control_req, field), 0, false \
+    }
+#define TEXT(op, name, field, path)                            \
+    {                                                          \
+        name, op, 0, offsetof(struct control_req, field), path \
+    }
 
 static const struct word words[] = {
     TEXT(CONTROL_STORE, "KEYPATH", key_path, true),
@@ -73,7 +84,8 @@ static bool takes_file(enum control_op op)
     return op == CONTROL_STORE || op == CONTROL_RETRIEVE || op == CONTROL_CHECK;
 }
 
-static int decode_words(struct control_req *r, unsigned argc, const struct slice *argv, unsigned i, struct err *e)
+static int decode_words(struct control_req *r, unsigned argc, const struct slice *argv, unsigned i,
+                        struct err *e)
 {
     while (i < argc) {
         const struct word *w = NULL;
@@ -91,7 +103,8 @@ static int decode_words(struct control_req *r, unsigned argc, const struct slice
         if (i == argc)
             return err_set(e, EINVAL, "%s %s: needs a value", names[r->op], w->name);
         char **field = (char **)(void *)((char *)r + w->text);
-        int rc = w->path ? take_path(field, argv[i], w->name, e) : take_text(field, argv[i], w->name, e);
+        int rc =
+            w->path ? take_path(field, argv[i], w->name, e) : take_text(field, argv[i], w->name, e);
         if (rc < 0)
             return rc;
         i++;
@@ -107,7 +120,9 @@ static int decode(struct control_req *r, unsigned argc, const struct slice *argv
     for (; i < ARRAY_LEN(names) && !is_word(argv[0], names[i]); i++)
         ;
     if (i == ARRAY_LEN(names))
-        return err_set(e, EINVAL, "unknown command, STORE RETRIEVE CHECK REBUILD STATUS QUEUE WAIT PING are allowed");
+        return err_set(
+            e, EINVAL,
+            "unknown command, STORE RETRIEVE CHECK REBUILD STATUS QUEUE WAIT PING are allowed");
     r->op = (enum control_op)i;
     i = 1;
     if (takes_file(r->op)) {
@@ -132,7 +147,8 @@ static int decode(struct control_req *r, unsigned argc, const struct slice *argv
     return 0;
 }
 
-int control_proto_decode(struct control_req *out, unsigned argc, const struct slice *argv, struct err *e)
+int control_proto_decode(struct control_req *out, unsigned argc, const struct slice *argv,
+                         struct err *e)
 {
     int rc;
 

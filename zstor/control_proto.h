@@ -1,16 +1,18 @@
-/* control_proto - requests and replies of the daemon's control socket, as RESP (common/resp).  No I/O, no state.
+/* control_proto - requests and replies of the daemon's control socket, as RESP (common/resp).  No
+ * I/O, no state.
  *
  *   STORE file [KEYPATH dir] [DELETE] [NOTBLOCKING] [SAVEFAILURE] [ERRORONFAILURE]     +OK
  *   RETRIEVE file [OUTPUT file]                                                        +OK
  *   CHECK file                                        bulk: 32 hex digits; nil: unknown
  *   REBUILD FILE file | KEY key | ALL                 bulk: one line of what was done
- *   STATUS [JSON]                                     array: 0 or 1 (something is at risk), bulk: text
- *   QUEUE                                             integer: stores that are queued or running
- *   QUEUE LIST                                        array of bulks: one line for each job, rebuilds included
- *   QUEUE COUNT                                       array of 4 integers: stores, bytes, age of the oldest in s, failing
- *   WAIT                                              +OK when all that was queued before is done
- *   PING                                              +PONG
- * Errors: "-<text for the user>".  Words in capitals may be written in any case; files and directories are absolute. */
+ *   STATUS [JSON]                                     array: 0 or 1 (something is at risk), bulk:
+ * text QUEUE                                             integer: stores that are queued or running
+ *   QUEUE LIST                                        array of bulks: one line for each job,
+ * rebuilds included QUEUE COUNT                                       array of 4 integers: stores,
+ * bytes, age of the oldest in s, failing WAIT                                              +OK when
+ * all that was queued before is done PING                                              +PONG
+ * Errors: "-<text for the user>".  Words in capitals may be written in any case; files and
+ * directories are absolute. */
 #ifndef ZSTOR_CONTROL_PROTO_H
 #define ZSTOR_CONTROL_PROTO_H
 
@@ -28,7 +30,7 @@ enum control_op {
     CONTROL_PING,
 };
 
-struct control_req {    /* strings owned; NULL: not given */
+struct control_req { /* strings owned; NULL: not given */
     enum control_op op;
     char *file;
     char *key_path;     /* store: directory the file is stored under */
@@ -47,7 +49,8 @@ struct control_req {    /* strings owned; NULL: not given */
 #define CONTROL_ARGS_MAX 16
 
 /* 0, or -EINVAL with text for the client; *out is then empty (fini is allowed). */
-int control_proto_decode(struct control_req *out, unsigned argc, const struct slice *argv, struct err *e);
+int control_proto_decode(struct control_req *out, unsigned argc, const struct slice *argv,
+                         struct err *e);
 /* The arguments of a request, borrowed from r; their number. */
 unsigned control_proto_argv(const struct control_req *r, struct slice argv[CONTROL_ARGS_MAX]);
 void control_proto_fini(struct control_req *r);

@@ -13,7 +13,8 @@ struct crypt {
     uint64_t done;
 };
 
-int crypt_new(struct crypt **out, bool encrypt, const uint8_t key[ZSTOR_KEY_LEN], const uint8_t nonce[CRYPT_NONCE_LEN])
+int crypt_new(struct crypt **out, bool encrypt, const uint8_t key[ZSTOR_KEY_LEN],
+              const uint8_t nonce[CRYPT_NONCE_LEN])
 {
     struct crypt *c = xcalloc(1, sizeof *c);
 
@@ -72,7 +73,8 @@ int crypt_verify(struct crypt *c, const uint8_t tag[CRYPT_TAG_LEN])
     return EVP_CipherFinal_ex(c->ctx, none, &got) == 1 ? 0 : -EBADMSG;
 }
 
-int crypt_seal(const uint8_t key[ZSTOR_KEY_LEN], const uint8_t nonce[CRYPT_NONCE_LEN], struct slice plain, struct buf *out)
+int crypt_seal(const uint8_t key[ZSTOR_KEY_LEN], const uint8_t nonce[CRYPT_NONCE_LEN],
+               struct slice plain, struct buf *out)
 {
     struct crypt *c = NULL;
     uint8_t *to = buf_reserve(out, plain.len + CRYPT_OVERHEAD);

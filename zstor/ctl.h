@@ -1,4 +1,5 @@
-/* ctl - how a running operation is watched and stopped; passed down from object.h to everything that takes long. */
+/* ctl - how a running operation is watched and stopped; passed down from object.h to everything
+ * that takes long. */
 #ifndef ZSTOR_CTL_H
 #define ZSTOR_CTL_H
 
@@ -8,8 +9,9 @@
 
 /* How the caller watches and stops one operation; NULL or zeros: not at all. */
 struct object_ctl {
-    const atomic_bool *stop;  /* set by another thread: -ECANCELED within about one second */
-    void (*progress)(void *arg, uint64_t done, uint64_t total); /* bytes of this operation; on the calling thread */
+    const atomic_bool *stop; /* set by another thread: -ECANCELED within about one second */
+    void (*progress)(void *arg, uint64_t done, uint64_t total); /* bytes of this operation; on the
+                                                                   calling thread */
     void *arg;
 };
 

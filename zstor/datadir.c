@@ -63,7 +63,9 @@ static int scan_namespace(const char *dir, struct datadir *d, size_t *cap, size_
     }
     path_list_free(names, n);
     for (size_t i = first; i < d->n; i++)
-        d->files[i].sealed = parse_u64(path_base(d->files[i].path) + 1, 0, UINT64_MAX, &number) == 0 && number < highest;
+        d->files[i].sealed =
+            parse_u64(path_base(d->files[i].path) + 1, 0, UINT64_MAX, &number) == 0 &&
+            number < highest;
     *count = d->n - first;
     return 0;
 }
@@ -91,7 +93,8 @@ int datadir_scan(const char *base, struct datadir *out, struct err *e)
         CLEANUP(base_free) char *dir = path_join(path, names[i]);
         struct stat st;
 
-        if (names[i][0] != '.' && strcmp(names[i], DATADIR_TEMP) != 0 && lstat(dir, &st) == 0 && S_ISDIR(st.st_mode))
+        if (names[i][0] != '.' && strcmp(names[i], DATADIR_TEMP) != 0 && lstat(dir, &st) == 0 &&
+            S_ISDIR(st.st_mode))
             scan_namespace(dir, out, &cap, &count); /* gone meanwhile: nothing to list */
     }
     path_list_free(names, n);

@@ -54,7 +54,8 @@ static int take_block(void *arg, const uint8_t *p, size_t n)
     return 0;
 }
 
-static int decode(struct decoder *d, decode_read_fn *read, void *arg, uint64_t blob_len, const struct object_ctl *ctl)
+static int decode(struct decoder *d, decode_read_fn *read, void *arg, uint64_t blob_len,
+                  const struct object_ctl *ctl)
 {
     uint64_t end = blob_len - CRYPT_TAG_LEN;
     uint8_t tag[CRYPT_TAG_LEN];
@@ -84,8 +85,9 @@ static int decode(struct decoder *d, decode_read_fn *read, void *arg, uint64_t b
     return r ? r : flush(d);
 }
 
-int decode_blob(decode_read_fn *read, void *arg, uint64_t blob_len, const uint8_t key[ZSTOR_KEY_LEN], int fd,
-                const struct object_ctl *ctl, struct decode_result *res)
+int decode_blob(decode_read_fn *read, void *arg, uint64_t blob_len,
+                const uint8_t key[ZSTOR_KEY_LEN], int fd, const struct object_ctl *ctl,
+                struct decode_result *res)
 {
     CLEANUP(decoder_fini) struct decoder d = {.fd = fd};
     uint8_t nonce[CRYPT_NONCE_LEN];

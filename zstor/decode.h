@@ -1,5 +1,6 @@
-/* decode - blob to file: AES-256-GCM, snappy frames, BLAKE2b-128 of the content, in one pass (spec zstor-format 1 to 4).
- * The output gets bytes before the tag is verified, so the caller must not publish it before decode_blob returned 0. */
+/* decode - blob to file: AES-256-GCM, snappy frames, BLAKE2b-128 of the content, in one pass (spec
+ * zstor-format 1 to 4). The output gets bytes before the tag is verified, so the caller must not
+ * publish it before decode_blob returned 0. */
 #ifndef ZSTOR_DECODE_H
 #define ZSTOR_DECODE_H
 
@@ -15,8 +16,10 @@ struct decode_result {
     uint64_t size;
 };
 
-/* Writes to fd from its position.  -EBADMSG: the tag or the stream is wrong; -errno of read and write; -ECANCELED. */
-int decode_blob(decode_read_fn *read, void *arg, uint64_t blob_len, const uint8_t key[ZSTOR_KEY_LEN], int fd,
-                const struct object_ctl *ctl, struct decode_result *res);
+/* Writes to fd from its position.  -EBADMSG: the tag or the stream is wrong; -errno of read and
+ * write; -ECANCELED. */
+int decode_blob(decode_read_fn *read, void *arg, uint64_t blob_len,
+                const uint8_t key[ZSTOR_KEY_LEN], int fd, const struct object_ctl *ctl,
+                struct decode_result *res);
 
 #endif

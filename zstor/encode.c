@@ -59,8 +59,8 @@ static void pack(struct encoder *c, size_t n)
         c->used += snappy_frame(c->in + off, MIN(n - off, (size_t)SNAPPY_BLOCK), c->out + c->used);
 }
 
-static int encode(struct encoder *c, int fd, uint64_t expect, struct spool *out, const struct object_ctl *ctl,
-                  struct encode_result *res)
+static int encode(struct encoder *c, int fd, uint64_t expect, struct spool *out,
+                  const struct object_ctl *ctl, struct encode_result *res)
 {
     const size_t batch = BATCH_BLOCKS * SNAPPY_BLOCK;
     uint8_t tag[CRYPT_TAG_LEN];
@@ -83,15 +83,17 @@ static int encode(struct encoder *c, int fd, uint64_t expect, struct spool *out,
         r = flush(c, out);
         if (r < 0)
             return r;
-        ctl_progress(ctl, res->size, MAX(expect, res->size) * 2); /* the second half is the upload */
+        ctl_progress(ctl, res->size, MAX(expect, res->size) * 2); /* the second half is the upload
+                                                                   */
     } while (n == batch);
     digest_final(&c->digest, res->checksum);
     r = crypt_tag(c->crypt, tag);
     return r < 0 ? r : spool_append(out, tag, sizeof tag);
 }
 
-int encode_file(int fd, uint64_t expect, const uint8_t key[ZSTOR_KEY_LEN], const uint8_t nonce[CRYPT_NONCE_LEN],
-                struct spool *out, const struct object_ctl *ctl, struct encode_result *res)
+int encode_file(int fd, uint64_t expect, const uint8_t key[ZSTOR_KEY_LEN],
+                const uint8_t nonce[CRYPT_NONCE_LEN], struct spool *out,
+                const struct object_ctl *ctl, struct encode_result *res)
 {
     CLEANUP(encoder_fini) struct encoder c = {0};
     int r = crypt_new(&c.crypt, true, key, nonce);

@@ -1,5 +1,5 @@
-/* encode - file to blob: BLAKE2b-128 of the content, snappy frames, AES-256-GCM, into a spool, in one pass over the file
- * (spec zstor-format 1 to 4).  Memory: one batch.  Thread: the caller's. */
+/* encode - file to blob: BLAKE2b-128 of the content, snappy frames, AES-256-GCM, into a spool, in
+ * one pass over the file (spec zstor-format 1 to 4).  Memory: one batch.  Thread: the caller's. */
 #ifndef ZSTOR_ENCODE_H
 #define ZSTOR_ENCODE_H
 
@@ -14,9 +14,10 @@ struct encode_result {
     uint64_t size;                      /* of the file */
 };
 
-/* Reads fd from its position to its end.  expect: its size by fstat, for progress only.  The blob is appended to out.
- * -errno of read and spool, -EFBIG past the cipher's limit, -ECANCELED. */
-int encode_file(int fd, uint64_t expect, const uint8_t key[ZSTOR_KEY_LEN], const uint8_t nonce[CRYPT_NONCE_LEN],
-                struct spool *out, const struct object_ctl *ctl, struct encode_result *res);
+/* Reads fd from its position to its end.  expect: its size by fstat, for progress only.  The blob
+ * is appended to out. -errno of read and spool, -EFBIG past the cipher's limit, -ECANCELED. */
+int encode_file(int fd, uint64_t expect, const uint8_t key[ZSTOR_KEY_LEN],
+                const uint8_t nonce[CRYPT_NONCE_LEN], struct spool *out,
+                const struct object_ctl *ctl, struct encode_result *res);
 
 #endif

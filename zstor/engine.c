@@ -3,7 +3,8 @@
 
 #include <stdlib.h>
 
-int engine_open(struct engine **out, struct zstor_conf *conf, struct object_stats *stats, struct err *e)
+int engine_open(struct engine **out, struct zstor_conf *conf, struct object_stats *stats,
+                struct err *e)
 {
     struct object_conf oc = {.conf = conf, .stats = stats};
     struct engine *g = xcalloc(1, sizeof *g);

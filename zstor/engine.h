@@ -1,5 +1,6 @@
-/* engine - one configuration with the objects that work by it.  Counted: a reload makes a new one, jobs that run keep the one
- * they started with until they end.  Thread: the loop's for get and put; what it points to is used by job threads. */
+/* engine - one configuration with the objects that work by it.  Counted: a reload makes a new one,
+ * jobs that run keep the one they started with until they end.  Thread: the loop's for get and put;
+ * what it points to is used by job threads. */
 #ifndef ZSTOR_ENGINE_H
 #define ZSTOR_ENGINE_H
 
@@ -13,7 +14,8 @@ struct engine {
 };
 
 /* One reference, the caller's.  conf is taken, also on failure. */
-int engine_open(struct engine **out, struct zstor_conf *conf, struct object_stats *stats, struct err *e);
+int engine_open(struct engine **out, struct zstor_conf *conf, struct object_stats *stats,
+                struct err *e);
 struct engine *engine_get(struct engine *g);
 void engine_put(struct engine *g); /* NULL is fine; the last one closes */
 

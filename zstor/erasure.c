@@ -62,10 +62,12 @@ int erasure_row(struct geometry g, unsigned shard, uint8_t *row)
 }
 
 /* coef[nwant x n]: want as combination of have */
-static int coefficients(struct geometry g, const unsigned *have, const unsigned *want, unsigned nwant, uint8_t *coef)
+static int coefficients(struct geometry g, const unsigned *have, const unsigned *want,
+                        unsigned nwant, uint8_t *coef)
 {
     unsigned n = g.data;
-    uint8_t *h = xcalloc((size_t)n * n, 1), *inv = xcalloc((size_t)n * n, 1), *w = xcalloc((size_t)n * nwant, 1);
+    uint8_t *h = xcalloc((size_t)n * n, 1), *inv = xcalloc((size_t)n * n, 1),
+            *w = xcalloc((size_t)n * nwant, 1);
     int r = generator_rows(n, have, n, h);
 
     if (r == 0)
@@ -92,7 +94,8 @@ static bool have_valid(const unsigned *have, unsigned n, unsigned total)
     return true;
 }
 
-int erasure_new(struct erasure **out, struct geometry g, const unsigned *have, const unsigned *want, unsigned nwant)
+int erasure_new(struct erasure **out, struct geometry g, const unsigned *have, const unsigned *want,
+                unsigned nwant)
 {
     unsigned all[ZSTOR_MAX_SHARDS] = {0}, total = geometry_total(g), n = g.data;
     bool plain = !have; /* the rows of G need no second inversion */
@@ -136,8 +139,10 @@ void erasure_free(struct erasure *e)
     free(e);
 }
 
-void erasure_apply(const struct erasure *e, size_t len, const uint8_t *const *src, uint8_t *const *dst)
+void erasure_apply(const struct erasure *e, size_t len, const uint8_t *const *src,
+                   uint8_t *const *dst)
 {
     /* isa-l changes neither the tables nor the sources, its prototype only lacks the const */
-    ec_encode_data((int)len, e->ndata, e->nwant, e->tables, (uint8_t **)(uintptr_t)src, (uint8_t **)(uintptr_t)dst);
+    ec_encode_data((int)len, e->ndata, e->nwant, e->tables, (uint8_t **)(uintptr_t)src,
+                   (uint8_t **)(uintptr_t)dst);
 }

@@ -14,14 +14,16 @@
 #include "common/workq.h"
 #include "zstor/datadir.h"
 
-#define GRACE_S 2     /* a segment that was used in the last moment may be waited for by zdb */
-#define REST_MS 60000 /* after a run over the limit that could remove nothing, unless kicked or more has come */
+#define GRACE_S 2 /* a segment that was used in the last moment may be waited for by zdb */
+#define REST_MS                                                                                   \
+    60000 /* after a run over the limit that could remove nothing, unless kicked or more has come \
+           */
 
 struct victim { /* checked by the thread, on its way to the loop */
     char *path, *object;
     struct snapshot_id id;
     uint64_t disk_bytes;
-    bool restored;       /* not its first time */
+    bool restored; /* not its first time */
     STAILQ_ENTRY(victim) link;
 };
 
@@ -41,11 +43,12 @@ struct evict {
     struct workq *thread;
     struct loop_timer *soon, *regular;
     atomic_bool stop;
-    struct run *run;     /* NULL: none */
-    bool again;          /* asked for while one ran */
-    uint64_t rest_until_ms, rest_bytes; /* for the regular runs: the last one found so much and could remove nothing */
+    struct run *run;                    /* NULL: none */
+    bool again;                         /* asked for while one ran */
+    uint64_t rest_until_ms, rest_bytes; /* for the regular runs: the last one found so much and
+                                           could remove nothing */
     struct evict_stats st;
-    int last_rc;         /* of the last run, to report a lasting error once */
+    int last_rc; /* of the last run, to report a lasting error once */
 };
 
 static uint64_t limit_of(const struct engine *g)
@@ -67,7 +70,7 @@ static void run_free(struct run *r)
     free(r);
 }
 
-/* --- thread -------------------------------------------------------------------------------------- */
+/* --- thread ---------------------------------------------------------------------------------- */
 
 static int by_age(const void *a, const void *b)
 {
@@ -77,7 +80,8 @@ static int by_age(const void *a, const void *b)
 }
 
 /* 1: everything of it is remote; 0: not, or not now; -EHOSTUNREACH: cannot be told, for no file. */
-static int is_remote(struct evict *ev, struct run *r, const struct datadir_file *f, bool restored, char **object)
+static int is_remote(struct evict *ev, struct run *r, const struct datadir_file *f, bool restored,
+                     char **object)
 {
     uint8_t digest[ZSTOR_DIGEST_LEN];
     struct object_result res = {0};
@@ -93,7 +97,8 @@ static int is_remote(struct evict *ev, struct run *r, const struct datadir_file 
     }
     if (rc != 1)
         return 0;
-    if (!restored && (res.shards_lost > 0 || res.meta_lost > ZSTOR_META_COPIES - ZSTOR_META_WRITE_QUORUM))
+    if (!restored &&
+        (res.shards_lost > 0 || res.meta_lost > ZSTOR_META_COPIES - ZSTOR_META_WRITE_QUORUM))
         return 0;
     rc = hashes_of(ev->conf.hashes, f->path, &f->id, &ev->stop, digest);
     return rc == 0 && memcmp(digest, res.checksum, sizeof digest) == 0;
@@ -128,7 +133,10 @@ static void choose(struct evict *ev, struct run *r, struct datadir *d, uint64_t 
             continue;
         }
         v = xcalloc(1, sizeof *v);
-        *v = (struct victim){.path = xstrdup(f->path), .object = object, .id = f->id, .disk_bytes = f->disk_bytes,
+        *v = (struct victim){.path = xstrdup(f->path),
+                             .object = object,
+                             .id = f->id,
+                             .disk_bytes = f->disk_bytes,
                              .restored = restored};
         object = NULL;
         STAILQ_INSERT_TAIL(&r->victims, v, link);
@@ -156,7 +164,7 @@ static void on_thread(void *arg)
     loop_post(ev->conf.loop, on_done, ev);
 }
 
-/* --- loop ---------------------------------------------------------------------------------------- */
+/* --- loop ------------------------------------------------------------------------------------ */
 
 static void begin(struct evict *ev, uint64_t rest_below)
 {
@@ -196,7 +204,8 @@ static bool remove_victim(struct evict *ev, const struct victim *v)
     struct snapshot_id now;
     struct stat st;
 
-    if (ev->conf.busy(ev->conf.arg, v->object, !v->restored) || lstat(v->path, &st) < 0 || !S_ISREG(st.st_mode))
+    if (ev->conf.busy(ev->conf.arg, v->object, !v->restored) || lstat(v->path, &st) < 0 ||
+        !S_ISREG(st.st_mode))
         return false;
     snapshot_id_of(&now, &st);
     if (!snapshot_id_eq(&now, &v->id))
@@ -217,7 +226,8 @@ static void on_done(void *arg)
     uint64_t files = 0, bytes = 0;
     struct victim *v;
 
-    STAILQ_FOREACH (v, &r->victims, link) {
+    STAILQ_FOREACH(v, &r->victims, link)
+    {
         if (!remove_victim(ev, v)) {
             r->held++;
             continue;
@@ -234,8 +244,9 @@ static void on_done(void *arg)
             ev->st.held_files = r->held;
     }
     if (files > 0)
-        log_info("cache: %" PRIu64 " segments removed, %" PRIu64 " MiB; %" PRIu64 " of %" PRIu64 " MiB in use", files, bytes / MIB,
-                 ev->st.used_bytes / MIB, ev->st.limit_bytes / MIB);
+        log_info("cache: %" PRIu64 " segments removed, %" PRIu64 " MiB; %" PRIu64 " of %" PRIu64
+                 " MiB in use",
+                 files, bytes / MIB, ev->st.used_bytes / MIB, ev->st.limit_bytes / MIB);
     if (r->rc < 0 && r->rc != ev->last_rc)
         log_warn("cache: %s", r->err.text);
     ev->last_rc = r->rc;

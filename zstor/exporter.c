@@ -3,14 +3,17 @@
 
 #include "common/metrics.h"
 
-/* --- backends ------------------------------------------------------------------------------------ */
+/* --- backends -------------------------------------------------------------------------------- */
 
 struct backend_metric {
     const char *name, *type;
     size_t field; /* offset in struct backend_info */
 };
 
-#define INFO(name, type, field) {name, type, offsetof(struct backend_info, field)}
+#define INFO(name, type, field)                          \
+    {                                                    \
+        name, type, offsetof(struct backend_info, field) \
+    }
 
 static const struct backend_metric backend_metrics[] = {
     INFO("entries", "gauge", entries),
@@ -27,8 +30,13 @@ static const struct backend_metric backend_metrics[] = {
 
 static void labels_of(const struct poller_backend *b, const char *labels[7])
 {
-    const char *all[7] = {"address", b->addr->address, "backend_type", b->meta ? "meta" : "data",
-                          "namespace", b->addr->ns ? b->addr->ns : "", NULL};
+    const char *all[7] = {"address",
+                          b->addr->address,
+                          "backend_type",
+                          b->meta ? "meta" : "data",
+                          "namespace",
+                          b->addr->ns ? b->addr->ns : "",
+                          NULL};
 
     memcpy(labels, all, sizeof all);
 }
@@ -38,7 +46,8 @@ static uint64_t value_of(const struct backend_metric *m, const struct backend_in
     uint64_t v;
 
     memcpy(&v, (const char *)i + m->field, sizeof v);
-    if (m->field == offsetof(struct backend_info, data_limits_bytes) && v == 0) /* no limit: what the disk has */
+    if (m->field == offsetof(struct backend_info, data_limits_bytes) && v == 0) /* no limit: what
+                                                                                   the disk has */
         v = i->data_disk_free;
     return v;
 }
@@ -68,11 +77,12 @@ static void put_backends(struct buf *out, const struct poller_backend *list, siz
     }
 }
 
-/* --- commands ------------------------------------------------------------------------------------ */
+/* --- commands -------------------------------------------------------------------------------- */
 
 static void put_command(struct buf *out, const char *what, const uint64_t counts[2])
 {
-    static const char *const failed[] = {"success", "false", NULL}, *const good[] = {"success", "true", NULL};
+    static const char *const failed[] = {"success", "false", NULL}, *const good[] = {"success",
+                                                                                     "true", NULL};
     CLEANUP(base_free) char *name = xasprintf("zstore_%s_commands_finished", what);
     CLEANUP(base_free) char *help = xasprintf("zstor %s commands that finished", what);
 
@@ -81,7 +91,7 @@ static void put_command(struct buf *out, const char *what, const uint64_t counts
     metrics_sample_u64(out, name, good, counts[1]);
 }
 
-/* --- zdbfs --------------------------------------------------------------------------------------- */
+/* --- zdbfs ----------------------------------------------------------------------------------- */
 
 struct fs_metric {
     const char *name, *type, *help;
@@ -96,7 +106,8 @@ static const struct fs_metric fs_metrics[] = {
     {"fs_cache_linear_flush", "gauge", "fs_cache_linear_flush", FSSTATS_CACHE_LINEAR_FLUSH},
     {"fs_cache_random_flush", "gauge", "fs_cache_random_flush", FSSTATS_CACHE_RANDOM_FLUSH},
     {"fs_cache_branches", "gauge", "fs_cache_branches", FSSTATS_CACHE_BRANCHES},
-    {"fs_cache_branches_allocated", "gauge", "fs_cache_branches_allocated", FSSTATS_CACHE_BRANCHES_ALLOCATED},
+    {"fs_cache_branches_allocated", "gauge", "fs_cache_branches_allocated",
+     FSSTATS_CACHE_BRANCHES_ALLOCATED},
     {"fs_cache_entries", "gauge", "fs_cache_entries", FSSTATS_CACHE_ENTRIES},
     {"fs_cache_blocks", "gauge", "fs_cache_blocks", FSSTATS_CACHE_BLOCKS},
     {"fs_cache_blocksize", "gauge", "fs_cache_blocksize", FSSTATS_CACHE_BLOCKSIZE},
@@ -105,9 +116,11 @@ static const struct fs_metric fs_metrics[] = {
     {"fs_fuse_errors", "counter", "fs_fuse_errors", FSSTATS_ERRORS},
 };
 
-static const char *const syscalls[] = {"getattr", "setattr", "create", "readdir", "open",    "read",    "write", "mkdir",
-                                       "unlink",  "rmdir",   "rename", "link",    "symlink", "statsfs", "ioctl"};
-_Static_assert(ARRAY_LEN(syscalls) == FSSTATS_IOCTL - FSSTATS_GETATTR + 1, "one name for each field");
+static const char *const syscalls[] = {"getattr", "setattr", "create",  "readdir", "open",
+                                       "read",    "write",   "mkdir",   "unlink",  "rmdir",
+                                       "rename",  "link",    "symlink", "statsfs", "ioctl"};
+_Static_assert(ARRAY_LEN(syscalls) == FSSTATS_IOCTL - FSSTATS_GETATTR + 1,
+               "one name for each field");
 
 static void put_fs(struct buf *out, const uint64_t *fs)
 {
@@ -123,9 +136,10 @@ static void put_fs(struct buf *out, const uint64_t *fs)
     }
 }
 
-/* --- ours ---------------------------------------------------------------------------------------- */
+/* --- ours ------------------------------------------------------------------------------------ */
 
-static void put_one(struct buf *out, const char *name, const char *type, const char *help, uint64_t v)
+static void put_one(struct buf *out, const char *name, const char *type, const char *help,
+                    uint64_t v)
 {
     metrics_family(out, name, type, help);
     metrics_sample_u64(out, name, NULL, v);
@@ -134,45 +148,67 @@ static void put_one(struct buf *out, const char *name, const char *type, const c
 static void put_queue(struct buf *out, const struct sched_stats *q)
 {
     put_one(out, "zstor_queue_jobs", "gauge", "Stores that are queued or running", q->jobs);
-    put_one(out, "zstor_queue_bytes", "gauge", "Bytes of the stores that are queued or running", q->bytes);
-    put_one(out, "zstor_queue_oldest_seconds", "gauge", "Age of the oldest queued store", q->oldest_s);
+    put_one(out, "zstor_queue_bytes", "gauge", "Bytes of the stores that are queued or running",
+            q->bytes);
+    put_one(out, "zstor_queue_oldest_seconds", "gauge", "Age of the oldest queued store",
+            q->oldest_s);
     put_one(out, "zstor_queue_failing", "gauge", "Queued stores whose last try failed", q->failing);
-    put_one(out, "zstor_queue_rebuilds", "gauge", "Rebuilds that are queued or running", q->rebuilds);
+    put_one(out, "zstor_queue_rebuilds", "gauge", "Rebuilds that are queued or running",
+            q->rebuilds);
     put_one(out, "zstor_queue_done_total", "counter", "Queued jobs that were done", q->done);
-    put_one(out, "zstor_queue_failed_tries_total", "counter", "Tries of queued jobs that failed", q->failed_tries);
-    put_one(out, "zstor_queue_replaced_total", "counter", "Queued jobs that a newer one replaced", q->replaced);
-    put_one(out, "zstor_queue_dropped_total", "counter", "Queued jobs whose file or object was gone", q->dropped);
+    put_one(out, "zstor_queue_failed_tries_total", "counter", "Tries of queued jobs that failed",
+            q->failed_tries);
+    put_one(out, "zstor_queue_replaced_total", "counter", "Queued jobs that a newer one replaced",
+            q->replaced);
+    put_one(out, "zstor_queue_dropped_total", "counter",
+            "Queued jobs whose file or object was gone", q->dropped);
 }
 
 static void put_cache(struct buf *out, const struct evict_stats *c)
 {
-    put_one(out, "zstor_cache_limit_bytes", "gauge", "Limit of the local data directory, 0 without one", c->limit_bytes);
-    put_one(out, "zstor_cache_used_bytes", "gauge", "Size of the local data directory at the last look", c->used_bytes);
-    put_one(out, "zstor_cache_held_files", "gauge", "Segments over the limit that are not provably remote", c->held_files);
+    put_one(out, "zstor_cache_limit_bytes", "gauge",
+            "Limit of the local data directory, 0 without one", c->limit_bytes);
+    put_one(out, "zstor_cache_used_bytes", "gauge",
+            "Size of the local data directory at the last look", c->used_bytes);
+    put_one(out, "zstor_cache_held_files", "gauge",
+            "Segments over the limit that are not provably remote", c->held_files);
     put_one(out, "zstor_evict_runs_total", "counter", "Looks at the local data directory", c->runs);
-    put_one(out, "zstor_evicted_files_total", "counter", "Local segments that were removed", c->evicted_files);
-    put_one(out, "zstor_evicted_bytes_total", "counter", "Bytes of local segments that were removed", c->evicted_bytes);
+    put_one(out, "zstor_evicted_files_total", "counter", "Local segments that were removed",
+            c->evicted_files);
+    put_one(out, "zstor_evicted_bytes_total", "counter",
+            "Bytes of local segments that were removed", c->evicted_bytes);
 }
 
 #define STAT(field) ((uint64_t)atomic_load(&o->field))
 
 static void put_objects(struct buf *out, struct object_stats *o)
 {
-    put_one(out, "zstor_stored_bytes_total", "counter", "Bytes of files that were stored", STAT(stored_bytes));
-    put_one(out, "zstor_skipped_total", "counter", "Stores of content that was there already", STAT(skipped));
-    put_one(out, "zstor_degraded_total", "counter", "Stores with fewer shards than wanted", STAT(degraded));
-    put_one(out, "zstor_retrieved_bytes_total", "counter", "Bytes of files that were brought back", STAT(retrieved_bytes));
-    put_one(out, "zstor_shards_rebuilt_total", "counter", "Shards that were restored", STAT(shards_rebuilt));
-    put_one(out, "zstor_shards_corrupt_total", "counter", "Shards met with wrong content", STAT(shards_corrupt));
-    put_one(out, "zstor_shards_missing_total", "counter", "Shards met that were not there", STAT(shards_missing));
-    put_one(out, "zstor_shards_unreachable_total", "counter", "Shards met on backends out of reach", STAT(shards_unreachable));
-    put_one(out, "zstor_objects_verified_total", "counter", "Objects looked at completely and found whole", STAT(verified));
-    put_one(out, "zstor_hedged_reads_total", "counter", "Extra shards read because one was slow", STAT(hedged));
-    put_one(out, "zstor_meta_partial_total", "counter", "Metadata records written to some of the backends", STAT(meta_partial));
-    put_one(out, "zstor_old_values_deleted_total", "counter", "Values of replaced objects that were deleted",
-            STAT(old_values_deleted));
-    put_one(out, "zstor_old_values_leaked_total", "counter", "Values of replaced objects that could not be deleted",
-            STAT(old_values_leaked));
+    put_one(out, "zstor_stored_bytes_total", "counter", "Bytes of files that were stored",
+            STAT(stored_bytes));
+    put_one(out, "zstor_skipped_total", "counter", "Stores of content that was there already",
+            STAT(skipped));
+    put_one(out, "zstor_degraded_total", "counter", "Stores with fewer shards than wanted",
+            STAT(degraded));
+    put_one(out, "zstor_retrieved_bytes_total", "counter", "Bytes of files that were brought back",
+            STAT(retrieved_bytes));
+    put_one(out, "zstor_shards_rebuilt_total", "counter", "Shards that were restored",
+            STAT(shards_rebuilt));
+    put_one(out, "zstor_shards_corrupt_total", "counter", "Shards met with wrong content",
+            STAT(shards_corrupt));
+    put_one(out, "zstor_shards_missing_total", "counter", "Shards met that were not there",
+            STAT(shards_missing));
+    put_one(out, "zstor_shards_unreachable_total", "counter", "Shards met on backends out of reach",
+            STAT(shards_unreachable));
+    put_one(out, "zstor_objects_verified_total", "counter",
+            "Objects looked at completely and found whole", STAT(verified));
+    put_one(out, "zstor_hedged_reads_total", "counter", "Extra shards read because one was slow",
+            STAT(hedged));
+    put_one(out, "zstor_meta_partial_total", "counter",
+            "Metadata records written to some of the backends", STAT(meta_partial));
+    put_one(out, "zstor_old_values_deleted_total", "counter",
+            "Values of replaced objects that were deleted", STAT(old_values_deleted));
+    put_one(out, "zstor_old_values_leaked_total", "counter",
+            "Values of replaced objects that could not be deleted", STAT(old_values_leaked));
 }
 
 void exporter_render(struct buf *out, const struct exporter_view *v)
@@ -186,8 +222,10 @@ void exporter_render(struct buf *out, const struct exporter_view *v)
     put_queue(out, &v->status->queue);
     put_cache(out, &v->status->cache);
     put_objects(out, v->objects);
-    put_one(out, "zstor_heal_total", "counter", "Rebuilds that were queued because damage was met", v->counts->heals);
-    put_one(out, "zstor_reconcile_passes_total", "counter", "Comparisons of the local segments with what is stored",
-            v->reconcile.passes);
-    put_one(out, "zstor_reconcile_queued_total", "counter", "Segments that a comparison queued", v->reconcile.queued);
+    put_one(out, "zstor_heal_total", "counter", "Rebuilds that were queued because damage was met",
+            v->counts->heals);
+    put_one(out, "zstor_reconcile_passes_total", "counter",
+            "Comparisons of the local segments with what is stored", v->reconcile.passes);
+    put_one(out, "zstor_reconcile_queued_total", "counter", "Segments that a comparison queued",
+            v->reconcile.queued);
 }

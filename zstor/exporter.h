@@ -1,5 +1,5 @@
-/* exporter - the daemon's Prometheus metrics: upstream's names unchanged (spec zstor-behaviour 12), and ours.  Rendering only;
- * thread: the loop's. */
+/* exporter - the daemon's Prometheus metrics: upstream's names unchanged (spec zstor-behaviour 12),
+ * and ours.  Rendering only; thread: the loop's. */
 #ifndef ZSTOR_EXPORTER_H
 #define ZSTOR_EXPORTER_H
 
@@ -10,7 +10,7 @@
 
 struct exporter_counts { /* [0] failed, [1] succeeded; since start */
     uint64_t store[2], retrieve[2], rebuild[2], check[2];
-    uint64_t heals;      /* rebuilds that were queued because damage was met */
+    uint64_t heals; /* rebuilds that were queued because damage was met */
 };
 
 struct exporter_view {

@@ -1,8 +1,8 @@
 /* fetch - see fetch.h.
  *
- * A lane is one shard on one connection.  It asks for one value more than it has got, so that the next one travels while the
- * last one is hashed.  States of a shard: untried -> running -> one of the four ends; a lane that is not needed any more
- * goes back to untried. */
+ * A lane is one shard on one connection.  It asks for one value more than it has got, so that the
+ * next one travels while the last one is hashed.  States of a shard: untried -> running -> one of
+ * the four ends; a lane that is not needed any more goes back to untried. */
 #include "zstor/fetch.h"
 
 #include <errno.h>
@@ -33,7 +33,8 @@ struct run {
     bool keep;
     struct lane lane[FETCH_LANES];
     unsigned nlanes;
-    unsigned order[ZSTOR_MAX_SHARDS], norder, next; /* candidates still to be tried: order[next..norder) */
+    unsigned order[ZSTOR_MAX_SHARDS], norder, next; /* candidates still to be tried:
+                                                       order[next..norder) */
     uint64_t bytes;
     int fatal; /* -errno of our own side */
 };
@@ -46,7 +47,7 @@ static const struct backend_addr *addr_of(const struct fetch_conf *c, unsigned i
     return known ? known : a;
 }
 
-/* --- one lane --------------------------------------------------------------------------------------- */
+/* --- one lane -------------------------------------------------------------------------------- */
 
 static void lane_end(struct run *r, struct lane *l, enum fetch_state state, int put)
 {
@@ -70,7 +71,8 @@ static int lane_ask(struct run *r, struct lane *l)
 
     while (l->asked < s->nkeys && l->asked - l->got < ASK_AHEAD) {
         uint8_t raw[8];
-        struct slice get[2] = {slice_str("GET"), slice_of(raw, meta_key_to_wire(&s->keys[l->asked], raw))};
+        struct slice get[2] = {slice_str("GET"),
+                               slice_of(raw, meta_key_to_wire(&s->keys[l->asked], raw))};
         int rc = zclient_push(pool_zclient(l->conn), 2, get);
         if (rc < 0)
             return rc;
@@ -88,7 +90,8 @@ static bool lane_take(struct run *r, struct lane *l, const redisReply *reply)
 
     if (reply->type != REDIS_REPLY_STRING) {
         char said[200];
-        log_debug("backend %s: shard %u: value %zu of %zu: %s", pool_peer(l->conn), l->index, l->got + 1, s->nkeys,
+        log_debug("backend %s: shard %u: value %zu of %zu: %s", pool_peer(l->conn), l->index,
+                  l->got + 1, s->nkeys,
                   zclient_is_error(reply) ? backend_text(v, said, sizeof said) : "not there");
         lane_end(r, l, FETCH_MISSING, 0);
         return true;
@@ -150,7 +153,7 @@ static bool lane_step(struct run *r, struct lane *l)
     }
 }
 
-/* --- which shards ----------------------------------------------------------------------------------- */
+/* --- which shards ---------------------------------------------------------------------------- */
 
 static void candidates(struct run *r, bool retry)
 {
@@ -190,7 +193,8 @@ static void start(struct run *r, unsigned want, bool retry)
     }
     if (n == 0)
         return;
-    if (retry && r->keep) /* the object cannot be read without them: a mark "down" does not count now */
+    if (retry && r->keep) /* the object cannot be read without them: a mark "down" does not count
+                             now */
         pool_get_all(r->c->pool, addr, n, 0, conn, rc);
     else
         pool_get_many(r->c->pool, addr, n, retry || !r->keep ? 0 : r->c->hedge_ms, conn, rc);
@@ -201,7 +205,10 @@ static void start(struct run *r, unsigned want, bool retry)
             s->state = FETCH_UNREACHABLE;
             continue;
         }
-        *l = (struct lane){.index = index[i], .conn = conn[i], .started_ms = base_now_ms(), .heard_ms = base_now_ms()};
+        *l = (struct lane){.index = index[i],
+                           .conn = conn[i],
+                           .started_ms = base_now_ms(),
+                           .heard_ms = base_now_ms()};
         digest_init(&l->digest);
         if (r->keep)
             l->spool = spool_new(r->c->dir);
@@ -220,7 +227,8 @@ static unsigned count_kept(const struct fetch *f)
     return n;
 }
 
-/* How many more lanes should run now: enough for what is still needed, and one for each silent one. */
+/* How many more lanes should run now: enough for what is still needed, and one for each silent one.
+ */
 static unsigned lanes_wanted(struct run *r)
 {
     uint64_t now = base_now_ms();
@@ -231,13 +239,16 @@ static unsigned lanes_wanted(struct run *r)
     need = r->c->record->geo.data - MIN(count_kept(r->f), r->c->record->geo.data);
     for (unsigned i = 0; i < r->nlanes; i++) {
         struct lane *l = &r->lane[i];
-        /* a slow line still moves bytes; a value that takes much longer than that is slow enough all the same */
+        /* a slow line still moves bytes; a value that takes much longer than that is slow enough
+         * all the same */
         uint64_t quiet = now - l->heard_ms;
-        bool silent = quiet >= r->c->hedge_ms && (pool_silent_ms(l->conn) >= r->c->hedge_ms || quiet >= 5 * r->c->hedge_ms);
+        bool silent = quiet >= r->c->hedge_ms &&
+                      (pool_silent_ms(l->conn) >= r->c->hedge_ms || quiet >= 5 * r->c->hedge_ms);
         if (silent && !l->hedged && r->next < r->norder) {
             l->hedged = true;
             r->f->hedged++;
-            log_debug("backend %s: shard %u: silent, asking for another one", pool_peer(l->conn), l->index);
+            log_debug("backend %s: shard %u: silent, asking for another one", pool_peer(l->conn),
+                      l->index);
         }
         have += !l->hedged;
     }
@@ -282,7 +293,8 @@ static int run(struct run *r, bool retry)
     }
 }
 
-static int fetch(struct fetch *f, const struct fetch_conf *c, bool keep, bool retry, const struct object_ctl *ctl)
+static int fetch(struct fetch *f, const struct fetch_conf *c, bool keep, bool retry,
+                 const struct object_ctl *ctl)
 {
     struct run *r = xcalloc(1, sizeof *r);
     int rc;
@@ -306,7 +318,8 @@ int fetch_enough(struct fetch *f, const struct fetch_conf *c, const struct objec
 {
     int rc = fetch(f, c, true, false, ctl);
 
-    /* what was too slow to connect or broke gets a second, patient try before the object is given up */
+    /* what was too slow to connect or broke gets a second, patient try before the object is given
+     * up */
     return rc == -EIO ? fetch(f, c, true, true, ctl) : rc;
 }
 

@@ -1,7 +1,8 @@
-/* fetch - shards from backends, in parallel from the calling thread, checked against the digests of the record: as they come,
- * or, when the caller has a better check (the tag of the blob covers every byte of it), only if that one fails.
- * Data shards are preferred, backends that are down come last; one that is silent for hedge_ms gets a competitor.  What a
- * backend says (nothing, too much, nonsense) is only ever a fault of that shard.  Spec zstor-format 7. */
+/* fetch - shards from backends, in parallel from the calling thread, checked against the digests of
+ * the record: as they come, or, when the caller has a better check (the tag of the blob covers
+ * every byte of it), only if that one fails. Data shards are preferred, backends that are down come
+ * last; one that is silent for hedge_ms gets a competitor.  What a backend says (nothing, too much,
+ * nonsense) is only ever a fault of that shard.  Spec zstor-format 7. */
 #ifndef ZSTOR_FETCH_H
 #define ZSTOR_FETCH_H
 
@@ -11,7 +12,8 @@
 #include "zstor/pool.h"
 #include "zstor/spool.h"
 
-#define FETCH_LANES 10 /* shards on their way at the same time; each may need two values of memory */
+#define FETCH_LANES \
+    10 /* shards on their way at the same time; each may need two values of memory */
 
 enum fetch_state {
     FETCH_UNTRIED,
@@ -37,20 +39,21 @@ struct fetch { /* results; zero-initialise, fetch_fini at the end */
 
 struct fetch_conf {
     struct pool *pool;
-    const struct zstor_conf *zconf; /* passwords of configured backends replace those in the record; may be NULL */
+    const struct zstor_conf *zconf; /* passwords of configured backends replace those in the record;
+                                       may be NULL */
     const struct meta_record *record;
-    const char *dir;                /* for spools */
+    const char *dir; /* for spools */
     uint64_t hedge_ms;
-    bool lazy;                      /* fetch_enough does not hash; see fetch_check */
+    bool lazy; /* fetch_enough does not hash; see fetch_check */
 };
 
-/* geo.data good shards with their bytes.  May be called again on the same struct (what is good and kept stays).  0; -EIO: fewer
- * can be had, see the states; -errno of the local disk; -ECANCELED. */
+/* geo.data good shards with their bytes.  May be called again on the same struct (what is good and
+ * kept stays).  0; -EIO: fewer can be had, see the states; -errno of the local disk; -ECANCELED. */
 int fetch_enough(struct fetch *f, const struct fetch_conf *c, const struct object_ctl *ctl);
 /* Look at every byte of every shard, keep none.  0, or -ECANCELED. */
 int fetch_verify(struct fetch *f, const struct fetch_conf *c, const struct object_ctl *ctl);
-/* Hash what is kept and unverified; what is wrong becomes FETCH_CORRUPT and is dropped.  How many were wrong, or -errno of the
- * local disk.  Then fetch_enough gets others. */
+/* Hash what is kept and unverified; what is wrong becomes FETCH_CORRUPT and is dropped.  How many
+ * were wrong, or -errno of the local disk.  Then fetch_enough gets others. */
 int fetch_check(struct fetch *f, const struct fetch_conf *c);
 void fetch_fini(struct fetch *f);
 

@@ -1,5 +1,5 @@
-/* fsstats - statistics of zdbfs over its ioctl.  The shared state is counted: the thread may outlive its owner when the mount
- * hangs, and frees the state when it gets out of it. */
+/* fsstats - statistics of zdbfs over its ioctl.  The shared state is counted: the thread may
+ * outlive its owner when the mount hangs, and frees the state when it gets out of it. */
 #include "zstor/fsstats.h"
 
 #include <fcntl.h>

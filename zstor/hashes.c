@@ -1,4 +1,5 @@
-/* hashes - table of content digests by path and file state.  The oldest entry goes when the table is full. */
+/* hashes - table of content digests by path and file state.  The oldest entry goes when the table
+ * is full. */
 #include "zstor/hashes.h"
 
 #include <errno.h>
@@ -63,14 +64,16 @@ static struct entry *find(struct hashes *h, const char *path)
     return en;
 }
 
-void hashes_put(struct hashes *h, const char *path, const struct snapshot_id *id, const uint8_t digest[ZSTOR_DIGEST_LEN])
+void hashes_put(struct hashes *h, const char *path, const struct snapshot_id *id,
+                const uint8_t digest[ZSTOR_DIGEST_LEN])
 {
     struct entry *en;
     unsigned marks = 0;
 
     pthread_mutex_lock(&h->lock);
     en = find(h, path);
-    if (en && snapshot_id_eq_mtime(&en->id, id) && memcmp(en->digest, digest, sizeof en->digest) == 0)
+    if (en && snapshot_id_eq_mtime(&en->id, id) &&
+        memcmp(en->digest, digest, sizeof en->digest) == 0)
         marks = en->marks;
     if (en)
         drop(h, en);
@@ -85,7 +88,8 @@ void hashes_put(struct hashes *h, const char *path, const struct snapshot_id *id
     pthread_mutex_unlock(&h->lock);
 }
 
-bool hashes_get(struct hashes *h, const char *path, const struct snapshot_id *id, uint8_t digest[ZSTOR_DIGEST_LEN])
+bool hashes_get(struct hashes *h, const char *path, const struct snapshot_id *id,
+                uint8_t digest[ZSTOR_DIGEST_LEN])
 {
     struct entry *en;
     bool known;
@@ -99,7 +103,8 @@ bool hashes_get(struct hashes *h, const char *path, const struct snapshot_id *id
     return known;
 }
 
-void hashes_mark(struct hashes *h, const char *path, const struct snapshot_id *id, enum hashes_mark mark)
+void hashes_mark(struct hashes *h, const char *path, const struct snapshot_id *id,
+                 enum hashes_mark mark)
 {
     struct entry *en;
 
@@ -110,7 +115,8 @@ void hashes_mark(struct hashes *h, const char *path, const struct snapshot_id *i
     pthread_mutex_unlock(&h->lock);
 }
 
-bool hashes_marked(struct hashes *h, const char *path, const struct snapshot_id *id, enum hashes_mark mark)
+bool hashes_marked(struct hashes *h, const char *path, const struct snapshot_id *id,
+                   enum hashes_mark mark)
 {
     struct entry *en;
     bool yes;
@@ -157,15 +163,16 @@ static int read_all(int fd, const atomic_bool *stop, uint8_t digest[ZSTOR_DIGEST
     return 0;
 }
 
-int hashes_of(struct hashes *h, const char *path, const struct snapshot_id *id, const atomic_bool *stop,
-              uint8_t digest[ZSTOR_DIGEST_LEN])
+int hashes_of(struct hashes *h, const char *path, const struct snapshot_id *id,
+              const atomic_bool *stop, uint8_t digest[ZSTOR_DIGEST_LEN])
 {
     CLEANUP(base_close) int fd = -1;
     int r;
 
     if (hashes_get(h, path, id, digest))
         return 0;
-    fd = open(path, O_RDONLY | O_NOFOLLOW | O_NOATIME | O_CLOEXEC); /* the access time is the evictor's order */
+    fd = open(path, O_RDONLY | O_NOFOLLOW | O_NOATIME | O_CLOEXEC); /* the access time is the
+                                                                       evictor's order */
     if (fd < 0 && errno == EPERM)
         fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)

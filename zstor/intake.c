@@ -60,7 +60,7 @@ static void ask_free(struct ask *a)
     free(a);
 }
 
-/* --- helper thread ------------------------------------------------------------------------------- */
+/* --- helper thread --------------------------------------------------------------------------- */
 
 static int resolve(struct ask *a)
 {
@@ -189,7 +189,7 @@ static void on_thread(void *arg)
     loop_post(l, on_loop, a);
 }
 
-/* --- loop ---------------------------------------------------------------------------------------- */
+/* --- loop ------------------------------------------------------------------------------------ */
 
 static struct ask *ask_new(struct intake *in, enum ask_kind kind)
 {
@@ -211,7 +211,8 @@ static int push(struct ask *a)
     return r == -EAGAIN ? -EBUSY : r;
 }
 
-int intake_store(struct intake *in, const char *file, const char *key_path, bool remove, intake_done_fn *done, void *arg)
+int intake_store(struct intake *in, const char *file, const char *key_path, bool remove,
+                 intake_done_fn *done, void *arg)
 {
     struct ask *a = ask_new(in, ASK_STORE);
 
@@ -223,8 +224,8 @@ int intake_store(struct intake *in, const char *file, const char *key_path, bool
     return push(a);
 }
 
-int intake_store_as(struct intake *in, const char *file, const char *object_path, bool remove, intake_done_fn *done,
-                    void *arg)
+int intake_store_as(struct intake *in, const char *file, const char *object_path, bool remove,
+                    intake_done_fn *done, void *arg)
 {
     struct ask *a = ask_new(in, ASK_STORE);
 
@@ -244,7 +245,8 @@ int intake_rebuild(struct intake *in, const char *object_path)
     return push(a);
 }
 
-int intake_list(struct intake *in, const char *file, const char *key_path, intake_list_fn *done, void *arg)
+int intake_list(struct intake *in, const char *file, const char *key_path, intake_list_fn *done,
+                void *arg)
 {
     struct ask *a = ask_new(in, ASK_LIST);
 

@@ -28,7 +28,7 @@ struct journal {
 
 static const char *const op_names[] = {[JOURNAL_STORE] = "store", [JOURNAL_REBUILD] = "rebuild"};
 
-/* --- one file ------------------------------------------------------------------------------------ */
+/* --- one file -------------------------------------------------------------------------------- */
 
 void journal_rec_free(struct journal_rec *rec)
 {
@@ -44,10 +44,14 @@ void journal_encode(const struct journal_rec *rec, struct buf *out)
     CLEANUP(base_free) char *bytes = xasprintf("%" PRIu64, rec->bytes);
     CLEANUP(base_free) char *queued = xasprintf("%" PRIu64, rec->queued_s);
     struct slice argv[] = {
-        slice_str("zstor-job"), slice_str("1"),
-        slice_str(op_names[rec->op]), slice_str(rec->name),
-        slice_str(rec->source ? rec->source : ""), slice_str(rec->remove ? "1" : "0"),
-        slice_str(bytes), slice_str(queued),
+        slice_str("zstor-job"),
+        slice_str("1"),
+        slice_str(op_names[rec->op]),
+        slice_str(rec->name),
+        slice_str(rec->source ? rec->source : ""),
+        slice_str(rec->remove ? "1" : "0"),
+        slice_str(bytes),
+        slice_str(queued),
     };
     CLEANUP(buf_fini) struct buf body = BUF_INIT;
 
@@ -68,15 +72,18 @@ static bool fields_of(struct journal_rec *out, const struct resp_req *req)
 {
     uint64_t remove, op = 0;
 
-    if (req->argc != 8 || !slice_eq_str(req->argv[0], "zstor-job") || !slice_eq_str(req->argv[1], "1"))
+    if (req->argc != 8 || !slice_eq_str(req->argv[0], "zstor-job") ||
+        !slice_eq_str(req->argv[1], "1"))
         return false;
     while (op < ARRAY_LEN(op_names) && !slice_eq_str(req->argv[2], op_names[op]))
         op++;
     if (op == ARRAY_LEN(op_names) || req->argv[3].len == 0 || req->argv[3].p[0] != '/' ||
         memchr(req->argv[3].p, 0, req->argv[3].len) ||
-        (req->argv[4].len && (req->argv[4].p[0] != '/' || memchr(req->argv[4].p, 0, req->argv[4].len))))
+        (req->argv[4].len &&
+         (req->argv[4].p[0] != '/' || memchr(req->argv[4].p, 0, req->argv[4].len))))
         return false;
-    if (parse_u64_slice(req->argv[5], 0, 1, &remove) < 0 || parse_u64_slice(req->argv[6], 0, UINT64_MAX, &out->bytes) < 0 ||
+    if (parse_u64_slice(req->argv[5], 0, 1, &remove) < 0 ||
+        parse_u64_slice(req->argv[6], 0, UINT64_MAX, &out->bytes) < 0 ||
         parse_u64_slice(req->argv[7], 0, UINT64_MAX, &out->queued_s) < 0)
         return false;
     out->op = (enum journal_op)op;
@@ -96,10 +103,12 @@ int journal_decode(struct journal_rec *out, struct slice bytes, struct err *e)
     bool ok;
 
     *out = (struct journal_rec){0};
-    if (!bytes.p || bytes.len < 9 || bytes.p[8] != '\n' || parse_hex(slice_of(bytes.p, 8), crc, 4) < 0)
+    if (!bytes.p || bytes.len < 9 || bytes.p[8] != '\n' ||
+        parse_hex(slice_of(bytes.p, 8), crc, 4) < 0)
         return err_set(e, EINVAL, "no job file (checksum line missing)");
     body = slice_of(bytes.p + 9, bytes.len - 9);
-    if (((uint32_t)crc[0] << 24 | (uint32_t)crc[1] << 16 | (uint32_t)crc[2] << 8 | crc[3]) != crc_std(0, body.p, body.len))
+    if (((uint32_t)crc[0] << 24 | (uint32_t)crc[1] << 16 | (uint32_t)crc[2] << 8 | crc[3]) !=
+        crc_std(0, body.p, body.len))
         return err_set(e, EINVAL, "checksum does not match");
     resp_init(&parser, &lim);
     ok = resp_next(&parser, body, &req) == 1 && req.bytes == body.len && fields_of(out, &req);
@@ -107,7 +116,7 @@ int journal_decode(struct journal_rec *out, struct slice bytes, struct err *e)
     return ok ? 0 : err_set(e, EINVAL, "unknown kind or version of job");
 }
 
-/* --- the directory ------------------------------------------------------------------------------- */
+/* --- the directory --------------------------------------------------------------------------- */
 
 static char *job_path(const struct journal *j, uint64_t seq)
 {
@@ -155,8 +164,10 @@ int journal_open(struct journal **out, const char *state_dir, struct err *e)
         goto fail;
     }
     if (flock(j->lock_fd, LOCK_EX | LOCK_NB) < 0) {
-        r = errno == EWOULDBLOCK ? err_set(e, EBUSY, "state_dir: %s is in use by another zstor, give each its own", state_dir)
-                                 : err_sys(e, errno, "state_dir: lock %s", lock);
+        r = errno == EWOULDBLOCK
+                ? err_set(e, EBUSY, "state_dir: %s is in use by another zstor, give each its own",
+                          state_dir)
+                : err_sys(e, errno, "state_dir: lock %s", lock);
         goto fail;
     }
     *out = j;

@@ -87,7 +87,12 @@ static bool is_utf8(const char *s)
     const uint8_t *p = (const uint8_t *)s;
 
     while (*p) {
-        unsigned more = *p < 0x80 ? 0 : *p < 0xc2 ? 9 : *p < 0xe0 ? 1 : *p < 0xf0 ? 2 : *p < 0xf5 ? 3 : 9;
+        unsigned more = *p < 0x80   ? 0
+                        : *p < 0xc2 ? 9
+                        : *p < 0xe0 ? 1
+                        : *p < 0xf0 ? 2
+                        : *p < 0xf5 ? 3
+                                    : 9;
         uint8_t lead = *p++;
         if (more == 9)
             return false;
@@ -112,8 +117,10 @@ int keypath_key(const char *prefix, const char *path, const char *root, char **o
     char hex[2 * DIGEST_LEN + 1];
 
     if (!name)
-        return err_set(e, EINVAL, "%s: not in the file tree rooted at %s (could not strip path prefix: prefix not found)", path,
-                       root);
+        return err_set(
+            e, EINVAL,
+            "%s: not in the file tree rooted at %s (could not strip path prefix: prefix not found)",
+            path, root);
     if (!is_utf8(name))
         return err_set(e, EINVAL, "could not interpret path as utf-8 str");
     digest_of(slice_str(name), digest);

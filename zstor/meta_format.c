@@ -9,10 +9,10 @@
 #include "common/crc.h"
 #include "common/parse.h"
 
-#define MAX_TEXT      4096u  /* namespace, password */
-#define TAIL_HEAD     12u
-#define TAIL_MAX      65536u
-#define TAIL_VERSION  1u
+#define MAX_TEXT     4096u /* namespace, password */
+#define TAIL_HEAD    12u
+#define TAIL_MAX     65536u
+#define TAIL_VERSION 1u
 
 enum tail_type {
     TAIL_GENERATION = 1, /* u64 */
@@ -61,7 +61,7 @@ void meta_record_copy(struct meta_record *out, const struct meta_record *m)
     out->host = m->host ? xstrdup(m->host) : NULL;
 }
 
-/* --- encode ---------------------------------------------------------------------------------------- */
+/* --- encode ---------------------------------------------------------------------------------- */
 
 static void put_text(struct buf *b, const char *s)
 {
@@ -171,12 +171,13 @@ uint64_t meta_format_bound(const struct meta_record *m, uint64_t nkeys)
         per_shard = MAX(per_shard, 8 + 16 + 8 + 22 + 18 + (a->ns ? strlen(a->ns) : 0) +
                                        (a->password ? strlen(a->password) : 0));
     }
-    if (mul_ovf(nkeys, (uint64_t)12, &nkeys) || add_ovf(nkeys, per_shard, &per_shard) || mul_ovf(per_shard, n, &per_shard))
+    if (mul_ovf(nkeys, (uint64_t)12, &nkeys) || add_ovf(nkeys, per_shard, &per_shard) ||
+        mul_ovf(per_shard, n, &per_shard))
         return UINT64_MAX;
     return per_shard + 120 + TAIL_MAX;
 }
 
-/* --- decode ---------------------------------------------------------------------------------------- */
+/* --- decode ---------------------------------------------------------------------------------- */
 
 static char *take_text(struct rd *r)
 {
@@ -296,11 +297,14 @@ static int take_tail(struct slice in, struct meta_record *m, struct err *e)
     if (!head || memcmp(head, tail_magic, sizeof tail_magic) != 0)
         return 0;
     n = le32_get(head + 8);
-    if (n > TAIL_MAX || !rd_take(&r, n) || rd_left(&r) < 4 || crc_std(0, head, TAIL_HEAD + n) != rd_le32(&r))
+    if (n > TAIL_MAX || !rd_take(&r, n) || rd_left(&r) < 4 ||
+        crc_std(0, head, TAIL_HEAD + n) != rd_le32(&r))
         return 0;
     if (le16_get(head + 4) != TAIL_VERSION || le16_get(head + 6) != 0)
-        return err_set(e, EPROTO, "metadata record: tail of version %u with flags %#x, known are version %u and no flags",
-                       le16_get(head + 4), le16_get(head + 6), TAIL_VERSION);
+        return err_set(
+            e, EPROTO,
+            "metadata record: tail of version %u with flags %#x, known are version %u and no flags",
+            le16_get(head + 4), le16_get(head + 6), TAIL_VERSION);
     body = rd_of(slice_of(head + TAIL_HEAD, n));
     while (rd_left(&body)) {
         uint16_t type = rd_le16(&body), len = rd_le16(&body);
@@ -353,10 +357,13 @@ int meta_format_decode(struct slice in, struct meta_record *out, struct err *e)
     if (r.bad)
         return err_set(e, EBADMSG, "metadata record: truncated");
     if (!geometry_valid(data, parity))
-        return err_set(e, EBADMSG, "metadata record: %" PRIu64 " data and %" PRIu64 " parity shards are not possible", data,
-                       parity);
+        return err_set(e, EBADMSG,
+                       "metadata record: %" PRIu64 " data and %" PRIu64
+                       " parity shards are not possible",
+                       data, parity);
     if (cipher != 0 || packer != 0 || parse_hex(hex, key, sizeof key) < 0)
-        return err_set(e, EBADMSG, "metadata record: unknown encryption or compression, or a malformed key");
+        return err_set(e, EBADMSG,
+                       "metadata record: unknown encryption or compression, or a malformed key");
     meta_record_init(out, (struct geometry){(unsigned)data, (unsigned)parity});
     memcpy(out->checksum, sum, sizeof out->checksum);
     memcpy(out->key, key, sizeof out->key);
@@ -389,11 +396,12 @@ int meta_key_from_wire(struct slice s, struct meta_key *out)
 {
     if (s.len != 4 && s.len != 8)
         return -EPROTO;
-    *out = s.len == 8 ? (struct meta_key){true, le64_get(s.p)} : (struct meta_key){false, le32_get(s.p)};
+    *out = s.len == 8 ? (struct meta_key){true, le64_get(s.p)}
+                      : (struct meta_key){false, le32_get(s.p)};
     return 0;
 }
 
-/* --- JSON ------------------------------------------------------------------------------------------ */
+/* --- JSON ------------------------------------------------------------------------------------ */
 
 static void json_text(struct buf *out, const char *s)
 {
@@ -434,8 +442,8 @@ static void json_shard(struct buf *out, unsigned idx, const struct meta_shard *s
     json_text(out, s->addr.password);
     buf_printf(out, "\n%*s},\n%*s\"keys\": [", in + 2, "", in + 2, "");
     for (size_t i = 0; i < s->nkeys; i++)
-        buf_printf(out, "%s\n%*s{\n%*s\"%s\": %" PRIu64 "\n%*s}", i ? "," : "", in + 4, "", in + 6, "",
-                   s->keys[i].v2 ? "V2" : "V1", s->keys[i].id, in + 4, "");
+        buf_printf(out, "%s\n%*s{\n%*s\"%s\": %" PRIu64 "\n%*s}", i ? "," : "", in + 4, "", in + 6,
+                   "", s->keys[i].v2 ? "V2" : "V1", s->keys[i].id, in + 4, "");
     if (s->nkeys)
         buf_printf(out, "\n%*s", in + 2, "");
     buf_printf(out, "],\n%*s\"shard_idx\": %u\n%*s}", in + 2, "", idx, in, "");
@@ -448,8 +456,10 @@ void meta_format_json(const struct meta_record *m, unsigned indent, struct buf *
 
     buf_printf(out, "{\n%*s\"checksum\": ", in + 2, "");
     json_hex(out, m->checksum, sizeof m->checksum);
-    buf_printf(out, ",\n%*s\"compression\": \"Snappy\",\n%*s\"data_shards\": %u,\n%*s\"disposable_shards\": %u,\n", in + 2,
-               "", in + 2, "", m->geo.data, in + 2, "", m->geo.parity);
+    buf_printf(out,
+               ",\n%*s\"compression\": \"Snappy\",\n%*s\"data_shards\": "
+               "%u,\n%*s\"disposable_shards\": %u,\n",
+               in + 2, "", in + 2, "", m->geo.data, in + 2, "", m->geo.parity);
     buf_printf(out, "%*s\"encryption\": {\n%*s\"Aes\": ", in + 2, "", in + 4, "");
     json_hex(out, m->key, sizeof m->key);
     buf_printf(out, "\n%*s},\n%*s\"shards\": [", in + 2, "", in + 2, "");

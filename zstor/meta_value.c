@@ -8,8 +8,8 @@
 
 static const struct geometry geo = {ZSTOR_META_DATA, ZSTOR_META_COPIES - ZSTOR_META_DATA};
 
-int meta_value_encode(const uint8_t key[ZSTOR_KEY_LEN], const uint8_t nonce[CRYPT_NONCE_LEN], struct slice plain,
-                      struct buf out[ZSTOR_META_COPIES])
+int meta_value_encode(const uint8_t key[ZSTOR_KEY_LEN], const uint8_t nonce[CRYPT_NONCE_LEN],
+                      struct slice plain, struct buf out[ZSTOR_META_COPIES])
 {
     CLEANUP(buf_fini) struct buf blob = BUF_INIT;
     struct erasure *code = NULL;
@@ -67,8 +67,8 @@ int meta_value_parse(struct slice v, unsigned *index, struct slice *shard)
     return 0;
 }
 
-int meta_value_decode(const uint8_t key[ZSTOR_KEY_LEN], const unsigned index[2], const struct slice shard[2],
-                      struct buf *out)
+int meta_value_decode(const uint8_t key[ZSTOR_KEY_LEN], const unsigned index[2],
+                      const struct slice shard[2], struct buf *out)
 {
     CLEANUP(buf_fini) struct buf blob = BUF_INIT;
     static const unsigned want[ZSTOR_META_DATA] = {0, 1};

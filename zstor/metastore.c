@@ -44,7 +44,7 @@ static void command(struct pool_ask *a, const char *word, struct slice arg1, str
     a->argc = 1 + (arg1.p != NULL) + (arg2.p != NULL);
 }
 
-/* --- load ------------------------------------------------------------------------------------------- */
+/* --- load ------------------------------------------------------------------------------------ */
 
 struct value { /* what one backend holds */
     bool valid;
@@ -80,7 +80,8 @@ static void candidates_fini(struct candidates *cs)
     }
 }
 
-static int decode_pair(const struct metastore *ms, const struct value *a, const struct value *b, struct buf *plain)
+static int decode_pair(const struct metastore *ms, const struct value *a, const struct value *b,
+                       struct buf *plain)
 {
     const unsigned index[2] = {a->index, b->index};
     const struct slice shard[2] = {a->shard, b->shard};
@@ -89,8 +90,10 @@ static int decode_pair(const struct metastore *ms, const struct value *a, const 
     return r == -EBADMSG ? meta_value_decode(ms->conf->meta_key, index, shard, plain) : r;
 }
 
-/* Does value v belong to candidate c?  It does when it decodes, together with a known member, to the same plaintext. */
-static bool belongs(const struct metastore *ms, const struct candidate *c, const struct value *value, unsigned v)
+/* Does value v belong to candidate c?  It does when it decodes, together with a known member, to
+ * the same plaintext. */
+static bool belongs(const struct metastore *ms, const struct candidate *c,
+                    const struct value *value, unsigned v)
 {
     bool same = false;
 
@@ -98,7 +101,8 @@ static bool belongs(const struct metastore *ms, const struct candidate *c, const
         struct buf plain = BUF_INIT;
         if (!c->member[m] || value[m].index == value[v].index)
             continue;
-        same = decode_pair(ms, &value[m], &value[v], &plain) == 0 && plain.p && plain.len == c->plain.len &&
+        same = decode_pair(ms, &value[m], &value[v], &plain) == 0 && plain.p &&
+               plain.len == c->plain.len &&
                memcmp(buf_data(&plain), buf_data(&c->plain), plain.len) == 0;
         wipe(&plain);
     }
@@ -113,7 +117,8 @@ static bool index_taken(const struct candidate *c, const struct value *value, un
     return false;
 }
 
-/* All records that the values can be combined to.  Each value belongs to one at most: every write has its own nonce. */
+/* All records that the values can be combined to.  Each value belongs to one at most: every write
+ * has its own nonce. */
 static void combine(const struct metastore *ms, const struct value *value, struct candidates *cs)
 {
     bool used[N] = {false};
@@ -133,7 +138,9 @@ static void combine(const struct metastore *ms, const struct value *value, struc
             for (unsigned v = 0; v < N; v++)
                 if (value[v].valid && !used[v] && belongs(ms, c, value, v)) {
                     used[v] = true;
-                    c->member[v] = !index_taken(c, value, value[v].index); /* a second copy is no help: it counts as lost */
+                    c->member[v] = !index_taken(c, value, value[v].index); /* a second copy is no
+                                                                              help: it counts as
+                                                                              lost */
                 }
             cs->n++;
         }
@@ -149,8 +156,8 @@ static void ask_times(const struct metastore *ms, const char *key, struct candid
     pool_ask(cl.ask, N, ZSTOR_META_DATA, ms->grace_ms, NULL);
     for (unsigned i = 0; i < N; i++)
         for (unsigned k = 0; k < cs->n; k++)
-            if (cs->c[k].member[i] && cl.ask[i].rc == 0 && cl.ask[i].reply->type == REDIS_REPLY_INTEGER &&
-                cl.ask[i].reply->integer > 0)
+            if (cs->c[k].member[i] && cl.ask[i].rc == 0 &&
+                cl.ask[i].reply->type == REDIS_REPLY_INTEGER && cl.ask[i].reply->integer > 0)
                 cs->c[k].time_s = MAX(cs->c[k].time_s, (uint64_t)cl.ask[i].reply->integer);
     cluster_close(&cl);
 }
@@ -161,16 +168,18 @@ static unsigned newest(const struct candidates *cs)
 
     for (unsigned k = 1; k < cs->n; k++) {
         const struct candidate *a = &cs->c[best], *b = &cs->c[k];
-        bool later = a->record.has_tail && b->record.has_tail ? b->record.generation > a->record.generation
-                     : a->time_s != b->time_s                 ? b->time_s > a->time_s
-                                                              : b->record.has_tail && !a->record.has_tail;
+        bool later = a->record.has_tail && b->record.has_tail
+                         ? b->record.generation > a->record.generation
+                     : a->time_s != b->time_s ? b->time_s > a->time_s
+                                              : b->record.has_tail && !a->record.has_tail;
         if (later)
             best = k;
     }
     return best;
 }
 
-static unsigned take_values(const struct cluster *cl, struct value *value, unsigned *nils, unsigned *answers)
+static unsigned take_values(const struct cluster *cl, struct value *value, unsigned *nils,
+                            unsigned *answers)
 {
     unsigned valid = 0;
 
@@ -191,8 +200,8 @@ static unsigned take_values(const struct cluster *cl, struct value *value, unsig
     return valid;
 }
 
-static int choose(const struct metastore *ms, const char *key, const struct cluster *cl, struct meta_record *out,
-                  struct metastore_state *st, struct err *e)
+static int choose(const struct metastore *ms, const char *key, const struct cluster *cl,
+                  struct meta_record *out, struct metastore_state *st, struct err *e)
 {
     CLEANUP(candidates_fini) struct candidates cs = {0};
     struct value value[N];
@@ -204,12 +213,14 @@ static int choose(const struct metastore *ms, const char *key, const struct clus
         if (valid == 0 && nils >= ZSTOR_META_ABSENT_QUORUM)
             return 0;
         if (answers < N)
-            return err_set(e, EHOSTUNREACH, "metadata: only %u of %u backends answered, %u with a usable value", answers, N,
-                           valid);
+            return err_set(e, EHOSTUNREACH,
+                           "metadata: only %u of %u backends answered, %u with a usable value",
+                           answers, N, valid);
         if (cs.why.code)
             return err_set(e, EBADMSG, "%s", cs.why.text);
-        return err_set(e, EBADMSG, "metadata is damaged: %u of %u values are intact and no two fit together%s", valid, N,
-                       valid >= 2 ? ", or the key is wrong" : "");
+        return err_set(e, EBADMSG,
+                       "metadata is damaged: %u of %u values are intact and no two fit together%s",
+                       valid, N, valid >= 2 ? ", or the key is wrong" : "");
     }
     if (cs.n > 1 && !(cs.c[0].record.has_tail && cs.c[1].record.has_tail))
         ask_times(ms, key, &cs);
@@ -237,8 +248,8 @@ static int load(const struct metastore *ms, const char *key, bool patient, struc
     return r;
 }
 
-int metastore_load(const struct metastore *ms, const char *key, struct meta_record *out, struct metastore_state *st,
-                   struct err *e)
+int metastore_load(const struct metastore *ms, const char *key, struct meta_record *out,
+                   struct metastore_state *st, struct err *e)
 {
     int r = load(ms, key, false, out, st, e);
 
@@ -246,23 +257,26 @@ int metastore_load(const struct metastore *ms, const char *key, struct meta_reco
     return r == -EHOSTUNREACH ? load(ms, key, true, out, st, e) : r;
 }
 
-/* --- save, remove ----------------------------------------------------------------------------------- */
+/* --- save, remove ---------------------------------------------------------------------------- */
 
 /* A 0-db answers SET with the key, or with nil when the same content is there already. */
 static bool set_accepted(const struct pool_ask *a)
 {
-    return a->rc == 0 && (a->reply->type == REDIS_REPLY_STRING || zclient_is_nil(a->reply) || zclient_is_ok(a->reply));
+    return a->rc == 0 && (a->reply->type == REDIS_REPLY_STRING || zclient_is_nil(a->reply) ||
+                          zclient_is_ok(a->reply));
 }
 
 static bool sync_accepted(const struct pool_ask *a)
 {
     struct slice text = zclient_bulk(a->reply);
 
-    return a->rc == 0 && (zclient_is_ok(a->reply) ||
-                          (zclient_is_error(a->reply) && text.len && memmem(text.p, text.len, "not supported", 13)));
+    return a->rc == 0 &&
+           (zclient_is_ok(a->reply) || (zclient_is_error(a->reply) && text.len &&
+                                        memmem(text.p, text.len, "not supported", 13)));
 }
 
-static void complain(const struct cluster *c, const struct pool_ask *a, unsigned i, const char *what)
+static void complain(const struct cluster *c, const struct pool_ask *a, unsigned i,
+                     const char *what)
 {
     char name[192], said[200];
     struct slice text = a->rc == 0 ? zclient_bulk(a->reply) : slice_of(NULL, 0);
@@ -270,7 +284,8 @@ static void complain(const struct cluster *c, const struct pool_ask *a, unsigned
 
     backend_addr_name(&c->ms->conf->meta[i], name, sizeof name);
     err_sys(&e, -a->rc, "no answer");
-    log_warn("backend %s: %s: %s", name, what, text.len ? backend_text(text, said, sizeof said) : e.text);
+    log_warn("backend %s: %s: %s", name, what,
+             text.len ? backend_text(text, said, sizeof said) : e.text);
 }
 
 static void free_replies(struct cluster *c)
@@ -319,7 +334,8 @@ static unsigned write_values(struct cluster *c, const char *key, struct buf *val
     return acks;
 }
 
-int metastore_save(const struct metastore *ms, const char *key, const struct meta_record *m, unsigned *acks, struct err *e)
+int metastore_save(const struct metastore *ms, const char *key, const struct meta_record *m,
+                   unsigned *acks, struct err *e)
 {
     struct buf plain = BUF_INIT, value[N] = {BUF_INIT, BUF_INIT, BUF_INIT, BUF_INIT};
     uint8_t nonce[CRYPT_NONCE_LEN];
@@ -338,7 +354,8 @@ int metastore_save(const struct metastore *ms, const char *key, const struct met
         *acks = write_values(&c, key, value);
         cluster_close(&c);
         if (*acks < ZSTOR_META_WRITE_QUORUM)
-            r = err_set(e, EHOSTUNREACH, "metadata: written to %u of %u backends only, %d are needed", *acks, N,
+            r = err_set(e, EHOSTUNREACH,
+                        "metadata: written to %u of %u backends only, %d are needed", *acks, N,
                         ZSTOR_META_WRITE_QUORUM);
     }
     wipe(&plain);
@@ -372,8 +389,8 @@ int metastore_writable(const struct metastore *ms, struct err *e)
     }
     if (good >= ZSTOR_META_WRITE_QUORUM)
         return 0;
-    return err_set(e, -why, "Metastore is not writable: %u of %u backends are, %d are needed (%s)", good, N,
-                   ZSTOR_META_WRITE_QUORUM, last.text);
+    return err_set(e, -why, "Metastore is not writable: %u of %u backends are, %d are needed (%s)",
+                   good, N, ZSTOR_META_WRITE_QUORUM, last.text);
 }
 
 int metastore_remove(const struct metastore *ms, const char *key, struct err *e)
@@ -387,8 +404,9 @@ int metastore_remove(const struct metastore *ms, const char *key, struct err *e)
     pool_ask(c.ask, N, 0, 0, NULL);
     for (unsigned i = 0; i < N; i++) {
         struct slice text = c.ask[i].rc == 0 ? zclient_bulk(c.ask[i].reply) : slice_of(NULL, 0);
-        bool ok = c.ask[i].rc == 0 && (zclient_is_ok(c.ask[i].reply) || zclient_is_nil(c.ask[i].reply) ||
-                                       (text.len && memmem(text.p, text.len, "not found", 9)));
+        bool ok =
+            c.ask[i].rc == 0 && (zclient_is_ok(c.ask[i].reply) || zclient_is_nil(c.ask[i].reply) ||
+                                 (text.len && memmem(text.p, text.len, "not found", 9)));
         if (!ok)
             complain(&c, &c.ask[i], i, "metadata not deleted");
         gone += ok;
@@ -399,7 +417,7 @@ int metastore_remove(const struct metastore *ms, const char *key, struct err *e)
     return err_set(e, EHOSTUNREACH, "metadata: deleted at %u of %u backends only", gone, N);
 }
 
-/* --- scan ------------------------------------------------------------------------------------------- */
+/* --- scan ------------------------------------------------------------------------------------ */
 
 #define DIGEST_HEX (2 * ZSTOR_DIGEST_LEN)
 
@@ -442,16 +460,19 @@ static int take_row(const redisReply *row, struct slice prefix, struct key_set *
 }
 
 /* One page; 1: more, cursor filled; 0: the end. */
-static int take_page(const redisReply *reply, struct slice prefix, struct key_set *s, struct buf *cursor)
+static int take_page(const redisReply *reply, struct slice prefix, struct key_set *s,
+                     struct buf *cursor)
 {
     struct slice text = zclient_bulk(reply), next;
 
     if (zclient_is_error(reply))
         return text.len && memmem(text.p, text.len, "No more data", 12) ? 0 : -EIO;
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 || reply->element[1]->type != REDIS_REPLY_ARRAY)
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 ||
+        reply->element[1]->type != REDIS_REPLY_ARRAY)
         return -EPROTO;
     next = zclient_bulk(reply->element[0]);
-    if (!next.p || next.len == 0 || next.len > 64 || (cursor->p && slice_eq(next, buf_slice(cursor))))
+    if (!next.p || next.len == 0 || next.len > 64 ||
+        (cursor->p && slice_eq(next, buf_slice(cursor))))
         return -EPROTO; /* a cursor that stands still would keep us for ever */
     for (size_t i = 0; i < reply->element[1]->elements; i++) {
         int r = take_row(reply->element[1]->element[i], prefix, s);
@@ -463,7 +484,8 @@ static int take_page(const redisReply *reply, struct slice prefix, struct key_se
     return 1;
 }
 
-static int scan_backend(const struct metastore *ms, unsigned i, struct slice prefix, struct key_set *s, struct err *e)
+static int scan_backend(const struct metastore *ms, unsigned i, struct slice prefix,
+                        struct key_set *s, struct err *e)
 {
     CLEANUP(buf_fini) struct buf cursor = BUF_INIT, sent = BUF_INIT;
     size_t before = s->n;
@@ -505,7 +527,10 @@ int metastore_each(const struct metastore *ms, metastore_key_fn *fn, void *arg, 
         listed += r == 0;
     }
     if (r != -ENOMEM)
-        r = listed >= ZSTOR_META_DATA ? 0 : err_set(e, EHOSTUNREACH, "metadata: only %u of %u backends could be listed", listed, N);
+        r = listed >= ZSTOR_META_DATA
+                ? 0
+                : err_set(e, EHOSTUNREACH, "metadata: only %u of %u backends could be listed",
+                          listed, N);
     if (r == 0 && s.n)
         qsort(s.key, s.n, sizeof s.key[0], by_bytes);
     for (size_t i = 0; i < s.n && r == 0; i++) {

@@ -34,7 +34,8 @@
 #define MAX_HASHES       200000
 #define FLUSH_MS         2000 /* for the last answers to reach their clients */
 #define ABORT_S          10   /* for running jobs to notice that they are ended; and */
-#define CLEAN_UP_S       5    /* after the last answer: then threads that hang in the network are left behind */
+#define CLEAN_UP_S \
+    5 /* after the last answer: then threads that hang in the network are left behind */
 
 struct monitor {
     const struct monitor_conf *mc;
@@ -56,12 +57,12 @@ struct monitor {
     struct metrics *metrics;
     struct metrics_http *http;
     struct exporter_counts counts;
-    uint64_t heal_said_ms;    /* in an outage every store needs one; said once */
+    uint64_t heal_said_ms; /* in an outage every store needs one; said once */
     struct loop_timer *stop_timer;
     enum { RUNNING, DRAINING, ABORTING, FLUSHING } state;
 };
 
-/* --- what the modules ask ------------------------------------------------------------------------ */
+/* --- what the modules ask -------------------------------------------------------------------- */
 
 static char *lock_of(void *arg, const char *object_path)
 {
@@ -108,9 +109,10 @@ static void on_finished(void *arg, const struct task *t)
     }
     if (t->res.shards_lost + t->res.meta_lost > 0 && t->path) {
         m->counts.heals++;
-        log_write(base_now_ms() < m->heal_said_ms + SAY_MS && m->heal_said_ms ? LOG_LVL_DEBUG : LOG_LVL_INFO,
-                  "%s %s: %u shards and %u metadata values are not in order, a rebuild is queued", task_name(t->op), t->path,
-                  t->res.shards_lost, t->res.meta_lost);
+        log_write(base_now_ms() < m->heal_said_ms + SAY_MS && m->heal_said_ms ? LOG_LVL_DEBUG
+                                                                              : LOG_LVL_INFO,
+                  "%s %s: %u shards and %u metadata values are not in order, a rebuild is queued",
+                  task_name(t->op), t->path, t->res.shards_lost, t->res.meta_lost);
         m->heal_said_ms = base_now_ms();
         intake_rebuild(m->intake, t->path);
     }
@@ -181,14 +183,15 @@ static void on_polled(void *arg, bool recovered)
     commands_polled(m->commands);
 }
 
-/* --- http ---------------------------------------------------------------------------------------- */
+/* --- http ------------------------------------------------------------------------------------ */
 
 static void on_scrape(struct buf *out, void *arg)
 {
     struct monitor *m = arg;
     uint64_t fs[FSSTATS_FIELDS] = {0};
     struct status st = {0};
-    struct exporter_view v = {.status = &st, .counts = &m->counts, .objects = &m->objects, .fs = fs};
+    struct exporter_view v = {
+        .status = &st, .counts = &m->counts, .objects = &m->objects, .fs = fs};
 
     status_of(m, &st);
     reconcile_stats(m->reconcile, &v.reconcile);
@@ -209,7 +212,8 @@ static int on_health(struct buf *out, const char **type, void *arg)
         *(b[i].meta ? &meta : &data) += b[i].up;
     good = b && data >= m->engine->conf->minimal_shards && meta >= ZSTOR_META_DATA;
     *type = "text/plain; charset=utf-8";
-    buf_printf(out, "%s: %zu data and %zu metadata backends are up\n", good ? "ok" : "not ok", data, meta);
+    buf_printf(out, "%s: %zu data and %zu metadata backends are up\n", good ? "ok" : "not ok", data,
+               meta);
     return good ? 200 : 503;
 }
 
@@ -245,7 +249,7 @@ static int start_http(struct monitor *m, struct err *e)
     return 0;
 }
 
-/* --- reload -------------------------------------------------------------------------------------- */
+/* --- reload ---------------------------------------------------------------------------------- */
 
 static bool differ(const char *a, const char *b)
 {
@@ -254,9 +258,12 @@ static bool differ(const char *a, const char *b)
 
 static void warn_fixed(const struct zstor_conf *old, const struct zstor_conf *now)
 {
-    if (differ(old->socket, now->socket) || differ(old->pid_file, now->pid_file) || differ(old->state_dir, now->state_dir) ||
-        differ(old->metrics_address, now->metrics_address) || old->prometheus_port != now->prometheus_port)
-        log_warn("reload: socket, pid_file, state_dir, metrics_address and prometheus_port change at the next start only");
+    if (differ(old->socket, now->socket) || differ(old->pid_file, now->pid_file) ||
+        differ(old->state_dir, now->state_dir) ||
+        differ(old->metrics_address, now->metrics_address) ||
+        old->prometheus_port != now->prometheus_port)
+        log_warn("reload: socket, pid_file, state_dir, metrics_address and prometheus_port change "
+                 "at the next start only");
 }
 
 static void warn_line(const char *line)
@@ -301,7 +308,7 @@ static void on_reload(void *arg)
     log_info("reload: %s is in force", m->mc->config_path);
 }
 
-/* --- stop ---------------------------------------------------------------------------------------- */
+/* --- stop ------------------------------------------------------------------------------------ */
 
 static void on_stop_timer(void *arg);
 
@@ -362,8 +369,8 @@ static void on_stop_signal(void *arg)
     }
     m->state = DRAINING;
     sched_stats(m->sched, &st);
-    log_info("stop: %" PRIu64 " jobs queued, %" PRIu64 " commands, at most %" PRIu64 " s for them", st.jobs, st.commands,
-             m->mc->drain_ms / 1000);
+    log_info("stop: %" PRIu64 " jobs queued, %" PRIu64 " commands, at most %" PRIu64 " s for them",
+             st.jobs, st.commands, m->mc->drain_ms / 1000);
     pid_file_to_remove = m->pid_file;
     signal(SIGALRM, on_hard_stop);
     alarm((unsigned)(m->mc->drain_ms / 1000) + 2 * ABORT_S); /* should the loop itself hang */
@@ -379,7 +386,7 @@ static void on_hangup(void *arg)
     log_reopen();
 }
 
-/* --- start --------------------------------------------------------------------------------------- */
+/* --- start ----------------------------------------------------------------------------------- */
 
 static int start_queue(struct monitor *m, struct err *e)
 {
@@ -398,7 +405,8 @@ static int start_queue(struct monitor *m, struct err *e)
         .run = run_task,
         .finished = on_finished,
     };
-    struct intake_conf ic = {.loop = m->loop, .journal = m->journal, .engine = m->engine, .added = on_added, .arg = m};
+    struct intake_conf ic = {
+        .loop = m->loop, .journal = m->journal, .engine = m->engine, .added = on_added, .arg = m};
     struct commands_conf cc = {
         .loop = m->loop,
         .arg = m,
@@ -421,7 +429,8 @@ static int start_queue(struct monitor *m, struct err *e)
 
 static int start_background(struct monitor *m, struct err *e)
 {
-    struct poller_conf pc = {.loop = m->loop, .engine = m->engine, .period_ms = POLL_MS, .polled = on_polled, .arg = m};
+    struct poller_conf pc = {
+        .loop = m->loop, .engine = m->engine, .period_ms = POLL_MS, .polled = on_polled, .arg = m};
     struct evict_conf ec = {
         .loop = m->loop,
         .engine = m->engine,
@@ -471,7 +480,8 @@ static int start(struct monitor *m, struct zstor_conf *conf, struct err *e)
     m->pid_file = xstrdup(conf->pid_file);
     r = daemon_pidfile(m->pid_file, &m->pid_fd, e);
     if (r == -EEXIST)
-        r = err_prefix(e, "another daemon instance is running"); /* upstream's words first: scripts look for them */
+        r = err_prefix(e, "another daemon instance is running"); /* upstream's words first: scripts
+                                                                    look for them */
     if (r >= 0)
         r = loop_new(&m->loop, e);
     if (r >= 0)
@@ -489,7 +499,8 @@ static int start(struct monitor *m, struct zstor_conf *conf, struct err *e)
     if (r >= 0)
         r = start_queue(m, e);
     if (r >= 0)
-        r = control_open(&m->control, m->loop, m->engine->conf->socket, commands_handle, m->commands, e);
+        r = control_open(&m->control, m->loop, m->engine->conf->socket, commands_handle,
+                         m->commands, e);
     if (r >= 0)
         r = start_background(m, e);
     if (r >= 0)
@@ -541,7 +552,8 @@ int monitor_run(struct zstor_conf *conf, const struct monitor_conf *mc, struct e
     r = start(m, conf, e);
     if (r >= 0) {
         sched_stats(m->sched, &st);
-        log_info("ready: socket %s, %" PRIu64 " jobs in the queue", m->engine->conf->socket, st.jobs);
+        log_info("ready: socket %s, %" PRIu64 " jobs in the queue", m->engine->conf->socket,
+                 st.jobs);
         daemon_ready();
         r = loop_run(m->loop);
         if (r < 0)

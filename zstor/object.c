@@ -1,5 +1,5 @@
-/* object - see object.h: life of a struct objects, names, and the use cases that touch metadata only.  Store, retrieve and
- * rebuild have files of their own. */
+/* object - see object.h: life of a struct objects, names, and the use cases that touch metadata
+ * only.  Store, retrieve and rebuild have files of their own. */
 #include "zstor/object.h"
 
 #include <errno.h>
@@ -28,7 +28,8 @@ int object_open(struct objects **out, const struct object_conf *c, struct err *e
     o->stats = c->stats ? c->stats : &o->own_stats;
     o->hedge_ms = c->hedge_ms ? c->hedge_ms : DEFAULT_HEDGE_MS;
     o->random = c->random ? c->random : digest_random;
-    o->meta = (struct metastore){.pool = o->pool, .conf = c->conf, .grace_ms = o->hedge_ms, .random = o->random};
+    o->meta = (struct metastore){
+        .pool = o->pool, .conf = c->conf, .grace_ms = o->hedge_ms, .random = o->random};
     if (gethostname(o->host, sizeof o->host - 1) < 0)
         o->host[0] = '\0';
     *out = o;
@@ -74,12 +75,15 @@ uint64_t object_next_generation(uint64_t old)
 
 struct fetch_conf object_fetch_conf(struct objects *o, const struct meta_record *m)
 {
-    return (struct fetch_conf){
-        .pool = o->pool, .zconf = o->conf, .record = m, .dir = o->conf->state_dir, .hedge_ms = o->hedge_ms};
+    return (struct fetch_conf){.pool = o->pool,
+                               .zconf = o->conf,
+                               .record = m,
+                               .dir = o->conf->state_dir,
+                               .hedge_ms = o->hedge_ms};
 }
 
-static int load_path(struct objects *o, const char *path, char **key, struct meta_record *out, struct metastore_state *st,
-                     struct err *e)
+static int load_path(struct objects *o, const char *path, char **key, struct meta_record *out,
+                     struct metastore_state *st, struct err *e)
 {
     int r = object_key(o->conf, path, key, e);
 
@@ -93,8 +97,8 @@ static int load_path(struct objects *o, const char *path, char **key, struct met
     return r;
 }
 
-int object_load(struct objects *o, const char *path, const char *meta_key, char **key, struct meta_record *out,
-                struct metastore_state *st, struct err *e)
+int object_load(struct objects *o, const char *path, const char *meta_key, char **key,
+                struct meta_record *out, struct metastore_state *st, struct err *e)
 {
     CLEANUP(base_free) char *clean = NULL, *real = NULL;
     struct err again;
@@ -121,8 +125,8 @@ int object_load(struct objects *o, const char *path, const char *meta_key, char 
     return r2;
 }
 
-void object_fill_result(const struct objects *o, const struct meta_record *m, const struct metastore_state *st,
-                        struct object_result *res)
+void object_fill_result(const struct objects *o, const struct meta_record *m,
+                        const struct metastore_state *st, struct object_result *res)
 {
     memcpy(res->checksum, m->checksum, sizeof res->checksum);
     res->size = m->has_tail && m->size != META_SIZE_UNKNOWN ? m->size : 0;
@@ -137,7 +141,8 @@ void object_fill_result(const struct objects *o, const struct meta_record *m, co
     res->meta_lost = st->lost + st->unreachable;
 }
 
-int object_check(struct objects *o, const char *path, const char *meta_key, struct object_result *res, struct err *e)
+int object_check(struct objects *o, const char *path, const char *meta_key,
+                 struct object_result *res, struct err *e)
 {
     CLEANUP(base_free) char *key = NULL;
     struct metastore_state st;
@@ -152,7 +157,8 @@ int object_check(struct objects *o, const char *path, const char *meta_key, stru
     return 1;
 }
 
-int object_describe(struct objects *o, const char *path, const char *meta_key, struct buf *out, struct err *e)
+int object_describe(struct objects *o, const char *path, const char *meta_key, struct buf *out,
+                    struct err *e)
 {
     CLEANUP(base_free) char *key = NULL;
     struct metastore_state st;
@@ -166,7 +172,8 @@ int object_describe(struct objects *o, const char *path, const char *meta_key, s
     return 1;
 }
 
-int object_delete(struct objects *o, const char *path, const char *meta_key, const struct object_ctl *ctl, struct err *e)
+int object_delete(struct objects *o, const char *path, const char *meta_key,
+                  const struct object_ctl *ctl, struct err *e)
 {
     CLEANUP(base_free) char *key = NULL;
     struct metastore_state st;
@@ -180,7 +187,8 @@ int object_delete(struct objects *o, const char *path, const char *meta_key, con
     if (!key && !path)
         key = xstrdup(meta_key);
     if (r >= 0)
-        r = ctl_stopped(ctl) ? err_set(e, ECANCELED, "stopped") : metastore_remove(&o->meta, key, e);
+        r = ctl_stopped(ctl) ? err_set(e, ECANCELED, "stopped")
+                             : metastore_remove(&o->meta, key, e);
     if (r == 0 && m.shards)
         object_reclaim_record(o, &m, NULL, ctl);
     if (m.shards)
@@ -215,7 +223,8 @@ static int rebuild_one(void *arg, const char *key)
     return a->fn ? a->fn(a->arg, key, r, &res, &e) : 0;
 }
 
-int object_rebuild_all(struct objects *o, const struct object_ctl *ctl, object_rebuilt_fn *fn, void *arg, struct err *e)
+int object_rebuild_all(struct objects *o, const struct object_ctl *ctl, object_rebuilt_fn *fn,
+                       void *arg, struct err *e)
 {
     struct all a = {.o = o, .ctl = ctl, .fn = fn, .arg = arg};
     int r = metastore_each(&o->meta, rebuild_one, &a, e);
@@ -225,7 +234,8 @@ int object_rebuild_all(struct objects *o, const struct object_ctl *ctl, object_r
     return r == -ECANCELED ? err_set(e, ECANCELED, "stopped") : r;
 }
 
-void object_sites(struct objects *o, uint64_t need, struct placement_site **sites, size_t *n, struct err *why)
+void object_sites(struct objects *o, uint64_t need, struct placement_site **sites, size_t *n,
+                  struct err *why)
 {
     struct placement_site *s = placement_sites(o->conf, n);
     const struct backend_addr **addr = xcalloc(*n + 1, sizeof(struct backend_addr *));
@@ -242,7 +252,9 @@ void object_sites(struct objects *o, uint64_t need, struct placement_site **site
         else
             err_set(&own, -rc[i], "does not answer");
         s[i].usable = rc[i] == 0;
-        s[i].weight = rc[i] == 0 ? (double)MIN(MAX(backend_info_free(&info[i]), (uint64_t)MIB), (uint64_t)1 << 50) : 1;
+        s[i].weight = rc[i] == 0 ? (double)MIN(MAX(backend_info_free(&info[i]), (uint64_t)MIB),
+                                               (uint64_t)1 << 50)
+                                 : 1;
         if (rc[i] < 0) {
             log_debug("backend %s: not used: %s", addr[i]->address, own.text);
             err_set(why, -rc[i], "%s: %s", addr[i]->address, own.text);
@@ -258,7 +270,8 @@ void object_probe(struct objects *o)
 {
     size_t n;
     struct placement_site *s = placement_sites(o->conf, &n);
-    const struct backend_addr **addr = xcalloc(n + ZSTOR_META_COPIES, sizeof(struct backend_addr *));
+    const struct backend_addr **addr =
+        xcalloc(n + ZSTOR_META_COPIES, sizeof(struct backend_addr *));
     struct backend_info *info = xcalloc(n + ZSTOR_META_COPIES, sizeof *info);
     int *rc = xcalloc(n + ZSTOR_META_COPIES, sizeof *rc);
 

@@ -1,6 +1,7 @@
-/* object_rebuild - verify every shard, compute what is lost from the others (nothing is decrypted), place it elsewhere, move
- * what lies on backends that the configuration no longer has, and bring the metadata values up to date.  Geometry is the
- * record's, whatever the configuration says now. */
+/* object_rebuild - verify every shard, compute what is lost from the others (nothing is decrypted),
+ * place it elsewhere, move what lies on backends that the configuration no longer has, and bring
+ * the metadata values up to date.  Geometry is the record's, whatever the configuration says now.
+ */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -21,8 +22,9 @@ struct rebuild {
     bool move[ZSTOR_MAX_SHARDS]; /* good, but on a backend that is not configured any more */
     unsigned n;
     uint64_t shard_len;
-    struct meta_shard *old; /* entries that were replaced */
-    bool old_good[ZSTOR_MAX_SHARDS]; /* and verified: their values are this object's and can be deleted */
+    struct meta_shard *old;          /* entries that were replaced */
+    bool old_good[ZSTOR_MAX_SHARDS]; /* and verified: their values are this object's and can be
+                                        deleted */
     unsigned nold;
 };
 
@@ -79,8 +81,10 @@ static unsigned to_move(const struct rebuild *b)
     return n;
 }
 
-/* Places for the lost shards, then for those to be moved; how many got one.  target[k] / at[k]: shard and site. */
-static unsigned choose_places(struct rebuild *b, const struct placement_site *site, size_t nsites, unsigned *target, size_t *at)
+/* Places for the lost shards, then for those to be moved; how many got one.  target[k] / at[k]:
+ * shard and site. */
+static unsigned choose_places(struct rebuild *b, const struct placement_site *site, size_t nsites,
+                              unsigned *target, size_t *at)
 {
     unsigned want = 0;
     bool satisfied = true;
@@ -94,7 +98,9 @@ static unsigned choose_places(struct rebuild *b, const struct placement_site *si
             target[want++] = i;
     r = placement_complete(b->o->conf, site, nsites, want, b->o->random, at, &satisfied);
     if (r > 0 && !satisfied)
-        log_info("rebuild %s: the redundancy over groups cannot be had with the backends that are left", b->key);
+        log_info(
+            "rebuild %s: the redundancy over groups cannot be had with the backends that are left",
+            b->key);
     return r > 0 ? (unsigned)r : 0;
 }
 
@@ -103,7 +109,8 @@ static void mark_kept(struct rebuild *b, struct placement_site *site, size_t nsi
     for (size_t k = 0; k < nsites; k++) {
         site[k].kept = 0;
         for (unsigned i = 0; i < b->n; i++)
-            if (b->state[i] == FETCH_GOOD && backend_addr_same(&b->new.shards[i].addr, site[k].addr))
+            if (b->state[i] == FETCH_GOOD &&
+                backend_addr_same(&b->new.shards[i].addr, site[k].addr))
                 site[k].kept = 1;
     }
 }
@@ -127,17 +134,22 @@ static void take_restored(struct rebuild *b, struct upload_target *t)
 static void reclaim_target(struct rebuild *b, struct upload_target *t)
 {
     if (t->nkeys) {
-        struct meta_shard part = {.present = true, .keys = t->keys, .nkeys = t->nkeys, .addr = *t->addr};
+        struct meta_shard part = {
+            .present = true, .keys = t->keys, .nkeys = t->nkeys, .addr = *t->addr};
         object_reclaim(b->o, &part, 1, NULL);
     }
     free(t->keys);
 }
 
 /* One round over the lost shards; how many were restored, or -errno. */
-static int restore_round(struct rebuild *b, struct shardread *in, struct placement_site *site, size_t nsites)
+static int restore_round(struct rebuild *b, struct shardread *in, struct placement_site *site,
+                         size_t nsites)
 {
-    struct upload_source src = {.geo = b->rec.geo, .shard_len = shardread_shard_len(in), .have = shardread_have(in),
-                                .read = shardread_source, .arg = in};
+    struct upload_source src = {.geo = b->rec.geo,
+                                .shard_len = shardread_shard_len(in),
+                                .have = shardread_have(in),
+                                .read = shardread_source,
+                                .arg = in};
     struct upload_target *t = xcalloc(b->n, sizeof *t);
     unsigned target[ZSTOR_MAX_SHARDS], n, done = 0;
     size_t at[ZSTOR_MAX_SHARDS];
@@ -169,7 +181,8 @@ static int restore_round(struct rebuild *b, struct shardread *in, struct placeme
 }
 
 /* Shards to their places, round by round until nothing is left or no place. */
-static int restore_from(struct rebuild *b, struct placement_site *site, size_t nsites, unsigned *restored)
+static int restore_from(struct rebuild *b, struct placement_site *site, size_t nsites,
+                        unsigned *restored)
 {
     CLEANUP(fetch_fini) struct fetch f = {0};
     struct fetch_conf fc = object_fetch_conf(b->o, &b->rec);
@@ -196,7 +209,8 @@ static int restore(struct rebuild *b, unsigned *restored, struct err *e)
     int r = 0;
 
     if (b->n - still_lost(b) < b->rec.geo.data)
-        return err_set(e, EIO, "only %u good shards, %u are needed to rebuild", b->n - still_lost(b), b->rec.geo.data);
+        return err_set(e, EIO, "only %u good shards, %u are needed to rebuild",
+                       b->n - still_lost(b), b->rec.geo.data);
     b->old = xcalloc(b->n, sizeof *b->old);
     object_sites(b->o, b->shard_len, &site, &nsites, &why);
     mark_kept(b, site, nsites);
@@ -206,8 +220,10 @@ static int restore(struct rebuild *b, unsigned *restored, struct err *e)
     switch (r) {
     case 0:
         if (still_lost(b) + to_move(b))
-            log_warn("rebuild %s: %u lost shards have no place, %u cannot be moved to a configured backend: %s", b->key,
-                     still_lost(b), to_move(b), why.code ? why.text : "every usable backend has one already");
+            log_warn("rebuild %s: %u lost shards have no place, %u cannot be moved to a configured "
+                     "backend: %s",
+                     b->key, still_lost(b), to_move(b),
+                     why.code ? why.text : "every usable backend has one already");
         return 0;
     case -EIO:
         return err_set(e, EIO, "too few good shards to rebuild, %u are needed", b->rec.geo.data);
@@ -294,7 +310,8 @@ static int rebuild(struct rebuild *b, struct object_result *res, struct err *e)
     res->shards_lost = still_lost(b);
     meta_record_copy(&b->new, &b->rec);
     if (res->shards_lost + to_move(b)) {
-        r = metastore_writable(&b->o->meta, e); /* before anything is uploaded that could not be referred to */
+        r = metastore_writable(&b->o->meta, e); /* before anything is uploaded that could not be
+                                                   referred to */
         if (r == 0)
             r = restore(b, &restored, e);
         if (r < 0)
@@ -316,8 +333,8 @@ static int rebuild(struct rebuild *b, struct object_result *res, struct err *e)
     return 0;
 }
 
-int object_rebuild(struct objects *o, const char *path, const char *meta_key, const struct object_ctl *ctl,
-                   struct object_result *res, struct err *e)
+int object_rebuild(struct objects *o, const char *path, const char *meta_key,
+                   const struct object_ctl *ctl, struct object_result *res, struct err *e)
 {
     CLEANUP(rebuild_fini) struct rebuild b = {.o = o, .ctl = ctl};
     int r;

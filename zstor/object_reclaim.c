@@ -8,7 +8,8 @@
 
 #define BATCH 64
 
-static bool refers(const struct meta_record *m, const struct backend_addr *a, const struct meta_key *k)
+static bool refers(const struct meta_record *m, const struct backend_addr *a,
+                   const struct meta_key *k)
 {
     for (unsigned i = 0; m && i < geometry_total(m->geo); i++) {
         const struct meta_shard *s = &m->shards[i];
@@ -21,7 +22,8 @@ static bool refers(const struct meta_record *m, const struct backend_addr *a, co
     return false;
 }
 
-/* DEL for up to BATCH keys, pipelined.  Deleted (or not there) in *done; -errno when the connection broke. */
+/* DEL for up to BATCH keys, pipelined.  Deleted (or not there) in *done; -errno when the connection
+ * broke. */
 static int delete_batch(struct pool_conn *c, const struct meta_key *keys, size_t n, size_t *done)
 {
     for (size_t i = 0; i < n; i++) {
@@ -45,7 +47,8 @@ static int delete_batch(struct pool_conn *c, const struct meta_key *keys, size_t
     return 0;
 }
 
-static size_t delete_shard(struct objects *o, const struct meta_shard *s, const struct meta_record *keep)
+static size_t delete_shard(struct objects *o, const struct meta_shard *s,
+                           const struct meta_record *keep)
 {
     const struct backend_addr *known = zstor_conf_find(o->conf, &s->addr);
     struct meta_key batch[BATCH];
@@ -72,7 +75,8 @@ static size_t delete_shard(struct objects *o, const struct meta_shard *s, const 
     return done;
 }
 
-void object_reclaim(struct objects *o, const struct meta_shard *shards, unsigned n, const struct meta_record *keep)
+void object_reclaim(struct objects *o, const struct meta_shard *shards, unsigned n,
+                    const struct meta_record *keep)
 {
     for (unsigned i = 0; i < n; i++) {
         size_t done;
@@ -82,12 +86,13 @@ void object_reclaim(struct objects *o, const struct meta_shard *shards, unsigned
         OBJECT_COUNT(o, old_values_deleted, done);
         OBJECT_COUNT(o, old_values_leaked, shards[i].nkeys - done);
         if (done < shards[i].nkeys)
-            log_warn("backend %s: %zu old values could not be deleted", shards[i].addr.address, shards[i].nkeys - done);
+            log_warn("backend %s: %zu old values could not be deleted", shards[i].addr.address,
+                     shards[i].nkeys - done);
     }
 }
 
-void object_reclaim_record(struct objects *o, const struct meta_record *old, const struct meta_record *keep,
-                           const struct object_ctl *ctl)
+void object_reclaim_record(struct objects *o, const struct meta_record *old,
+                           const struct meta_record *keep, const struct object_ctl *ctl)
 {
     CLEANUP(fetch_fini) struct fetch f = {0};
     struct fetch_conf fc = object_fetch_conf(o, old);

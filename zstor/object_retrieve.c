@@ -1,5 +1,6 @@
-/* object_retrieve - shards to file.  The file is made under a temporary name beside its place and gets its own name only when
- * the tag, the stream and the checksum of the content have been verified and all of it is on disk. */
+/* object_retrieve - shards to file.  The file is made under a temporary name beside its place and
+ * gets its own name only when the tag, the stream and the checksum of the content have been
+ * verified and all of it is on disk. */
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -64,9 +65,11 @@ static int output_open(struct objects *o, struct output *w, const char *target, 
     if (o->random(salt, sizeof salt) < 0)
         return err_set(e, EIO, "no random numbers");
     parse_to_hex(salt, sizeof salt, hex);
-    w->tmp = xasprintf("%s/.%.200s.%s", strcmp(w->dir, "/") == 0 ? "" : w->dir, path_base(w->path), hex);
+    w->tmp =
+        xasprintf("%s/.%.200s.%s", strcmp(w->dir, "/") == 0 ? "" : w->dir, path_base(w->path), hex);
     w->fd = open(w->dir, O_WRONLY | O_TMPFILE | O_CLOEXEC, 0666);
-    if (w->fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL)) { /* a file system without it */
+    if (w->fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL)) { /* a file system
+                                                                                       without it */
         w->fd = open(w->tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         w->named = w->fd >= 0;
     }
@@ -124,14 +127,15 @@ static unsigned count_losses(struct objects *o, const struct fetch *f)
     return lost;
 }
 
-static int fail_text(int r, const struct meta_record *m, const struct fetch *f, const struct output *w, struct err *e)
+static int fail_text(int r, const struct meta_record *m, const struct fetch *f,
+                     const struct output *w, struct err *e)
 {
     unsigned kept[ZSTOR_MAX_SHARDS];
 
     switch (r) {
     case -EIO:
-        return err_set(e, EIO, "only %u of the %u shards that are needed could be read", fetch_kept(f, kept, ZSTOR_MAX_SHARDS),
-                       m->geo.data);
+        return err_set(e, EIO, "only %u of the %u shards that are needed could be read",
+                       fetch_kept(f, kept, ZSTOR_MAX_SHARDS), m->geo.data);
     case -EBADMSG:
         return err_set(e, EBADMSG, "content fails verification");
     case -ECANCELED:
@@ -142,8 +146,8 @@ static int fail_text(int r, const struct meta_record *m, const struct fetch *f, 
 }
 
 /* What was fetched to the temporary file; 0 when tag, stream and checksum are right. */
-static int unpack(const struct meta_record *m, const struct fetch *f, struct output *w, const struct object_ctl *ctl,
-                  struct object_result *res)
+static int unpack(const struct meta_record *m, const struct fetch *f, struct output *w,
+                  const struct object_ctl *ctl, struct object_result *res)
 {
     struct shardread *in = NULL;
     struct decode_result dec;
@@ -161,10 +165,11 @@ static int unpack(const struct meta_record *m, const struct fetch *f, struct out
     return r;
 }
 
-/* One attempt: shards to the temporary file, verified.  The tag covers every byte of the shards that were used, so their own
- * digests are only looked at when it is wrong, to find out whose fault it is. */
-static int fill(struct objects *o, const struct meta_record *m, struct output *w, const struct object_ctl *ctl,
-                struct object_result *res, struct err *e)
+/* One attempt: shards to the temporary file, verified.  The tag covers every byte of the shards
+ * that were used, so their own digests are only looked at when it is wrong, to find out whose fault
+ * it is. */
+static int fill(struct objects *o, const struct meta_record *m, struct output *w,
+                const struct object_ctl *ctl, struct object_result *res, struct err *e)
 {
     CLEANUP(fetch_fini) struct fetch f = {0};
     struct fetch_conf fc = object_fetch_conf(o, m);
@@ -188,7 +193,8 @@ static int fill(struct objects *o, const struct meta_record *m, struct output *w
 static bool replaced(const struct meta_record *a, const struct meta_record *b)
 {
     return a->has_tail != b->has_tail || a->generation != b->generation ||
-           memcmp(a->checksum, b->checksum, sizeof a->checksum) != 0 || memcmp(a->key, b->key, sizeof a->key) != 0 ||
+           memcmp(a->checksum, b->checksum, sizeof a->checksum) != 0 ||
+           memcmp(a->key, b->key, sizeof a->key) != 0 ||
            memcmp(a->shards[0].digest, b->shards[0].digest, sizeof a->shards[0].digest) != 0;
 }
 
@@ -244,6 +250,7 @@ int object_retrieve(struct objects *o, const char *path, const char *meta_key, c
     OBJECT_COUNT(o, retrieved, 1);
     OBJECT_COUNT(o, retrieved_bytes, res->size);
     if (res->shards_lost)
-        log_warn("retrieve %s: %u of %u shards are lost or out of reach", path ? path : key, res->shards_lost, res->shards);
+        log_warn("retrieve %s: %u of %u shards are lost or out of reach", path ? path : key,
+                 res->shards_lost, res->shards);
     return 0;
 }

@@ -1,5 +1,6 @@
-/* object_store - file to shards and metadata.  Order: everything that can refuse, then shards, then metadata, then what was
- * replaced; so a crash leaves the old object or the new one, and at worst values that nobody refers to. */
+/* object_store - file to shards and metadata.  Order: everything that can refuse, then shards, then
+ * metadata, then what was replaced; so a crash leaves the old object or the new one, and at worst
+ * values that nobody refers to. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -52,7 +53,7 @@ static void store_fini(struct store *s)
     free(s->key);
 }
 
-/* --- the source ------------------------------------------------------------------------------------- */
+/* --- the source ------------------------------------------------------------------------------ */
 
 static int open_source(struct store *s, struct err *e)
 {
@@ -95,8 +96,9 @@ static int hash_source(struct store *s, uint8_t sum[DIGEST_LEN])
     return lseek(s->fd, 0, SEEK_SET) < 0 ? -errno : 0;
 }
 
-/* Is the object there already, as the configuration wants it, with this content?  1, 0, -errno.  Shards that a degraded store
- * left out are no reason to send the others again: the result tells of them, and a rebuild adds them. */
+/* Is the object there already, as the configuration wants it, with this content?  1, 0, -errno.
+ * Shards that a degraded store left out are no reason to send the others again: the result tells of
+ * them, and a rebuild adds them. */
 static int unchanged(struct store *s)
 {
     const struct meta_record *m = &s->old;
@@ -120,7 +122,7 @@ static int unchanged(struct store *s)
     return r < 0 ? r : memcmp(sum, m->checksum, sizeof sum) == 0;
 }
 
-/* --- metadata --------------------------------------------------------------------------------------- */
+/* --- metadata -------------------------------------------------------------------------------- */
 
 static int save(struct store *s, struct meta_record *m, struct object_result *res, struct err *e)
 {
@@ -133,7 +135,9 @@ static int save(struct store *s, struct meta_record *m, struct object_result *re
     if (r < 0)
         return r;
     OBJECT_COUNT(s->o, meta_partial, acks < ZSTOR_META_COPIES);
-    object_fill_result(s->o, m, &(struct metastore_state){.good = acks, .lost = ZSTOR_META_COPIES - acks}, res);
+    object_fill_result(s->o, m,
+                       &(struct metastore_state){.good = acks, .lost = ZSTOR_META_COPIES - acks},
+                       res);
     return 0;
 }
 
@@ -141,7 +145,8 @@ static int skip(struct store *s, struct object_result *res, struct err *e)
 {
     int r = 0;
 
-    if (s->old_state.good < ZSTOR_META_WRITE_QUORUM) /* left by a write that did not reach the quorum: finish it */
+    if (s->old_state.good < ZSTOR_META_WRITE_QUORUM) /* left by a write that did not reach the
+                                                        quorum: finish it */
         r = save(s, &s->old, res, e);
     else
         object_fill_result(s->o, &s->old, &s->old_state, res);
@@ -154,7 +159,7 @@ static int skip(struct store *s, struct object_result *res, struct err *e)
     return 0;
 }
 
-/* --- encode ----------------------------------------------------------------------------------------- */
+/* --- encode ---------------------------------------------------------------------------------- */
 
 static int encode(struct store *s, const char *object_path, struct err *e)
 {
@@ -197,7 +202,7 @@ static int read_shard(void *arg, unsigned j, uint64_t off, uint8_t *p, size_t n)
     return spool_read(s->spool, at, p, in_blob);
 }
 
-/* --- shards ----------------------------------------------------------------------------------------- */
+/* --- shards ---------------------------------------------------------------------------------- */
 
 static unsigned stored(const struct store *s)
 {
@@ -218,7 +223,8 @@ static void place_all(struct store *s)
 
     if (r < 0) {
         r = placement_complete(s->o->conf, s->site, s->nsites, n, s->o->random, at, &satisfied);
-        log_warn("store %s: redundancy cannot be had now (%s): %d of %u shards get a place", s->source, e.text, MAX(r, 0), n);
+        log_warn("store %s: redundancy cannot be had now (%s): %d of %u shards get a place",
+                 s->source, e.text, MAX(r, 0), n);
         r = MAX(r, 0);
     } else {
         r = (int)n;
@@ -257,16 +263,19 @@ static void note_failure(struct store *s, const struct upload_target *t)
     err_sys(&s->why, -t->rc, "%s", t->addr->address);
     s->site[s->place[t->index]].usable = false;
     if (t->nkeys) { /* what was written before it failed */
-        struct meta_shard part = {.present = true, .keys = t->keys, .nkeys = t->nkeys, .addr = *t->addr};
+        struct meta_shard part = {
+            .present = true, .keys = t->keys, .nkeys = t->nkeys, .addr = *t->addr};
         object_reclaim(s->o, &part, 1, NULL);
     }
     free(t->keys);
 }
 
-/* Write the shards that have a place and are not stored (all: get the digests of all shards as well). */
+/* Write the shards that have a place and are not stored (all: get the digests of all shards as
+ * well). */
 static int upload_round(struct store *s, bool all)
 {
-    struct upload_source src = {.geo = s->geo, .shard_len = s->shard_len, .read = read_shard, .arg = s};
+    struct upload_source src = {
+        .geo = s->geo, .shard_len = s->shard_len, .read = read_shard, .arg = s};
     struct upload_target *t = xcalloc(geometry_total(s->geo), sizeof *t);
     uint64_t size = MAX(s->rec.size, (uint64_t)1);
     unsigned nt = 0;
@@ -275,7 +284,8 @@ static int upload_round(struct store *s, bool all)
     for (unsigned i = 0; i < geometry_total(s->geo); i++) {
         bool wanted = s->rec.shards[i].nkeys == 0 && s->place[i] != NO_PLACE;
         if (wanted || all)
-            t[nt++] = (struct upload_target){.index = i, .addr = wanted ? s->site[s->place[i]].addr : NULL};
+            t[nt++] = (struct upload_target){.index = i,
+                                             .addr = wanted ? s->site[s->place[i]].addr : NULL};
     }
     r = upload_run(s->o->pool, &src, t, nt, s->ctl, size, size * 2);
     for (unsigned k = 0; k < nt; k++) {
@@ -296,7 +306,8 @@ static int upload_round(struct store *s, bool all)
     return r;
 }
 
-/* Entries of shards that are not stored: upstream wants all of them listed, so each names a backend that has none yet. */
+/* Entries of shards that are not stored: upstream wants all of them listed, so each names a backend
+ * that has none yet. */
 static void list_missing(struct store *s)
 {
     for (unsigned i = 0; i < geometry_total(s->geo); i++) {
@@ -307,7 +318,8 @@ static void list_missing(struct store *s)
         for (size_t k = 0; k < s->nsites; k++) {
             bool taken = false;
             for (unsigned j = 0; j < geometry_total(s->geo) && !taken; j++)
-                taken = s->rec.shards[j].present && backend_addr_same(&s->rec.shards[j].addr, s->site[k].addr);
+                taken = s->rec.shards[j].present &&
+                        backend_addr_same(&s->rec.shards[j].addr, s->site[k].addr);
             if (!taken) {
                 at = k;
                 break;
@@ -330,8 +342,8 @@ static int write_shards(struct store *s, struct err *e)
     have = stored(s);
     if (r == 0 && have < s->geo.data)
         r = err_set(e, s->only_space && s->why.code ? ENOSPC : ENOLINK,
-                    "only %u of %u shards could be stored, %u are needed (%s)", have, n, s->geo.data,
-                    s->why.code ? s->why.text : "no usable backend");
+                    "only %u of %u shards could be stored, %u are needed (%s)", have, n,
+                    s->geo.data, s->why.code ? s->why.text : "no usable backend");
     else if (r < 0)
         r = r == -ECANCELED ? err_set(e, ECANCELED, "stopped") : err_sys(e, -r, "%s", s->source);
     if (r < 0)
@@ -339,15 +351,17 @@ static int write_shards(struct store *s, struct err *e)
     return r;
 }
 
-/* --- the whole -------------------------------------------------------------------------------------- */
+/* --- the whole ------------------------------------------------------------------------------- */
 
 static int check_limits(struct store *s, struct err *e)
 {
     uint64_t keys = upload_values(s->geo, geometry_total(s->geo), s->shard_len);
 
     /* one upload of all shards makes the most values; names of backends are short beside them */
-    if (meta_format_bound(&s->rec, keys) + 600 * (uint64_t)geometry_total(s->geo) > 2 * (META_VALUE_MAX - 64))
-        return err_set(e, EFBIG, "%s: too large, its metadata would not fit a metadata backend", s->source);
+    if (meta_format_bound(&s->rec, keys) + 600 * (uint64_t)geometry_total(s->geo) >
+        2 * (META_VALUE_MAX - 64))
+        return err_set(e, EFBIG, "%s: too large, its metadata would not fit a metadata backend",
+                       s->source);
     return 0;
 }
 
@@ -368,7 +382,8 @@ static int upload_and_save(struct store *s, struct object_result *res, struct er
         return r;
     list_missing(s);
     r = save(s, &s->rec, res, e);
-    if (r < 0) { /* some backends may have the new record: its shards must stay, the next try finishes it */
+    if (r < 0) { /* some backends may have the new record: its shards must stay, the next try
+                    finishes it */
         log_warn("store %s: shards are stored, metadata is not: %s", s->source, e ? e->text : "");
         return r;
     }
@@ -378,11 +393,13 @@ static int upload_and_save(struct store *s, struct object_result *res, struct er
     OBJECT_COUNT(s->o, stored_bytes, s->rec.size);
     OBJECT_COUNT(s->o, degraded, res->shards_lost > 0);
     if (res->shards_lost)
-        log_warn("store %s: %u of %u shards are not stored yet", s->source, res->shards_lost, res->shards);
+        log_warn("store %s: %u of %u shards are not stored yet", s->source, res->shards_lost,
+                 res->shards);
     return 0;
 }
 
-static int store(struct store *s, const char *object_path, unsigned flags, struct object_result *res, struct err *e)
+static int store(struct store *s, const char *object_path, unsigned flags,
+                 struct object_result *res, struct err *e)
 {
     struct err damaged;
     int r = open_source(s, e);
@@ -409,8 +426,13 @@ static int store(struct store *s, const char *object_path, unsigned flags, struc
 int object_store(struct objects *o, const char *source, const char *object_path, unsigned flags,
                  const struct object_ctl *ctl, struct object_result *res, struct err *e)
 {
-    CLEANUP(store_fini) struct store s = {.o = o, .ctl = ctl, .source = source, .fd = -1,
-                                          .geo = {o->conf->minimal_shards, o->conf->expected_shards - o->conf->minimal_shards}};
+    CLEANUP(store_fini)
+    struct store s = {.o = o,
+                      .ctl = ctl,
+                      .source = source,
+                      .fd = -1,
+                      .geo = {o->conf->minimal_shards,
+                              o->conf->expected_shards - o->conf->minimal_shards}};
     struct stat now;
     int r;
 

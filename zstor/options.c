@@ -1,5 +1,6 @@
-/* options - configuration file to struct zstor_conf.  Spec zstor-behaviour 2; the holes named there (duplicate backends, more
- * than four metadata backends, impossible shard counts, unsatisfiable redundancy) are closed here. */
+/* options - configuration file to struct zstor_conf.  Spec zstor-behaviour 2; the holes named there
+ * (duplicate backends, more than four metadata backends, impossible shard counts, unsatisfiable
+ * redundancy) are closed here. */
 #include "zstor/options.h"
 
 #include <arpa/inet.h>
@@ -19,9 +20,24 @@
 #define MAX_BACKENDS 4096
 
 static const char *const top_keys[] = {
-    "minimal_shards",    "expected_shards",       "redundant_groups", "redundant_nodes", "root",       "socket", "pid_file",
-    "zdb_data_dir_path", "max_zdb_data_dir_size", "zdbfs_mountpoint", "prometheus_port", "encryption", "compression",
-    "meta",              "groups",                "state_dir",        "metrics_address", NULL,
+    "minimal_shards",
+    "expected_shards",
+    "redundant_groups",
+    "redundant_nodes",
+    "root",
+    "socket",
+    "pid_file",
+    "zdb_data_dir_path",
+    "max_zdb_data_dir_size",
+    "zdbfs_mountpoint",
+    "prometheus_port",
+    "encryption",
+    "compression",
+    "meta",
+    "groups",
+    "state_dir",
+    "metrics_address",
+    NULL,
 };
 
 /* A key of a mapping with its own line; the mapping when the key is not there. */
@@ -32,8 +48,8 @@ static const struct conf_node *at(const struct conf_node *map, const char *key)
     return n ? n : map;
 }
 
-static int opt_text(const struct conf_node *map, const char *key, const char *fallback, bool empty_ok, char **out,
-                    struct err *e)
+static int opt_text(const struct conf_node *map, const char *key, const char *fallback,
+                    bool empty_ok, char **out, struct err *e)
 {
     const char *text = fallback;
     int r = conf_str(map, key, false, &text, e);
@@ -55,11 +71,13 @@ static int opt_word(const struct conf_node *map, const char *key, const char *wo
     if (r < 0)
         return r;
     if (strcmp(text, word) != 0)
-        return conf_error(at(map, key), e, "%s: \"%s\" is not known, only \"%s\" is allowed", key, text, word);
+        return conf_error(at(map, key), e, "%s: \"%s\" is not known, only \"%s\" is allowed", key,
+                          text, word);
     return 0;
 }
 
-static int opt_encryption(const struct conf_node *parent, const char *name, uint8_t key[ZSTOR_KEY_LEN], struct err *e)
+static int opt_encryption(const struct conf_node *parent, const char *name,
+                          uint8_t key[ZSTOR_KEY_LEN], struct err *e)
 {
     static const char *const keys[] = {"algorithm", "key", NULL};
     const struct conf_node *map = NULL;
@@ -78,17 +96,21 @@ static int opt_encryption(const struct conf_node *parent, const char *name, uint
         return r;
     len = strlen(text);
     if (len != 2 * ZSTOR_KEY_LEN)
-        return conf_error(at(map, "key"), e, "%s.key: has %zu characters, exactly %d hex digits are allowed", name, len,
-                          2 * ZSTOR_KEY_LEN);
+        return conf_error(at(map, "key"), e,
+                          "%s.key: has %zu characters, exactly %d hex digits are allowed", name,
+                          len, 2 * ZSTOR_KEY_LEN);
     for (size_t i = 0; i < len; i++)
         if (!strchr("0123456789abcdefABCDEF", text[i]))
-            return conf_error(at(map, "key"), e, "%s.key: character %zu is not a hex digit, exactly %d hex digits are allowed",
-                              name, i + 1, 2 * ZSTOR_KEY_LEN);
+            return conf_error(
+                at(map, "key"), e,
+                "%s.key: character %zu is not a hex digit, exactly %d hex digits are allowed", name,
+                i + 1, 2 * ZSTOR_KEY_LEN);
     return parse_hex(slice_str(text), key, ZSTOR_KEY_LEN);
 }
 
 /* One backend entry.  `what` names the list in messages. */
-static int opt_backend(const struct conf_node *n, const char *what, size_t i, struct backend_addr *out, struct err *e)
+static int opt_backend(const struct conf_node *n, const char *what, size_t i,
+                       struct backend_addr *out, struct err *e)
 {
     static const char *const keys[] = {"address", "namespace", "password", NULL};
     const char *address = NULL, *ns = NULL, *password = NULL;
@@ -96,7 +118,9 @@ static int opt_backend(const struct conf_node *n, const char *what, size_t i, st
     int r;
 
     if (conf_kind(n) != CONF_MAP)
-        return conf_error(n, e, "%s[%zu]: must be a mapping with address, and optionally namespace and password", what, i + 1);
+        return conf_error(
+            n, e, "%s[%zu]: must be a mapping with address, and optionally namespace and password",
+            what, i + 1);
     r = conf_check_keys(n, keys, e);
     if (r >= 0)
         r = conf_str(n, "address", true, &address, e);
@@ -107,7 +131,9 @@ static int opt_backend(const struct conf_node *n, const char *what, size_t i, st
     if (r < 0)
         return r;
     if (ns && (!*ns || strlen(ns) > NS_MAX))
-        return conf_error(at(n, "namespace"), e, "%s[%zu].namespace: has %zu bytes, 1 to %d are allowed (without the key: the default one)",
+        return conf_error(at(n, "namespace"), e,
+                          "%s[%zu].namespace: has %zu bytes, 1 to %d are allowed (without the key: "
+                          "the default one)",
                           what, i + 1, strlen(ns), NS_MAX);
     if (backend_addr_parse(out, address, ns, password, &why) < 0)
         return conf_error(at(n, "address"), e, "%s[%zu].address: %s", what, i + 1, why.text);
@@ -134,7 +160,8 @@ static int opt_meta(const struct conf_node *top, struct zstor_conf *c, struct er
     if (r >= 0)
         r = conf_str(config, "prefix", true, &prefix, e);
     if (r >= 0 && strlen(prefix) > PREFIX_MAX)
-        r = conf_error(at(config, "prefix"), e, "prefix: has %zu bytes, at most %d are allowed", strlen(prefix), PREFIX_MAX);
+        r = conf_error(at(config, "prefix"), e, "prefix: has %zu bytes, at most %d are allowed",
+                       strlen(prefix), PREFIX_MAX);
     if (r >= 0)
         r = opt_encryption(config, "encryption", c->meta_key, e);
     if (r >= 0)
@@ -143,8 +170,8 @@ static int opt_meta(const struct conf_node *top, struct zstor_conf *c, struct er
         return r;
     c->prefix = xstrdup(prefix);
     if (conf_len(list) != ZSTOR_META_COPIES)
-        return conf_error(list, e, "meta.config.backends: has %zu entries, exactly %d are allowed", conf_len(list),
-                          ZSTOR_META_COPIES);
+        return conf_error(list, e, "meta.config.backends: has %zu entries, exactly %d are allowed",
+                          conf_len(list), ZSTOR_META_COPIES);
     for (size_t i = 0; i < ZSTOR_META_COPIES; i++) {
         r = opt_backend(conf_at(list, i), "meta.config.backends", i, &c->meta[i], e);
         if (r < 0)
@@ -153,7 +180,8 @@ static int opt_meta(const struct conf_node *top, struct zstor_conf *c, struct er
     return 0;
 }
 
-static int opt_group(const struct conf_node *n, size_t g, struct zstor_group *out, size_t *total, struct err *e)
+static int opt_group(const struct conf_node *n, size_t g, struct zstor_group *out, size_t *total,
+                     struct err *e)
 {
     static const char *const keys[] = {"backends", NULL};
     const struct conf_node *list = NULL;
@@ -169,7 +197,8 @@ static int opt_group(const struct conf_node *n, size_t g, struct zstor_group *ou
     if (r < 0)
         return r;
     if (conf_len(list) > MAX_BACKENDS - *total)
-        return conf_error(list, e, "%s: more than %d backends, at most so many are allowed", what, MAX_BACKENDS);
+        return conf_error(list, e, "%s: more than %d backends, at most so many are allowed", what,
+                          MAX_BACKENDS);
     if (conf_len(list) > 0)
         out->backends = xcalloc(conf_len(list), sizeof *out->backends);
     for (size_t i = 0; i < conf_len(list); i++) {
@@ -191,7 +220,8 @@ static int opt_groups(const struct conf_node *top, struct zstor_conf *c, struct 
     if (r < 0)
         return r;
     if (conf_len(list) > MAX_BACKENDS)
-        return conf_error(list, e, "groups: more than %d entries, at most so many are allowed", MAX_BACKENDS);
+        return conf_error(list, e, "groups: more than %d entries, at most so many are allowed",
+                          MAX_BACKENDS);
     if (conf_len(list) > 0)
         c->groups = xcalloc(conf_len(list), sizeof *c->groups);
     for (size_t g = 0; g < conf_len(list); g++) {
@@ -201,7 +231,9 @@ static int opt_groups(const struct conf_node *top, struct zstor_conf *c, struct 
             return r;
     }
     if (total < c->expected_shards)
-        return conf_error(list, e, "groups: insufficient data backends, require at least %u (expected_shards), only found %zu",
+        return conf_error(list, e,
+                          "groups: insufficient data backends, require at least %u "
+                          "(expected_shards), only found %zu",
                           c->expected_shards, total);
     return 0;
 }
@@ -219,7 +251,8 @@ static int place_cmp(const void *x, const void *y)
     return conf_line(a->node) < conf_line(b->node) ? -1 : conf_line(a->node) > conf_line(b->node);
 }
 
-/* No namespace twice: two shards on it are lost together, data and metadata want different modes. */
+/* No namespace twice: two shards on it are lost together, data and metadata want different modes.
+ */
 static int check_duplicates(const struct conf_node *top, const struct zstor_conf *c, struct err *e)
 {
     const struct conf_node *meta = conf_get(conf_get(conf_get(top, "meta"), "config"), "backends");
@@ -244,8 +277,10 @@ static int check_duplicates(const struct conf_node *top, const struct zstor_conf
         for (size_t k = 0; k < i && r == 0; k++)
             if (backend_addr_same(all[i].a, all[k].a))
                 r = conf_error(all[i].node, e,
-                               "%s: address %s with namespace \"%s\" is there twice (also in %s, line %d), each backend is allowed once",
-                               all[i].list, all[i].a->address, all[i].a->ns ? all[i].a->ns : "default", all[k].list,
+                               "%s: address %s with namespace \"%s\" is there twice (also in %s, "
+                               "line %d), each backend is allowed once",
+                               all[i].list, all[i].a->address,
+                               all[i].a->ns ? all[i].a->ns : "default", all[k].list,
                                conf_line(all[k].node));
     free(all);
     return r;
@@ -266,10 +301,13 @@ static int opt_shards(const struct conf_node *top, struct zstor_conf *c, struct 
         return r;
     if (minimal >= expected)
         return conf_error(at(top, "expected_shards"), e,
-                          "expected_shards: %u is not more than minimal_shards (%u), minimal_shards < expected_shards <= %d is allowed",
+                          "expected_shards: %u is not more than minimal_shards (%u), "
+                          "minimal_shards < expected_shards <= %d is allowed",
                           (unsigned)expected, (unsigned)minimal, ZSTOR_MAX_SHARDS);
     if (!geometry_valid(minimal, expected - minimal))
-        return conf_error(at(top, "expected_shards"), e, "expected_shards: %u with minimal_shards %u is not possible, at most 255 parity shards are allowed",
+        return conf_error(at(top, "expected_shards"), e,
+                          "expected_shards: %u with minimal_shards %u is not possible, at most 255 "
+                          "parity shards are allowed",
                           (unsigned)expected, (unsigned)minimal);
     c->minimal_shards = (unsigned)minimal;
     c->expected_shards = (unsigned)expected;
@@ -301,17 +339,22 @@ static int opt_paths(const struct conf_node *top, struct zstor_conf *c, struct e
     if (r >= 0)
         r = conf_u64(top, "prometheus_port", false, 1, 65535, &port, e);
     if (r >= 0)
-        r = opt_text(top, "metrics_address", OPTIONS_DEFAULT_METRICS, false, &c->metrics_address, e);
+        r = opt_text(top, "metrics_address", OPTIONS_DEFAULT_METRICS, false, &c->metrics_address,
+                     e);
     if (r < 0)
         return r;
     if (c->root && *c->root && c->root[0] != '/')
-        return conf_error(at(top, "root"), e, "root: \"%s\" is relative, an absolute path is allowed", c->root);
+        return conf_error(at(top, "root"), e,
+                          "root: \"%s\" is relative, an absolute path is allowed", c->root);
     if (c->socket && strlen(c->socket) >= sizeof sun.sun_path)
-        return conf_error(at(top, "socket"), e, "socket: has %zu bytes, at most %zu are allowed", strlen(c->socket),
-                          sizeof sun.sun_path - 1);
-    if (inet_pton(AF_INET, c->metrics_address, ip) != 1 && inet_pton(AF_INET6, c->metrics_address, ip) != 1)
-        return conf_error(at(top, "metrics_address"), e, "metrics_address: \"%s\" is no address, a numeric IPv4 or IPv6 address is allowed",
-                          c->metrics_address);
+        return conf_error(at(top, "socket"), e, "socket: has %zu bytes, at most %zu are allowed",
+                          strlen(c->socket), sizeof sun.sun_path - 1);
+    if (inet_pton(AF_INET, c->metrics_address, ip) != 1 &&
+        inet_pton(AF_INET6, c->metrics_address, ip) != 1)
+        return conf_error(
+            at(top, "metrics_address"), e,
+            "metrics_address: \"%s\" is no address, a numeric IPv4 or IPv6 address is allowed",
+            c->metrics_address);
     c->max_zdb_data_dir_size = size;
     c->prometheus_port = (uint16_t)port;
     return 0;
@@ -328,7 +371,8 @@ static void say(options_warn_fn *warn, const char *name, const char *text)
     free(line);
 }
 
-static int build(struct zstor_conf *c, const char *name, const struct conf_node *top, options_warn_fn *warn, struct err *e)
+static int build(struct zstor_conf *c, const char *name, const struct conf_node *top,
+                 options_warn_fn *warn, struct err *e)
 {
     struct err why = {0};
     int r;
@@ -365,11 +409,13 @@ static int build(struct zstor_conf *c, const char *name, const struct conf_node 
     if (c->max_zdb_data_dir_size && !c->zdb_data_dir_path)
         say(warn, name, "max_zdb_data_dir_size has no effect without zdb_data_dir_path");
     if (c->zdb_data_dir_path && !c->max_zdb_data_dir_size)
-        say(warn, name, "without max_zdb_data_dir_size nothing is ever removed from zdb_data_dir_path");
+        say(warn, name,
+            "without max_zdb_data_dir_size nothing is ever removed from zdb_data_dir_path");
     return 0;
 }
 
-int options_parse(struct zstor_conf **out, const char *name, struct slice text, options_warn_fn *warn, struct err *e)
+int options_parse(struct zstor_conf **out, const char *name, struct slice text,
+                  options_warn_fn *warn, struct err *e)
 {
     struct zstor_conf *c = xcalloc(1, sizeof *c);
     struct conf_node *top = NULL;
@@ -396,7 +442,9 @@ static int check_mode(const char *path, options_warn_fn *warn, struct err *e)
     if (!S_ISREG(st.st_mode) && !S_ISFIFO(st.st_mode))
         return err_set(e, EINVAL, "%s: not a regular file", path);
     if (st.st_mode & S_IWOTH)
-        return err_set(e, EPERM, "%s: every user may write it and it holds the keys: run chmod 600 %s", path, path);
+        return err_set(e, EPERM,
+                       "%s: every user may write it and it holds the keys: run chmod 600 %s", path,
+                       path);
     if (st.st_mode & S_IROTH)
         say(warn, path, "every user may read it and it holds the keys: run chmod 600");
     return 0;
@@ -410,8 +458,10 @@ int options_load(struct zstor_conf **out, const char *path, options_warn_fn *war
     int r;
 
     if (len > 5 && strcmp(path + len - 5, ".toml") == 0)
-        return err_set(e, EINVAL, "%s: a TOML file of the original zstor: convert it once with toml2yaml.py %s > %.*s.yaml", path,
-                       path, (int)(len - 5), path);
+        return err_set(e, EINVAL,
+                       "%s: a TOML file of the original zstor: convert it once with toml2yaml.py "
+                       "%s > %.*s.yaml",
+                       path, path, (int)(len - 5), path);
     r = check_mode(path, warn, e);
     if (r < 0)
         return r;

@@ -1,10 +1,10 @@
 /* placement - see placement.h.
  *
- * weight(L, j, s): sum of the weights of all ways to finish when values > L have been dealt to j groups, s shards in all.
- *   weight(0, j, s) = 1 when j = m and s = N, else 0
- *   weight(v, j, s) = sum over k of C(E(v) - j, k) * (1/v!)^k * weight(v-1, j+k, s+kv)
- * E(v): groups with room for v; the j groups that have a value > v are all among them.  Terms whose first redundant_groups
- * values add up to more than `top_max` are left out.  One table per number m of groups used. */
+ * weight(L, j, s): sum of the weights of all ways to finish when values > L have been dealt to j
+ * groups, s shards in all. weight(0, j, s) = 1 when j = m and s = N, else 0 weight(v, j, s) = sum
+ * over k of C(E(v) - j, k) * (1/v!)^k * weight(v-1, j+k, s+kv) E(v): groups with room for v; the j
+ * groups that have a value > v are all among them.  Terms whose first redundant_groups values add
+ * up to more than `top_max` are left out.  One table per number m of groups used. */
 #include "zstor/placement.h"
 
 #include <assert.h>
@@ -13,12 +13,12 @@
 #include <string.h>
 
 struct deal {
-    unsigned shards;        /* N */
+    unsigned shards; /* N */
     unsigned ngroups;
-    const unsigned *room;   /* usable backends per group, 0: group is out */
-    unsigned skip;          /* redundant_groups */
-    unsigned groups;        /* m: exactly so many groups are used */
-    long top_max;           /* bound on the sum of the `skip` largest counts */
+    const unsigned *room;                     /* usable backends per group, 0: group is out */
+    unsigned skip;                            /* redundant_groups */
+    unsigned groups;                          /* m: exactly so many groups are used */
+    long top_max;                             /* bound on the sum of the `skip` largest counts */
     long double *table[ZSTOR_MAX_SHARDS + 1]; /* [level][j * (N+1) + s] */
 };
 
@@ -37,7 +37,8 @@ static unsigned groups_with_room(const struct deal *d, unsigned v)
 }
 
 /* weight of giving v to k more groups when `open` have room, or 0 when the bound forbids it */
-static long double term(const struct deal *d, unsigned v, unsigned j, unsigned s, unsigned k, unsigned open, long double base)
+static long double term(const struct deal *d, unsigned v, unsigned j, unsigned s, unsigned k,
+                        unsigned open, long double base)
 {
     long double next;
 
@@ -120,7 +121,8 @@ static int random_unit(placement_random_fn *rnd, long double *out) /* 0 <= out <
 }
 
 /* Give v to k of the groups that have room and nothing yet. */
-static int give(const struct deal *d, unsigned v, unsigned k, placement_random_fn *rnd, unsigned *count)
+static int give(const struct deal *d, unsigned v, unsigned k, placement_random_fn *rnd,
+                unsigned *count)
 {
     for (; k; k--) {
         unsigned free_groups = 0;
@@ -173,7 +175,8 @@ static unsigned max_groups(const struct zstor_conf *c)
 
     if (c->redundant_nodes == 0)
         return (unsigned)c->ngroups;
-    most = (uint64_t)(c->expected_shards - c->minimal_shards) / c->redundant_nodes + c->redundant_groups;
+    most = (uint64_t)(c->expected_shards - c->minimal_shards) / c->redundant_nodes +
+           c->redundant_groups;
     return (unsigned)MIN(most, (uint64_t)c->ngroups);
 }
 
@@ -199,23 +202,27 @@ static int explain(const struct zstor_conf *c, const unsigned *room, struct err 
     if (used == 0)
         return err_set(e, ENOLINK, "no available groups");
     if (used <= c->redundant_groups || most <= c->redundant_groups || sum < (long)c->minimal_shards)
-        return err_set(e, ENOLINK, "could not find any viable backend distribution to statisfy redundancy requirement");
+        return err_set(
+            e, ENOLINK,
+            "could not find any viable backend distribution to statisfy redundancy requirement");
     return err_set(e, ENOLINK, "unable to find a valid configuration due to redundancy settings");
 }
 
 /* count[g] for an accepted spread; rnd NULL: only whether there is one */
-static int spread(const struct zstor_conf *c, const unsigned *room, placement_random_fn *rnd, unsigned *count,
-                  struct err *e)
+static int spread(const struct zstor_conf *c, const unsigned *room, placement_random_fn *rnd,
+                  unsigned *count, struct err *e)
 {
     unsigned n = c->expected_shards, most = MIN(max_groups(c), n);
     long double weight[ZSTOR_MAX_SHARDS + 1] = {0}, total = 0, left;
-    struct deal d = {.shards = n, .ngroups = (unsigned)c->ngroups, .room = room, .skip = c->redundant_groups};
+    struct deal d = {
+        .shards = n, .ngroups = (unsigned)c->ngroups, .room = room, .skip = c->redundant_groups};
     unsigned m, last = 0;
     int r;
 
     for (m = c->redundant_groups + 1; m <= most; m++) {
         d.groups = m;
-        d.top_max = (long)n - (long)c->minimal_shards - (long)c->redundant_nodes * (long)(m - c->redundant_groups);
+        d.top_max = (long)n - (long)c->minimal_shards -
+                    (long)c->redundant_nodes * (long)(m - c->redundant_groups);
         weight[m] = deal_count(&d);
         total += weight[m];
         deal_free(&d);
@@ -236,7 +243,8 @@ static int spread(const struct zstor_conf *c, const unsigned *room, placement_ra
             break;
     }
     d.groups = last;
-    d.top_max = (long)n - (long)c->minimal_shards - (long)c->redundant_nodes * (long)(last - c->redundant_groups);
+    d.top_max = (long)n - (long)c->minimal_shards -
+                (long)c->redundant_nodes * (long)(last - c->redundant_groups);
     r = deal_count(&d) > 0 ? deal_draw(&d, rnd, count) : -ENOLINK;
     deal_free(&d);
     return r;
@@ -266,8 +274,10 @@ struct placement_site *placement_sites(const struct zstor_conf *c, size_t *n)
     total = 0;
     for (size_t g = 0; g < c->ngroups; g++)
         for (size_t i = 0; i < c->groups[g].n; i++)
-            site[total++] = (struct placement_site){
-                .addr = &c->groups[g].backends[i], .group = (unsigned)g, .usable = true, .weight = 1};
+            site[total++] = (struct placement_site){.addr = &c->groups[g].backends[i],
+                                                    .group = (unsigned)g,
+                                                    .usable = true,
+                                                    .weight = 1};
     return site;
 }
 
@@ -363,15 +373,18 @@ static bool accepted(const struct zstor_conf *c, const unsigned *count)
     return used > c->redundant_groups && used <= max_groups(c) && left >= (long)c->minimal_shards;
 }
 
-/* One more shard for the least used group that has a free backend; only_used: not into a new group.  nsites: none. */
-static int add_one(const struct zstor_conf *c, const struct placement_site *site, size_t nsites, bool only_used,
-                   placement_random_fn *rnd, unsigned *count, bool *taken, size_t *out)
+/* One more shard for the least used group that has a free backend; only_used: not into a new group.
+ * nsites: none. */
+static int add_one(const struct zstor_conf *c, const struct placement_site *site, size_t nsites,
+                   bool only_used, placement_random_fn *rnd, unsigned *count, bool *taken,
+                   size_t *out)
 {
     unsigned best = UINT32_MAX;
     size_t ties = 0;
     uint64_t pick;
 
-    for (int pass = 0; pass < 2; pass++) /* pass 0: how many groups are equally good; pass 1: take one of them */
+    for (int pass = 0; pass < 2; pass++) /* pass 0: how many groups are equally good; pass 1: take
+                                            one of them */
         for (size_t g = 0; g < c->ngroups; g++) {
             bool free_site = false;
             for (size_t i = 0; i < nsites && !free_site; i++)
@@ -394,8 +407,9 @@ static int add_one(const struct zstor_conf *c, const struct placement_site *site
     return -ENOLINK;
 }
 
-static int fill(const struct zstor_conf *c, const struct placement_site *site, size_t nsites, unsigned want, bool only_used,
-                placement_random_fn *rnd, size_t *out, bool *satisfied)
+static int fill(const struct zstor_conf *c, const struct placement_site *site, size_t nsites,
+                unsigned want, bool only_used, placement_random_fn *rnd, size_t *out,
+                bool *satisfied)
 {
     unsigned *count = xcalloc(c->ngroups + 1, sizeof *count);
     bool *taken = xcalloc(nsites + 1, sizeof *taken);
@@ -415,8 +429,8 @@ static int fill(const struct zstor_conf *c, const struct placement_site *site, s
     return r == -EIO ? -EIO : (int)done;
 }
 
-int placement_complete(const struct zstor_conf *c, const struct placement_site *site, size_t nsites, unsigned want,
-                       placement_random_fn *rnd, size_t *out, bool *satisfied)
+int placement_complete(const struct zstor_conf *c, const struct placement_site *site, size_t nsites,
+                       unsigned want, placement_random_fn *rnd, size_t *out, bool *satisfied)
 {
     int r = fill(c, site, nsites, want, true, rnd, out, satisfied);
 

@@ -61,10 +61,12 @@ static void judge(struct poller_backend *b, int rc, struct pool *pool)
         pool_health(pool, b->addr, &h);
         snprintf(b->error, sizeof b->error, "%s", h.last_error[0] ? h.last_error : strerror(-rc));
     } else if (b->meta && b->info.mode != BACKEND_USERKEY) {
-        snprintf(b->error, sizeof b->error, "expected 0-db namespace to be in userkey mode, but is in %s",
+        snprintf(b->error, sizeof b->error,
+                 "expected 0-db namespace to be in userkey mode, but is in %s",
                  b->info.mode == BACKEND_SEQUENTIAL ? "sequential" : "another");
     } else if (!b->meta && b->info.mode != BACKEND_SEQUENTIAL) {
-        snprintf(b->error, sizeof b->error, "expected 0-db namespace to be in sequential mode, but is in %s",
+        snprintf(b->error, sizeof b->error,
+                 "expected 0-db namespace to be in sequential mode, but is in %s",
                  b->info.mode == BACKEND_USERKEY ? "user-key" : "another");
     } else {
         b->up = true;

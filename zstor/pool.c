@@ -1,4 +1,5 @@
-/* pool - see pool.h.  One mutex for the table, the idle lists and the health; it is never held while bytes move. */
+/* pool - see pool.h.  One mutex for the table, the idle lists and the health; it is never held
+ * while bytes move. */
 #include "zstor/pool.h"
 
 #include <errno.h>
@@ -117,7 +118,7 @@ static struct remote *find(struct pool *p, const struct backend_addr *a)
     return r;
 }
 
-/* --- health (all locked) --------------------------------------------------------------------------- */
+/* --- health (all locked) --------------------------------------------------------------------- */
 
 static void note_success(struct remote *r)
 {
@@ -151,7 +152,7 @@ static void note_failure(struct remote *r, const char *text)
     r->retry_at_ms = base_now_ms() + r->backoff_ms - jitter % (r->backoff_ms / 4 + 1);
 }
 
-/* --- taking and giving back ------------------------------------------------------------------------ */
+/* --- taking and giving back ------------------------------------------------------------------ */
 
 /* Nothing may have been said, and the peer must still be there. */
 static bool idle_usable(const struct pool_conn *c, uint64_t now)
@@ -181,8 +182,8 @@ static struct pool_conn *take_idle(struct remote *r, struct pool_conn **dead)
 }
 
 /* An idle connection (1, *out), permission to open one (0), or -EHOSTDOWN. */
-static int acquire(struct pool *p, const struct backend_addr *a, bool force, struct remote **remote, struct pool_conn **out,
-                   struct err *e)
+static int acquire(struct pool *p, const struct backend_addr *a, bool force, struct remote **remote,
+                   struct pool_conn **out, struct err *e)
 {
     struct pool_conn *dead = NULL;
     int r = 0;
@@ -193,8 +194,10 @@ static int acquire(struct pool *p, const struct backend_addr *a, bool force, str
         *out = take_idle(*remote, &dead);
         if (*out)
             r = 1;
-        else if ((*remote)->down && !force && ((*remote)->probing || base_now_ms() < (*remote)->retry_at_ms))
-            r = err_set(e, EHOSTDOWN, "backend %s is down: %s", (*remote)->name, (*remote)->last_error);
+        else if ((*remote)->down && !force &&
+                 ((*remote)->probing || base_now_ms() < (*remote)->retry_at_ms))
+            r = err_set(e, EHOSTDOWN, "backend %s is down: %s", (*remote)->name,
+                        (*remote)->last_error);
         else
             (*remote)->probing = (*remote)->down;
     }
@@ -202,12 +205,19 @@ static int acquire(struct pool *p, const struct backend_addr *a, bool force, str
     return r;
 }
 
-static int open_conn(struct pool *p, struct remote *r, const struct backend_addr *a, struct pool_conn **out, struct err *e)
+static int open_conn(struct pool *p, struct remote *r, const struct backend_addr *a,
+                     struct pool_conn **out, struct err *e)
 {
-    /* the time-out inside zclient only matters while it connects and selects: later waits are pool_ask and pool_stalled */
-    struct zclient_conf zc = {.host = a->host, .port = a->port_text, .ns = a->ns, .password = a->password,
-                              .plain_auth = true, .connect_timeout_ms = p->conf.connect_timeout_ms,
-                              .io_timeout_ms = MIN(p->conf.connect_timeout_ms, p->conf.io_timeout_ms),
+    /* the time-out inside zclient only matters while it connects and selects: later waits are
+     * pool_ask and pool_stalled */
+    struct zclient_conf zc = {.host = a->host,
+                              .port = a->port_text,
+                              .ns = a->ns,
+                              .password = a->password,
+                              .plain_auth = true,
+                              .connect_timeout_ms = p->conf.connect_timeout_ms,
+                              .io_timeout_ms =
+                                  MIN(p->conf.connect_timeout_ms, p->conf.io_timeout_ms),
                               .max_reply = ZSTOR_MAX_REPLY};
     struct err own = {0};
     struct zclient *client = NULL;
@@ -271,10 +281,11 @@ void pool_put(struct pool_conn *c, int rc)
     conn_free(dead);
 }
 
-/* --- many at once ---------------------------------------------------------------------------------- */
+/* --- many at once ---------------------------------------------------------------------------- */
 
-/* One pool_get_many that has something to open.  Shared by the caller and the threads; under the pool's lock, but for the
- * opening itself.  Items are taken in order; what ends after the caller has left goes to the idle list. */
+/* One pool_get_many that has something to open.  Shared by the caller and the threads; under the
+ * pool's lock, but for the opening itself.  Items are taken in order; what ends after the caller
+ * has left goes to the idle list. */
 struct opening {
     struct pool *pool;
     unsigned refs;
@@ -383,8 +394,8 @@ static void opening_wait(struct opening *o, uint64_t wait_ms)
             pthread_cond_wait(&p->opened, &p->lock);
 }
 
-void pool_get_forced(struct pool *p, const struct backend_addr *const *a, size_t n, bool force, uint64_t wait_ms,
-                     struct pool_conn **out, int *rc)
+void pool_get_forced(struct pool *p, const struct backend_addr *const *a, size_t n, bool force,
+                     uint64_t wait_ms, struct pool_conn **out, int *rc)
 {
     struct opening *o = xcalloc(1, sizeof *o + n * sizeof o->item[0]);
 
@@ -422,14 +433,14 @@ void pool_get_forced(struct pool *p, const struct backend_addr *const *a, size_t
     pthread_mutex_unlock(&p->lock);
 }
 
-void pool_get_many(struct pool *p, const struct backend_addr *const *a, size_t n, uint64_t wait_ms, struct pool_conn **out,
-                   int *rc)
+void pool_get_many(struct pool *p, const struct backend_addr *const *a, size_t n, uint64_t wait_ms,
+                   struct pool_conn **out, int *rc)
 {
     pool_get_forced(p, a, n, false, wait_ms, out, rc);
 }
 
-void pool_get_all(struct pool *p, const struct backend_addr *const *a, size_t n, uint64_t wait_ms, struct pool_conn **out,
-                  int *rc)
+void pool_get_all(struct pool *p, const struct backend_addr *const *a, size_t n, uint64_t wait_ms,
+                  struct pool_conn **out, int *rc)
 {
     pool_get_forced(p, a, n, true, wait_ms, out, rc);
 }
@@ -450,7 +461,10 @@ void pool_health(struct pool *p, const struct backend_addr *a, struct pool_healt
     const struct remote *r = find(p, a);
     uint64_t now = base_now_ms();
 
-    *out = (struct pool_health){.known = r->known, .down = r->down, .down_since_s = r->down_since_s, .failures = r->failures,
+    *out = (struct pool_health){.known = r->known,
+                                .down = r->down,
+                                .down_since_s = r->down_since_s,
+                                .failures = r->failures,
                                 .latency_us = r->latency_us};
     out->retry_in_ms = r->down && r->retry_at_ms > now ? r->retry_at_ms - now : 0;
     snprintf(out->last_error, sizeof out->last_error, "%s", r->last_error);

@@ -1,4 +1,5 @@
-/* pool_ask - the part of pool.h that talks: supervision of a connection, one command on many connections, NSINFO. */
+/* pool_ask - the part of pool.h that talks: supervision of a connection, one command on many
+ * connections, NSINFO. */
 #include <errno.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
@@ -7,7 +8,8 @@
 
 #include "zstor/pool_impl.h"
 
-#define INFO_GRACE_MS 5000 /* who has not said by then how much room it has is not worth writing to */
+#define INFO_GRACE_MS \
+    5000 /* who has not said by then how much room it has is not worth writing to */
 
 static void note_latency(struct pool_conn *c, uint64_t us)
 {
@@ -15,10 +17,11 @@ static void note_latency(struct pool_conn *c, uint64_t us)
     POOL_LOCKED(r->pool);
 
     us = MIN(us, (uint64_t)60 * 1000 * 1000);
-    r->latency_us = r->latency_us ? (uint32_t)((r->latency_us * (uint64_t)7 + us) / 8) : (uint32_t)us;
+    r->latency_us =
+        r->latency_us ? (uint32_t)((r->latency_us * (uint64_t)7 + us) / 8) : (uint32_t)us;
 }
 
-/* --- supervision ----------------------------------------------------------------------------------- */
+/* --- supervision ----------------------------------------------------------------------------- */
 
 static uint64_t moved_bytes(const struct pool_conn *c)
 {
@@ -52,7 +55,7 @@ bool pool_stalled(struct pool_conn *c)
     return pool_silent_ms(c) >= c->remote->pool->conf.io_timeout_ms;
 }
 
-/* --- one command on many connections --------------------------------------------------------------- */
+/* --- one command on many connections --------------------------------------------------------- */
 
 static void ask_collect(struct pool_ask *a, uint64_t start_us, size_t *answered)
 {
@@ -69,7 +72,8 @@ static void ask_collect(struct pool_ask *a, uint64_t start_us, size_t *answered)
     }
 }
 
-size_t pool_ask(struct pool_ask *a, size_t n, size_t enough, uint64_t grace_ms, const atomic_bool *stop)
+size_t pool_ask(struct pool_ask *a, size_t n, size_t enough, uint64_t grace_ms,
+                const atomic_bool *stop)
 {
     struct zclient **clients = xcalloc(n + 1, sizeof(struct zclient *));
     uint64_t start_us = base_now_us(), give_up = UINT64_MAX;
@@ -117,18 +121,20 @@ void pool_ask_done(struct pool_ask *a, size_t n)
     }
 }
 
-/* --- NSINFO ---------------------------------------------------------------------------------------- */
+/* --- NSINFO ---------------------------------------------------------------------------------- */
 
-void pool_info_many(struct pool *p, const struct backend_addr *const *a, size_t n, bool force, struct backend_info *out,
-                    int *rc)
+void pool_info_many(struct pool *p, const struct backend_addr *const *a, size_t n, bool force,
+                    struct backend_info *out, int *rc)
 {
     struct pool_conn **conn = xcalloc(n + 1, sizeof(struct pool_conn *));
     struct pool_ask *ask = xcalloc(n + 1, sizeof *ask);
 
     pool_get_forced(p, a, n, force, 0, conn, rc);
     for (size_t i = 0; i < n; i++)
-        ask[i] = (struct pool_ask){
-            .conn = conn[i], .argc = 2, .argv = {slice_str("NSINFO"), slice_str(a[i] && a[i]->ns ? a[i]->ns : "default")}};
+        ask[i] = (struct pool_ask){.conn = conn[i],
+                                   .argc = 2,
+                                   .argv = {slice_str("NSINFO"),
+                                            slice_str(a[i] && a[i]->ns ? a[i]->ns : "default")}};
     pool_ask(ask, n, 1, INFO_GRACE_MS, NULL);
     for (size_t i = 0; i < n; i++) {
         if (rc[i] < 0)
@@ -144,7 +150,8 @@ void pool_info_many(struct pool *p, const struct backend_addr *const *a, size_t 
     free(conn);
 }
 
-int pool_info(struct pool *p, const struct backend_addr *a, bool force, struct backend_info *out, struct err *e)
+int pool_info(struct pool *p, const struct backend_addr *a, bool force, struct backend_info *out,
+              struct err *e)
 {
     struct pool_health h;
     int rc;
@@ -155,5 +162,6 @@ int pool_info(struct pool *p, const struct backend_addr *a, bool force, struct b
     pool_health(p, a, &h);
     if (rc == -EPROTO)
         return err_set(e, EPROTO, "backend %s: no usable answer to NSINFO", a->address);
-    return err_set(e, -rc, "backend %s: %s", a->address, h.last_error[0] ? h.last_error : "no answer");
+    return err_set(e, -rc, "backend %s: %s", a->address,
+                   h.last_error[0] ? h.last_error : "no answer");
 }

@@ -30,9 +30,10 @@ struct pool_conn {
 struct pool {
     struct pool_conf conf;
     pthread_mutex_t lock;
-    pthread_cond_t opened;         /* some opening has ended */
-    unsigned openers;              /* threads at work; pool_free waits for them */
-    struct pool_thread *finished;  /* threads to be joined, so that nothing of them is left when the process ends */
+    pthread_cond_t opened;        /* some opening has ended */
+    unsigned openers;             /* threads at work; pool_free waits for them */
+    struct pool_thread *finished; /* threads to be joined, so that nothing of them is left when the
+                                     process ends */
     struct remote *remotes;
 };
 
@@ -42,12 +43,12 @@ static inline void pool_unlock(pthread_mutex_t **m)
 }
 
 /* Holds the pool's lock to the end of the block. */
-#define POOL_LOCKED(p)                                                                             \
-    CLEANUP(pool_unlock) pthread_mutex_t *held_ = &(p)->lock;                                      \
+#define POOL_LOCKED(p)                                        \
+    CLEANUP(pool_unlock) pthread_mutex_t *held_ = &(p)->lock; \
     pthread_mutex_lock(held_)
 
 /* pool_get_many; force: also those that are marked down. */
-void pool_get_forced(struct pool *p, const struct backend_addr *const *a, size_t n, bool force, uint64_t wait_ms,
-                     struct pool_conn **out, int *rc);
+void pool_get_forced(struct pool *p, const struct backend_addr *const *a, size_t n, bool force,
+                     uint64_t wait_ms, struct pool_conn **out, int *rc);
 
 #endif

@@ -82,7 +82,8 @@ static int look_at(struct reconcile *rc, struct pass *p, const struct datadir_fi
         return r == -ECANCELED ? r : err_sys(&p->err, -r, "read %s", f->path);
     if (memcmp(digest, res.checksum, sizeof digest) != 0)
         add(p, f, object, false);
-    else if (res.shards_lost > 0) /* metadata values are counted as lost while a backend is just out of reach */
+    else if (res.shards_lost > 0) /* metadata values are counted as lost while a backend is just out
+                                     of reach */
         add(p, f, object, true);
     else
         hashes_mark(rc->conf.hashes, f->path, &f->id, HASHES_CONFIRMED);
@@ -104,7 +105,8 @@ static void on_thread(void *arg)
         if (r == -EHOSTUNREACH || r == -ECANCELED)
             p->rc = r;
         else if (r < 0)
-            log_error("queue: cannot compare %s with what is stored: %s", d.files[i].path, p->err.text);
+            log_error("queue: cannot compare %s with what is stored: %s", d.files[i].path,
+                      p->err.text);
     }
     datadir_fini(&d);
     loop_post(rc->conf.loop, on_done, rc);
@@ -131,7 +133,8 @@ static void on_done(void *arg)
     struct pass *p = rc->pass;
     struct finding *f;
 
-    STAILQ_FOREACH (f, &p->found, link) {
+    STAILQ_FOREACH(f, &p->found, link)
+    {
         rc->st.queued++;
         if (f->rebuild)
             rc->conf.rebuild(rc->conf.arg, f->object);
@@ -141,7 +144,9 @@ static void on_done(void *arg)
     if (p->rc == 0)
         rc->st.passes++;
     else if (p->rc != rc->last_rc)
-        log_warn("queue: segments could not be compared with what is stored, will be tried again: %s", p->err.text);
+        log_warn(
+            "queue: segments could not be compared with what is stored, will be tried again: %s",
+            p->err.text);
     rc->last_rc = p->rc;
     loop_timer_start(rc->timer, p->rc < 0 ? rc->conf.retry_ms : rc->conf.period_ms, false);
     pass_free(p);

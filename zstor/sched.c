@@ -1,4 +1,5 @@
-/* sched - durable jobs and commands on three pools of threads: the lists, the threads, the way in. */
+/* sched - durable jobs and commands on three pools of threads: the lists, the threads, the way in.
+ */
 #include "zstor/sched_impl.h"
 
 #include <errno.h>
@@ -9,7 +10,7 @@
 #include "common/loop.h"
 #include "common/workq.h"
 
-/* --- waiting for the queue ----------------------------------------------------------------------- */
+/* --- waiting for the queue ------------------------------------------------------------------- */
 
 static uint64_t oldest_order(const struct sched *s)
 {
@@ -17,12 +18,12 @@ static uint64_t oldest_order(const struct sched *s)
     uint64_t oldest = UINT64_MAX;
     const struct sched_job *j;
 
-    TAILQ_FOREACH (j, &p->durable, link)
-        if (sched_job_is_store(j))
-            oldest = MIN(oldest, j->order);
-    TAILQ_FOREACH (j, &p->active, link)
-        if (sched_job_is_store(j))
-            oldest = MIN(oldest, j->order);
+    TAILQ_FOREACH(j, &p->durable, link)
+    if (sched_job_is_store(j))
+        oldest = MIN(oldest, j->order);
+    TAILQ_FOREACH(j, &p->active, link)
+    if (sched_job_is_store(j))
+        oldest = MIN(oldest, j->order);
     return oldest;
 }
 
@@ -34,7 +35,8 @@ static void wake_barriers(struct sched *s, bool all)
     if (STAILQ_EMPTY(&s->barriers))
         return;
     oldest = oldest_order(s);
-    while ((b = STAILQ_FIRST(&s->barriers)) && (all || b->added < oldest)) { /* the first has the lowest number */
+    while ((b = STAILQ_FIRST(&s->barriers)) && (all || b->added < oldest)) { /* the first has the
+                                                                                lowest number */
         STAILQ_REMOVE_HEAD(&s->barriers, link);
         b->fn(b->arg, b->added < oldest);
         free(b);
@@ -50,7 +52,7 @@ void sched_wait(struct sched *s, sched_wait_fn *fn, void *arg)
     wake_barriers(s, false);
 }
 
-/* --- running ------------------------------------------------------------------------------------- */
+/* --- running --------------------------------------------------------------------------------- */
 
 static void dispatch(struct sched *s);
 
@@ -112,9 +114,9 @@ static void arm_retry(struct sched *s, uint64_t now)
     struct sched_job *j;
 
     for (int c = 0; c < SCHED_CLASSES; c++)
-        TAILQ_FOREACH (j, &s->pool[c].durable, link)
-            if (j->retry_at_ms > now)
-                first = MIN(first, j->retry_at_ms);
+        TAILQ_FOREACH(j, &s->pool[c].durable, link)
+    if (j->retry_at_ms > now)
+        first = MIN(first, j->retry_at_ms);
     if (first == UINT64_MAX || s->draining)
         loop_timer_stop(s->retry);
     else
@@ -167,14 +169,15 @@ static void on_done(void *arg)
     dispatch(s);
 }
 
-/* --- entry --------------------------------------------------------------------------------------- */
+/* --- entry ----------------------------------------------------------------------------------- */
 
 static struct task *task_of(struct sched *s, const struct journal_rec *rec)
 {
     struct task *t = task_new(rec->op == JOURNAL_STORE ? TASK_STORE : TASK_REBUILD, rec->name);
 
     if (rec->op == JOURNAL_STORE) {
-        t->source = rec->source ? xstrdup(rec->source) : journal_snapshot_path(s->conf.journal, rec->seq);
+        t->source =
+            rec->source ? xstrdup(rec->source) : journal_snapshot_path(s->conf.journal, rec->seq);
         t->flags = rec->remove ? OBJECT_DELETE : 0;
     }
     return t;
@@ -226,16 +229,16 @@ void sched_kick(struct sched *s)
     struct sched_job *j;
 
     for (int c = 0; c < SCHED_CLASSES; c++)
-        TAILQ_FOREACH (j, &s->pool[c].durable, link)
-            j->retry_at_ms = 0;
+        TAILQ_FOREACH(j, &s->pool[c].durable, link)
+    j->retry_at_ms = 0;
     if (!s->draining)
         dispatch(s);
 }
 
 static bool same_retrieve(const struct task *a, const struct task *b)
 {
-    return a->op == TASK_RETRIEVE && b->op == TASK_RETRIEVE && strcmp(a->path, b->path) == 0 && !a->output == !b->output &&
-           (!a->output || strcmp(a->output, b->output) == 0);
+    return a->op == TASK_RETRIEVE && b->op == TASK_RETRIEVE && strcmp(a->path, b->path) == 0 &&
+           !a->output == !b->output && (!a->output || strcmp(a->output, b->output) == 0);
 }
 
 static struct sched_job *find_retrieve(struct sched *s, const struct task *t)
@@ -244,13 +247,14 @@ static struct sched_job *find_retrieve(struct sched *s, const struct task *t)
     struct sched_job *j;
 
     for (size_t i = 0; i < ARRAY_LEN(lists) && t->op == TASK_RETRIEVE; i++)
-        TAILQ_FOREACH (j, lists[i], link)
-            if (same_retrieve(j->task, t))
-                return j;
+        TAILQ_FOREACH(j, lists[i], link)
+    if (same_retrieve(j->task, t))
+        return j;
     return NULL;
 }
 
-int sched_submit(struct sched *s, enum sched_class class, struct task *t, const char *lock, sched_done_fn *done, void *arg)
+int sched_submit(struct sched *s, enum sched_class class, struct task *t, const char *lock,
+                 sched_done_fn *done, void *arg)
 {
     struct sched_job *j = find_retrieve(s, t);
     struct sched_waiter *w;
@@ -303,7 +307,7 @@ void sched_abort(struct sched *s)
     dispatch(s);
 }
 
-/* --- life ---------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------ */
 
 int sched_new(struct sched **out, const struct sched_conf *c, struct err *e)
 {

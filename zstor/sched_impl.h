@@ -21,18 +21,18 @@ struct sched_job {
     struct sched *s;
     enum sched_class class;
     struct task *task;
-    struct sched_lock *lock;     /* NULL: none */
+    struct sched_lock *lock;             /* NULL: none */
     STAILQ_HEAD(, sched_waiter) waiters; /* commands only */
     TAILQ_ENTRY(sched_job) link;
-    void *with;                  /* while it runs */
-    uint64_t started_no;         /* s->added when it was started */
+    void *with;          /* while it runs */
+    uint64_t started_no; /* s->added when it was started */
     /* durable jobs only */
-    struct journal_rec *rec;     /* NULL: a command */
-    uint64_t added_no;           /* the how-manieth that was added */
-    uint64_t order;              /* for sched_wait: added_no, or that of the oldest one it replaced */
-    bool replaced;               /* runs, and a newer one is queued: not to be tried again */
+    struct journal_rec *rec; /* NULL: a command */
+    uint64_t added_no;       /* the how-manieth that was added */
+    uint64_t order;          /* for sched_wait: added_no, or that of the oldest one it replaced */
+    bool replaced;           /* runs, and a newer one is queued: not to be tried again */
     unsigned tries;
-    uint64_t retry_at_ms;        /* 0: now */
+    uint64_t retry_at_ms; /* 0: now */
     char last_error[256];
 };
 
@@ -41,13 +41,13 @@ TAILQ_HEAD(sched_jobs, sched_job);
 /* Everything with one lock name; there while any job has it. */
 struct sched_lock {
     char *name;
-    unsigned stores, rebuilds;   /* jobs that have it */
-    struct sched_job *holder;    /* runs now */
+    unsigned stores, rebuilds; /* jobs that have it */
+    struct sched_job *holder;  /* runs now */
     UT_hash_handle hh;
 };
 
 struct sched_barrier { /* one sched_wait */
-    uint64_t added;              /* jobs up to this order */
+    uint64_t added;    /* jobs up to this order */
     sched_wait_fn *fn;
     void *arg;
     STAILQ_ENTRY(sched_barrier) link;
@@ -71,17 +71,21 @@ struct sched {
     void *idle_arg;
     uint64_t added, ncommands;
     uint64_t done, failed_tries, nreplaced, dropped;
-    /* what has been said of the jobs that fail now: an outage is a few lines, however many jobs it meets */
-    uint64_t failing;            /* durable jobs with failed tries */
-    int said[8];                 /* their error codes that were logged */
+    /* what has been said of the jobs that fail now: an outage is a few lines, however many jobs it
+     * meets */
+    uint64_t failing; /* durable jobs with failed tries */
+    int said[8];      /* their error codes that were logged */
     unsigned nsaid;
     uint64_t said_ms;
 };
 
 /* sched_job.c */
-struct sched_job *sched_job_new(struct sched *s, enum sched_class class, struct task *t, const char *lock); /* t is taken */
-void sched_job_free(struct sched_job *j);   /* it is in no list any more; its file in the journal stays */
-void sched_job_forget(struct sched_job *j); /* done with, however it ended: the journal forgets it, too */
+struct sched_job *sched_job_new(struct sched *s, enum sched_class class, struct task *t,
+                                const char *lock); /* t is taken */
+void sched_job_free(struct sched_job *j);   /* it is in no list any more; its file in the journal
+                                               stays */
+void sched_job_forget(struct sched_job *j); /* done with, however it ended: the journal forgets it,
+                                               too */
 bool sched_job_is_store(const struct sched_job *j); /* a durable one */
 struct sched_lock *sched_lock_find(const struct sched *s, const char *name);
 

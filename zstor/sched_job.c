@@ -52,7 +52,8 @@ static void lock_drop(struct sched *s, struct sched_job *j)
     free(l);
 }
 
-struct sched_job *sched_job_new(struct sched *s, enum sched_class class, struct task *t, const char *lock)
+struct sched_job *sched_job_new(struct sched *s, enum sched_class class, struct task *t,
+                                const char *lock)
 {
     struct sched_job *j = xcalloc(1, sizeof *j);
 

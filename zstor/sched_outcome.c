@@ -17,9 +17,9 @@ static struct sched_job *next_durable_store(const struct sched *s, const char *l
 {
     struct sched_job *j;
 
-    TAILQ_FOREACH (j, &s->pool[SCHED_STORE].durable, link)
-        if (j->lock && strcmp(j->lock->name, lock) == 0 && sched_job_is_store(j))
-            return j;
+    TAILQ_FOREACH(j, &s->pool[SCHED_STORE].durable, link)
+    if (j->lock && strcmp(j->lock->name, lock) == 0 && sched_job_is_store(j))
+        return j;
     return NULL;
 }
 
@@ -74,15 +74,17 @@ static void try_again(struct sched *s, struct sched_job *j, const struct err *wh
     memcpy(j->last_error, why->text, MIN(strlen(why->text), sizeof j->last_error - 1));
     if (warn || log_enabled(LOG_LVL_DEBUG))
         log_write(warn ? LOG_LVL_WARN : LOG_LVL_DEBUG,
-                  "%s %s: try %u failed, next one in %" PRIu64 ".%" PRIu64 " s (%" PRIu64 " jobs fail now): %s", task_name(j->task->op),
-                  j->rec->name, j->tries, delay / 1000, delay % 1000 / 100, s->failing, why->text);
+                  "%s %s: try %u failed, next one in %" PRIu64 ".%" PRIu64 " s (%" PRIu64
+                  " jobs fail now): %s",
+                  task_name(j->task->op), j->rec->name, j->tries, delay / 1000, delay % 1000 / 100,
+                  s->failing, why->text);
     /* keeps its place among the others */
     struct sched_jobs *list = &s->pool[j->class].durable;
     struct sched_job *at;
 
-    TAILQ_FOREACH (at, list, link)
-        if (at->added_no > j->added_no)
-            break;
+    TAILQ_FOREACH(at, list, link)
+    if (at->added_no > j->added_no)
+        break;
     if (at)
         TAILQ_INSERT_BEFORE(at, j, link);
     else
@@ -96,7 +98,8 @@ void sched_outcome_durable(struct sched *s, struct sched_job *j)
     if (t->rc == 0 && (t->op != TASK_REBUILD || t->res.shards_lost + t->res.meta_lost == 0)) {
         s->done++;
         if (j->tries)
-            log_debug("%s %s: done after %u failed tries", task_name(t->op), j->rec->name, j->tries);
+            log_debug("%s %s: done after %u failed tries", task_name(t->op), j->rec->name,
+                      j->tries);
         sched_job_forget(j);
         return;
     }
@@ -126,21 +129,24 @@ void sched_outcome_durable(struct sched *s, struct sched_job *j)
     if (t->rc == 0) {
         struct err why;
 
-        err_set(&why, EIO, "%u shards and %u metadata values could not be restored yet", t->res.shards_lost, t->res.meta_lost);
+        err_set(&why, EIO, "%u shards and %u metadata values could not be restored yet",
+                t->res.shards_lost, t->res.meta_lost);
         try_again(s, j, &why);
         return;
     }
     try_again(s, j, &t->err);
 }
 
-/* A store that somebody waited for is done: pending durable stores of that object that were there before it began are older. */
+/* A store that somebody waited for is done: pending durable stores of that object that were there
+ * before it began are older. */
 static void replace_older(struct sched *s, const struct sched_job *command)
 {
     struct sched_job *j, *next;
 
     for (j = TAILQ_FIRST(&s->pool[SCHED_STORE].durable); j; j = next) {
         next = TAILQ_NEXT(j, link);
-        if (sched_job_is_store(j) && j->lock == command->lock && j->added_no <= command->started_no && !j->rec->remove) {
+        if (sched_job_is_store(j) && j->lock == command->lock &&
+            j->added_no <= command->started_no && !j->rec->remove) {
             TAILQ_REMOVE(&s->pool[SCHED_STORE].durable, j, link);
             s->nreplaced++;
             sched_job_forget(j);

@@ -23,17 +23,19 @@ void sched_stats(const struct sched *s, struct sched_stats *out)
     uint64_t now_s = base_wall_s();
     const struct sched_job *j;
 
-    *out = (struct sched_stats){
-        .done = s->done, .failed_tries = s->failed_tries, .replaced = s->nreplaced, .dropped = s->dropped};
+    *out = (struct sched_stats){.done = s->done,
+                                .failed_tries = s->failed_tries,
+                                .replaced = s->nreplaced,
+                                .dropped = s->dropped};
     for (int c = 0; c < SCHED_CLASSES; c++) {
         const struct sched_pool *p = &s->pool[c];
 
-        TAILQ_FOREACH (j, &p->durable, link)
-            count(j, false, now_s, out);
-        TAILQ_FOREACH (j, &p->active, link)
-            count(j, true, now_s, out);
-        TAILQ_FOREACH (j, &p->commands, link)
-            out->commands++;
+        TAILQ_FOREACH(j, &p->durable, link)
+        count(j, false, now_s, out);
+        TAILQ_FOREACH(j, &p->active, link)
+        count(j, true, now_s, out);
+        TAILQ_FOREACH(j, &p->commands, link)
+        out->commands++;
         out->running[c] = p->running;
     }
 }
@@ -47,8 +49,12 @@ void sched_each(const struct sched *s, sched_each_fn *fn, void *arg)
         const struct sched_jobs *lists[] = {&s->pool[c].active, &s->pool[c].durable};
 
         for (size_t i = 0; i < ARRAY_LEN(lists); i++)
-            TAILQ_FOREACH (j, lists[i], link) {
-                struct sched_view v = {.rec = j->rec, .running = i == 0, .tries = j->tries, .last_error = j->last_error};
+            TAILQ_FOREACH(j, lists[i], link)
+            {
+                struct sched_view v = {.rec = j->rec,
+                                       .running = i == 0,
+                                       .tries = j->tries,
+                                       .last_error = j->last_error};
 
                 if (!j->rec)
                     continue;

@@ -13,7 +13,8 @@ struct shardread {
     const struct fetch *f;
     unsigned have[ZSTOR_MAX_SHARDS];
     uint64_t shard_len, blob_len;
-    struct erasure *code[ZSTOR_MAX_SHARDS]; /* for each data shard that is not at hand; made at first use */
+    struct erasure *code[ZSTOR_MAX_SHARDS]; /* for each data shard that is not at hand; made at
+                                               first use */
     uint8_t *memory;                        /* geo.data pieces */
 };
 
@@ -111,8 +112,9 @@ int shardread_blob(void *arg, uint64_t off, uint8_t *p, size_t n)
         if (index >= s->geo.data)
             return -ENODATA;
         sh = &s->f->shard[index];
-        r = sh->state == FETCH_GOOD && sh->spool && sh->len == s->shard_len ? spool_read(sh->spool, at, p, part)
-                                                                             : compute(s, (unsigned)index, at, p, part);
+        r = sh->state == FETCH_GOOD && sh->spool && sh->len == s->shard_len
+                ? spool_read(sh->spool, at, p, part)
+                : compute(s, (unsigned)index, at, p, part);
         if (r < 0)
             return r;
         p += part;

@@ -1,5 +1,6 @@
-/* shardread - the shards of an object that are at hand, read as one blob: data shards that are missing are computed on the
- * way from any geo.data others.  Spec zstor-format 5, 6.  One thread. */
+/* shardread - the shards of an object that are at hand, read as one blob: data shards that are
+ * missing are computed on the way from any geo.data others.  Spec zstor-format 5, 6.  One thread.
+ */
 #ifndef ZSTOR_SHARDREAD_H
 #define ZSTOR_SHARDREAD_H
 
@@ -7,7 +8,8 @@
 
 struct shardread;
 
-/* f has geo.data good and kept shards; borrowed.  -EBADMSG: lengths differ, or the padding is malformed. */
+/* f has geo.data good and kept shards; borrowed.  -EBADMSG: lengths differ, or the padding is
+ * malformed. */
 int shardread_new(struct shardread **out, struct geometry geo, const struct fetch *f);
 void shardread_free(struct shardread *s);
 uint64_t shardread_blob_len(const struct shardread *s); /* without padding */
@@ -15,7 +17,10 @@ uint64_t shardread_blob_len(const struct shardread *s); /* without padding */
 int shardread_blob(void *arg, uint64_t off, uint8_t *p, size_t n);
 
 uint64_t shardread_shard_len(const struct shardread *s);
-const unsigned *shardread_have(const struct shardread *s); /* geo.data indexes; upload_source.have */
-int shardread_source(void *arg, unsigned j, uint64_t off, uint8_t *p, size_t n); /* upload_source.read */
+const unsigned *shardread_have(const struct shardread *s); /* geo.data indexes; upload_source.have
+                                                            */
+int shardread_source(void *arg, unsigned j, uint64_t off, uint8_t *p,
+                     size_t n); /* upload_source.read
+                                 */
 
 #endif

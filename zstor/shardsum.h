@@ -1,4 +1,5 @@
-/* shardsum - BLAKE2b-128 of several shards that grow at the same pace, one digest each (spec zstor-format 2). */
+/* shardsum - BLAKE2b-128 of several shards that grow at the same pace, one digest each (spec
+ * zstor-format 2). */
 #ifndef ZSTOR_SHARDSUM_H
 #define ZSTOR_SHARDSUM_H
 
@@ -9,7 +10,10 @@ struct shardsum;
 
 struct shardsum *shardsum_new(unsigned n); /* 1..ZSTOR_MAX_SHARDS streams */
 void shardsum_free(struct shardsum *s);
-void shardsum_update(struct shardsum *s, const uint8_t *const *p, size_t len); /* p[i]: next len bytes of stream i */
-void shardsum_final(struct shardsum *s, unsigned i, uint8_t out[ZSTOR_DIGEST_LEN]); /* no update afterwards */
+void shardsum_update(struct shardsum *s, const uint8_t *const *p, size_t len); /* p[i]: next len
+                                                                                  bytes of stream i
+                                                                                */
+void shardsum_final(struct shardsum *s, unsigned i, uint8_t out[ZSTOR_DIGEST_LEN]); /* no update
+                                                                                       afterwards */
 
 #endif

@@ -1,4 +1,5 @@
-/* snappy - see snappy.h.  Chunk: type(1) || length(3, LE) || body; body of data chunks: masked crc(4, LE) || block. */
+/* snappy - see snappy.h.  Chunk: type(1) || length(3, LE) || body; body of data chunks: masked
+ * crc(4, LE) || block. */
 #include "zstor/snappy.h"
 
 #include <errno.h>
@@ -23,7 +24,8 @@ size_t snappy_frame(const uint8_t *in, size_t n, uint8_t *out)
     size_t body = SNAPPY_CHUNK_MAX;
     uint8_t type = CHUNK_COMPRESSED;
 
-    if (snappy_compress((const char *)in, n, (char *)out + 8, &body) != SNAPPY_OK || body >= n - n / 8) {
+    if (snappy_compress((const char *)in, n, (char *)out + 8, &body) != SNAPPY_OK ||
+        body >= n - n / 8) {
         memcpy(out + 8, in, n);
         body = n;
         type = CHUNK_STORED;
@@ -37,8 +39,9 @@ struct snappy_unframe {
     snappy_out_fn *fn;
     void *arg;
     int failed;
-    bool started;            /* an identifier was seen */
-    size_t have, want;       /* bytes of the current chunk, header included; want: header until it is known */
+    bool started;      /* an identifier was seen */
+    size_t have, want; /* bytes of the current chunk, header included; want: header until it is
+                          known */
     uint8_t chunk[4 + SNAPPY_CHUNK_MAX];
     uint8_t block[SNAPPY_BLOCK];
 };
@@ -101,10 +104,12 @@ static int take_chunk(struct snappy_unframe *s, const uint8_t *c, size_t len)
     n = len - 8;
     if (c[0] == CHUNK_COMPRESSED) {
         size_t plain = 0;
-        if (snappy_uncompressed_length((const char *)p, n, &plain) != SNAPPY_OK || plain > SNAPPY_BLOCK)
+        if (snappy_uncompressed_length((const char *)p, n, &plain) != SNAPPY_OK ||
+            plain > SNAPPY_BLOCK)
             return -EBADMSG;
         size_t room = SNAPPY_BLOCK;
-        if (snappy_uncompress((const char *)p, n, (char *)s->block, &room) != SNAPPY_OK || room != plain)
+        if (snappy_uncompress((const char *)p, n, (char *)s->block, &room) != SNAPPY_OK ||
+            room != plain)
             return -EBADMSG;
         p = s->block;
         n = plain;
@@ -114,7 +119,8 @@ static int take_chunk(struct snappy_unframe *s, const uint8_t *c, size_t len)
     return n ? s->fn(s->arg, p, n) : 0;
 }
 
-/* One step: complete the header, or the chunk.  Whole chunks are taken from the input without a copy. */
+/* One step: complete the header, or the chunk.  Whole chunks are taken from the input without a
+ * copy. */
 static int step(struct snappy_unframe *s, const uint8_t **p, size_t *n)
 {
     size_t part;

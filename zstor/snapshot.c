@@ -13,9 +13,9 @@
 #include "common/log.h"
 #include "common/path.h"
 
-#define TRIES     10
-#define PAUSE_MS  100 /* between two tries */
-#define YOUNG_S   1   /* an empty file younger than this may be about to be written */
+#define TRIES    10
+#define PAUSE_MS 100 /* between two tries */
+#define YOUNG_S  1   /* an empty file younger than this may be about to be written */
 
 static bool in_dir(const char *dir, const char *name)
 {
@@ -41,7 +41,8 @@ int snapshot_files(const char *path, char ***out, size_t *n, struct err *e)
         return 0;
     }
     if (!S_ISDIR(st.st_mode))
-        return err_set(e, EINVAL, "Unsupported file type of %s, files and directories are allowed", path);
+        return err_set(e, EINVAL, "Unsupported file type of %s, files and directories are allowed",
+                       path);
     r = path_list(path, &names, &all);
     if (r < 0)
         return err_sys(e, -r, "read directory %s", path);
@@ -101,7 +102,8 @@ static void pause_ms(unsigned ms)
 }
 
 /* 1: copied a quiet file; 0: it changed meanwhile, or is empty and young; -errno. */
-static int copy_once(const char *src, int in, const char *dst, int out, uint64_t *bytes, struct err *e)
+static int copy_once(const char *src, int in, const char *dst, int out, uint64_t *bytes,
+                     struct err *e)
 {
     struct snapshot_id before, after;
     struct stat st;

@@ -42,7 +42,8 @@ static int open_in_dir(const char *dir)
 {
     int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 
-    if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL)) { /* a file system without it */
+    if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL)) { /* a file system
+                                                                                    without it */
         char *name = xasprintf("%s/.spool.XXXXXX", dir);
         fd = mkostemp(name, O_CLOEXEC);
         if (fd >= 0)
@@ -144,7 +145,8 @@ int spool_append(struct spool *s, const void *p, size_t n)
         return append_heap(s, p, n);
     r = s->fd < 0 ? to_file(s) : 0;
     if (r == 0)
-        r = s->in_memory && s->len + n > SPOOL_MEMFD_MAX ? -ENOSPC : io_pwrite_full(s->fd, p, n, s->len);
+        r = s->in_memory && s->len + n > SPOOL_MEMFD_MAX ? -ENOSPC
+                                                         : io_pwrite_full(s->fd, p, n, s->len);
     if (no_room(r) && !s->in_memory) {
         r = to_memfd(s);
         if (r == 0)

@@ -1,6 +1,7 @@
-/* spool - a temporary file without a name: in memory while small, then O_TMPFILE in a directory, and when the disk there is
- * full, or nothing may be written there, a memfd (at most SPOOL_MEMFD_MAX bytes).  Vanishes with the process.  Owner: one job, one thread.
- * What lies in it is encrypted already or encrypted still. */
+/* spool - a temporary file without a name: in memory while small, then O_TMPFILE in a directory,
+ * and when the disk there is full, or nothing may be written there, a memfd (at most
+ * SPOOL_MEMFD_MAX bytes).  Vanishes with the process.  Owner: one job, one thread. What lies in it
+ * is encrypted already or encrypted still. */
 #ifndef ZSTOR_SPOOL_H
 #define ZSTOR_SPOOL_H
 

@@ -7,7 +7,8 @@
 
 #define COLUMNS 6
 
-static const char *const titles[COLUMNS] = {"backend", "reachable", "objects", "used space", "free space", "usage percentage"};
+static const char *const titles[COLUMNS] = {"backend",    "reachable",  "objects",
+                                            "used space", "free space", "usage percentage"};
 
 struct row {
     char *cell[COLUMNS];
@@ -17,7 +18,8 @@ static uint64_t percentage(const struct backend_info *i)
 {
     uint64_t of = i->data_limits_bytes;
 
-    if (!of && (i->data_disk_free == UINT64_MAX || add_ovf(i->data_size_bytes, i->data_disk_free, &of)))
+    if (!of &&
+        (i->data_disk_free == UINT64_MAX || add_ovf(i->data_size_bytes, i->data_disk_free, &of)))
         return 0;
     if (!of)
         return 0;
@@ -131,8 +133,11 @@ void status_table(struct buf *out, const struct status *s)
     if (s->daemon) {
         buf_put_str(out, "queue: ");
         status_amount(out, s->queue.jobs, s->queue.bytes);
-        buf_printf(out, ", %" PRIu64 " running, %" PRIu64 " failing, oldest %" PRIu64 " s; %" PRIu64 " rebuilds\n",
-                   s->queue.running[SCHED_STORE], s->queue.failing, s->queue.oldest_s, s->queue.rebuilds);
+        buf_printf(out,
+                   ", %" PRIu64 " running, %" PRIu64 " failing, oldest %" PRIu64 " s; %" PRIu64
+                   " rebuilds\n",
+                   s->queue.running[SCHED_STORE], s->queue.failing, s->queue.oldest_s,
+                   s->queue.rebuilds);
     }
     if (s->daemon && s->cache.limit_bytes) {
         buf_put_str(out, "cache: ");
@@ -147,7 +152,8 @@ void status_table(struct buf *out, const struct status *s)
         buf_printf(out, "%s\n", s->note);
 }
 
-/* Names come from the configuration (UTF-8); texts of servers may hold anything: what is not ASCII there becomes '?'. */
+/* Names come from the configuration (UTF-8); texts of servers may hold anything: what is not ASCII
+ * there becomes '?'. */
 static void put_json_text(struct buf *out, const char *text, bool utf8)
 {
     buf_put_u8(out, '"');
@@ -176,8 +182,10 @@ static void put_json_backend(struct buf *out, const struct poller_backend *b)
     put_json_text(out, b->addr->ns ? b->addr->ns : "default", true);
     buf_printf(out, ", \"reachable\": %s", b->up ? "true" : "false");
     if (b->up) {
-        buf_printf(out, ", \"objects\": %" PRIu64 ", \"used_bytes\": %" PRIu64 ", \"usage_percentage\": %" PRIu64, b->info.entries,
-                   b->info.data_size_bytes, percentage(&b->info));
+        buf_printf(out,
+                   ", \"objects\": %" PRIu64 ", \"used_bytes\": %" PRIu64
+                   ", \"usage_percentage\": %" PRIu64,
+                   b->info.entries, b->info.data_size_bytes, percentage(&b->info));
         if (space != UINT64_MAX)
             buf_printf(out, ", \"free_bytes\": %" PRIu64, space);
     } else {
@@ -189,8 +197,8 @@ static void put_json_backend(struct buf *out, const struct poller_backend *b)
 
 void status_json(struct buf *out, const struct status *s)
 {
-    buf_printf(out, "{\"at_risk\": %s, \"daemon\": %s, \"backends\": [", status_at_risk(s) ? "true" : "false",
-               s->daemon ? "true" : "false");
+    buf_printf(out, "{\"at_risk\": %s, \"daemon\": %s, \"backends\": [",
+               status_at_risk(s) ? "true" : "false", s->daemon ? "true" : "false");
     for (size_t i = 0; i < s->n; i++) {
         if (i > 0)
             buf_put_str(out, ", ");
@@ -201,12 +209,18 @@ void status_json(struct buf *out, const struct status *s)
         const struct sched_stats *q = &s->queue;
         const struct evict_stats *c = &s->cache;
 
-        buf_printf(out, ", \"queue\": {\"jobs\": %" PRIu64 ", \"bytes\": %" PRIu64 ", \"oldest_seconds\": %" PRIu64
-                        ", \"failing\": %" PRIu64 ", \"running\": %" PRIu64 ", \"rebuilds\": %" PRIu64 "}",
-                   q->jobs, q->bytes, q->oldest_s, q->failing, q->running[SCHED_STORE], q->rebuilds);
-        buf_printf(out, ", \"cache\": {\"limit_bytes\": %" PRIu64 ", \"used_bytes\": %" PRIu64 ", \"evicted_files\": %" PRIu64
-                        ", \"evicted_bytes\": %" PRIu64 ", \"held_files\": %" PRIu64 ", \"runs\": %" PRIu64 "}",
-                   c->limit_bytes, c->used_bytes, c->evicted_files, c->evicted_bytes, c->held_files, c->runs);
+        buf_printf(out,
+                   ", \"queue\": {\"jobs\": %" PRIu64 ", \"bytes\": %" PRIu64
+                   ", \"oldest_seconds\": %" PRIu64 ", \"failing\": %" PRIu64
+                   ", \"running\": %" PRIu64 ", \"rebuilds\": %" PRIu64 "}",
+                   q->jobs, q->bytes, q->oldest_s, q->failing, q->running[SCHED_STORE],
+                   q->rebuilds);
+        buf_printf(out,
+                   ", \"cache\": {\"limit_bytes\": %" PRIu64 ", \"used_bytes\": %" PRIu64
+                   ", \"evicted_files\": %" PRIu64 ", \"evicted_bytes\": %" PRIu64
+                   ", \"held_files\": %" PRIu64 ", \"runs\": %" PRIu64 "}",
+                   c->limit_bytes, c->used_bytes, c->evicted_files, c->evicted_bytes, c->held_files,
+                   c->runs);
     }
     buf_put_str(out, "}\n");
 }

@@ -1,5 +1,5 @@
-/* status - what `zstor status` shows: upstream's two tables (spec zstor-behaviour 1), then the daemon's queue and cache.  Rendering
- * only, no I/O. */
+/* status - what `zstor status` shows: upstream's two tables (spec zstor-behaviour 1), then the
+ * daemon's queue and cache.  Rendering only, no I/O. */
 #ifndef ZSTOR_STATUS_H
 #define ZSTOR_STATUS_H
 
@@ -11,10 +11,10 @@
 struct status {
     const struct poller_backend *backends; /* metadata first */
     size_t n;
-    bool daemon;               /* the figures below are there */
+    bool daemon; /* the figures below are there */
     struct sched_stats queue;
     struct evict_stats cache;
-    const char *note;          /* one more line, NULL: none */
+    const char *note; /* one more line, NULL: none */
 };
 
 void status_table(struct buf *out, const struct status *s);

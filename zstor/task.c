@@ -55,7 +55,8 @@ static void run_store(struct task *t, struct objects *o, const struct object_ctl
     bool there = id_of(&before, t->source);
 
     t->rc = object_store(o, t->source, t->path, t->flags, ctl, &t->res, &t->err);
-    t->id_known = t->rc == 0 && there && id_of(&after, t->source) && snapshot_id_eq(&before, &after);
+    t->id_known =
+        t->rc == 0 && there && id_of(&after, t->source) && snapshot_id_eq(&before, &after);
     t->id = after;
     t->local = t->id_known ? realpath(t->source, NULL) : NULL;
     t->id_known = t->local != NULL;

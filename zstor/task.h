@@ -1,5 +1,5 @@
-/* task - one operation on one object, run by one thread from start to end, with its outcome.  What the command line does in
- * process and what the daemon's job threads do is the same call. */
+/* task - one operation on one object, run by one thread from start to end, with its outcome.  What
+ * the command line does in process and what the daemon's job threads do is the same call. */
 #ifndef ZSTOR_TASK_H
 #define ZSTOR_TASK_H
 
@@ -18,26 +18,28 @@ enum task_op {
 
 struct task {
     enum task_op op;
-    char *path;       /* object path; NULL: meta_key */
+    char *path; /* object path; NULL: meta_key */
     char *meta_key;
-    char *source;     /* store */
-    char *output;     /* retrieve; NULL: the object's own path */
-    unsigned flags;   /* store: OBJECT_... */
-    bool probe;       /* ask backends that are marked down first: a person is waiting who may have repaired one */
+    char *source;   /* store */
+    char *output;   /* retrieve; NULL: the object's own path */
+    unsigned flags; /* store: OBJECT_... */
+    bool probe;     /* ask backends that are marked down first: a person is waiting who may have
+                       repaired one */
     /* outcome */
-    int rc;           /* of the object_... call; check: 1 known, 0 not there */
+    int rc; /* of the object_... call; check: 1 known, 0 not there */
     struct err err;
     struct object_result res;
-    bool id_known;    /* the local file whose content is res.checksum: the source, or what was retrieved */
+    bool id_known; /* the local file whose content is res.checksum: the source, or what was
+                      retrieved */
     struct snapshot_id id;
-    char *local;      /* its real path, when id_known */
-    char **keys;      /* list */
+    char *local; /* its real path, when id_known */
+    char **keys; /* list */
     size_t nkeys;
 };
 
 struct task *task_new(enum task_op op, const char *path); /* path is copied, may be NULL */
 void task_free(struct task *t);
 void task_run(struct task *t, struct objects *o, const atomic_bool *stop); /* blocks */
-const char *task_name(enum task_op op); /* "store" ... */
+const char *task_name(enum task_op op);                                    /* "store" ... */
 
 #endif

@@ -9,10 +9,12 @@
 #include "zstor/shardsum.h"
 
 #define SUB_WINDOW ((size_t)64 * 1024) /* read, computed and hashed while it is in the cache */
-#define MIN_RATE   (16 * 1024)         /* bytes per second; who is slower for long is not worth waiting for */
-#define SLACK_MS   ((uint64_t)600 * 1000)
+#define MIN_RATE                                                                     \
+    (16 * 1024) /* bytes per second; who is slower for long is not worth waiting for \
+                 */
+#define SLACK_MS ((uint64_t)600 * 1000)
 
-struct window { /* one value of every shard */
+struct window {    /* one value of every shard */
     uint8_t **src; /* [geo.data] */
     uint8_t **out; /* [nt]: shard bytes, into src or computed */
     uint8_t *memory;
@@ -73,7 +75,8 @@ static void upload_fini(struct upload *u)
     shardsum_free(u->sums);
 }
 
-static int source_of(const struct upload_source *s, unsigned index) /* position among the sources, or -1 */
+static int source_of(const struct upload_source *s, unsigned index) /* position among the sources,
+                                                                       or -1 */
 {
     for (unsigned j = 0; j < s->geo.data; j++)
         if ((s->have ? s->have[j] : j) == index)
@@ -115,10 +118,11 @@ static int init_windows(struct upload *u, const struct upload_target *t)
     return 0;
 }
 
-/* --- making a window -------------------------------------------------------------------------------- */
+/* --- making a window ------------------------------------------------------------------------- */
 
 /* len bytes of all shards at off of the shard, at `at` of the window. */
-static int make_sub_window(struct upload *u, struct window *win, uint64_t off, size_t at, size_t len)
+static int make_sub_window(struct upload *u, struct window *win, uint64_t off, size_t at,
+                           size_t len)
 {
     const uint8_t *in[ZSTOR_MAX_SHARDS];
 
@@ -141,7 +145,8 @@ static int make_sub_window(struct upload *u, struct window *win, uint64_t off, s
 
 static int make_window(struct upload *u, struct window *win, uint64_t off, size_t len)
 {
-    size_t sub = MAX(SUB_WINDOW * 8 / MAX(u->nt + u->src->geo.data, 8u) / 4096 * 4096, (size_t)4096);
+    size_t sub =
+        MAX(SUB_WINDOW * 8 / MAX(u->nt + u->src->geo.data, 8u) / 4096 * 4096, (size_t)4096);
 
     for (size_t at = 0; at < len; at += sub) {
         int r = make_sub_window(u, win, off + at, at, MIN(sub, len - at));
@@ -151,7 +156,7 @@ static int make_window(struct upload *u, struct window *win, uint64_t off, size_
     return 0;
 }
 
-/* --- the wire --------------------------------------------------------------------------------------- */
+/* --- the wire -------------------------------------------------------------------------------- */
 
 /* rc < 0 is the lane's end.  broken: the connection cannot be used further. */
 static void lane_fail(struct lane *l, int rc, bool broken, const char *why)
@@ -166,7 +171,8 @@ static void lane_error_reply(struct lane *l, const redisReply *reply)
 {
     struct slice text = zclient_bulk(reply);
     char said[200];
-    int rc = memmem(text.p ? text.p : (const uint8_t *)"", text.len, "No space", 8) ? -ENOSPC : -EIO;
+    int rc =
+        memmem(text.p ? text.p : (const uint8_t *)"", text.len, "No space", 8) ? -ENOSPC : -EIO;
     struct err e;
 
     err_set(&e, EIO, "server says: %s", backend_text(text, said, sizeof said));
@@ -179,7 +185,8 @@ static void lane_take_key(struct lane *l, const redisReply *reply)
 
     if (zclient_is_error(reply)) {
         lane_error_reply(l, reply);
-    } else if (reply->type != REDIS_REPLY_STRING || meta_key_from_wire(zclient_bulk(reply), &key) < 0) {
+    } else if (reply->type != REDIS_REPLY_STRING ||
+               meta_key_from_wire(zclient_bulk(reply), &key) < 0) {
         lane_fail(l, -EPROTO, true, "reply to SET is not a key");
     } else {
         if (l->t->nkeys == l->room) {
@@ -266,7 +273,8 @@ static void push_all(struct upload *u, const struct window *win, size_t len)
 {
     for (unsigned i = 0; i < u->nt; i++) {
         struct lane *l = &u->lane[i];
-        struct slice set[3] = {slice_str("SET"), slice_of(NULL, 0), slice_of(win ? win->out[i] : NULL, len)};
+        struct slice set[3] = {slice_str("SET"), slice_of(NULL, 0),
+                               slice_of(win ? win->out[i] : NULL, len)};
         struct slice sync = slice_str("SYNC");
         int r;
         if (!l->conn)
@@ -322,10 +330,11 @@ static int run(struct upload *u, uint64_t base, uint64_t total)
     return collect(u, true);
 }
 
-int upload_run(struct pool *p, const struct upload_source *src, struct upload_target *t, unsigned nt,
-               const struct object_ctl *ctl, uint64_t base, uint64_t total)
+int upload_run(struct pool *p, const struct upload_source *src, struct upload_target *t,
+               unsigned nt, const struct object_ctl *ctl, uint64_t base, uint64_t total)
 {
-    CLEANUP(upload_fini) struct upload u = {.pool = p, .src = src, .nt = nt, .ctl = ctl, .started_ms = base_now_ms()};
+    CLEANUP(upload_fini)
+    struct upload u = {.pool = p, .src = src, .nt = nt, .ctl = ctl, .started_ms = base_now_ms()};
     int r;
 
     for (unsigned i = 0; i < nt; i++) {

@@ -1,5 +1,5 @@
-/* zload - load for tests/bench/zdb that redis-benchmark cannot make: each of C connections sends a batch of SETs with new
- * values (and SYNC behind them), waits for all replies, and sends the next.
+/* zload - load for tests/bench/zdb that redis-benchmark cannot make: each of C connections sends a
+ * batch of SETs with new values (and SYNC behind them), waits for all replies, and sends the next.
  *   zload HOST PORT CONNECTIONS BATCH SIZE SECONDS [sync]
  * Prints requests per second (SETs only).  Stands alone: built by tests/bench/zdb. */
 #include <arpa/inet.h>
@@ -126,7 +126,9 @@ int main(int argc, char **argv)
     size = (unsigned)atoi(argv[5]);
     with_sync = argc > 7;
     if (n < 1 || n > MAX_CONNS || size < 21 || batch < 1 || batch > 1000)
-        return fprintf(stderr, "zload: 1 to %d connections, size from 21, batch 1 to 1000\n", MAX_CONNS), 1;
+        return fprintf(stderr, "zload: 1 to %d connections, size from 21, batch 1 to 1000\n",
+                       MAX_CONNS),
+               1;
     struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(argv[2]))};
     if (inet_pton(AF_INET, argv[1], &sa.sin_addr) != 1)
         die("address");

@@ -2,22 +2,25 @@
  *
  *   CRASH_LOG    file the record is appended to
  *   CRASH_ROOTS  absolute directories, separated by ':'; only what happens below them is recorded
- *   CRASH_FSYNC_DELAY_US  each fsync takes up to this much longer (random), so that other writes happen meanwhile
- *   CRASH_FSYNC_FAIL      the fsync of a file with this number (from 1) is not done and gives EIO
- *   CRASH_FSYNC_FAIL_ALL  so do all behind it, when set
+ *   CRASH_FSYNC_DELAY_US  each fsync takes up to this much longer (random), so that other writes
+ * happen meanwhile CRASH_FSYNC_FAIL      the fsync of a file with this number (from 1) is not done
+ * and gives EIO CRASH_FSYNC_FAIL_ALL  so do all behind it, when set
  *
- * One event = a header of 24 bytes (little-endian: u8 type, u8 flags, u16 port, u32 handle, u64 off, u32 len, u32 len2)
- * and len + len2 bytes.  Call and event happen under one lock, so the order of events is the order of effects.  An fsync
- * has two events: what was written before its 'f' is on stable storage from its 'F' on.  Accepted connections are known
- * by the port of the peer; of their traffic only the number of bytes is recorded: 's' after sending, 'r' after receiving.
+ * One event = a header of 24 bytes (little-endian: u8 type, u8 flags, u16 port, u32 handle, u64
+ * off, u32 len, u32 len2) and len + len2 bytes.  Call and event happen under one lock, so the order
+ * of events is the order of effects.  An fsync has two events: what was written before its 'f' is
+ * on stable storage from its 'F' on.  Accepted connections are known by the port of the peer; of
+ * their traffic only the number of bytes is recorded: 's' after sending, 'r' after receiving.
  *
  *   'o' open      handle, flags 1 existed before, 2 O_TRUNC, 4 directory, 8 O_SYNC or O_DSYNC; path
  *   'w' write     handle, off, the bytes; flags 1: durable when it returned (RWF_DSYNC, O_SYNC)
  *   't' truncate  handle, off = size        'x' extended attribute set: handle; name, value
- *   'f' 'F' fsync begins, ends: handle (0: syncfs), off = number; flags 1: fdatasync; 'F' flags 2: failed
- *   'n' rename    both paths                'u' unlink, rmdir      'm' mkdir       '!' something we cannot record: its name
+ *   'f' 'F' fsync begins, ends: handle (0: syncfs), off = number; flags 1: fdatasync; 'F' flags 2:
+ * failed 'n' rename    both paths                'u' unlink, rmdir      'm' mkdir       '!'
+ * something we cannot record: its name
  *
- * Children (hooks) are not recorded: LD_PRELOAD is removed from the environment, and a forked child only passes through. */
+ * Children (hooks) are not recorded: LD_PRELOAD is removed from the environment, and a forked child
+ * only passes through. */
 #undef _FILE_OFFSET_BITS /* both names of each call are defined here */
 #include <dlfcn.h>
 #include <errno.h>
@@ -68,12 +71,12 @@ static unsigned delay_us, fail_at, file_syncs;
 static bool fail_all;
 static unsigned rand_state = 1;
 
-#define REAL(ret, name, ...)                        \
-    static ret (*real_##name)(__VA_ARGS__);         \
-    if (!real_##name)                               \
-        *(void **)&real_##name = dlsym(RTLD_NEXT, #name)
+#define REAL(ret, name, ...)                \
+    static ret (*real_##name)(__VA_ARGS__); \
+    if (!real_##name)                       \
+    *(void **)&real_##name = dlsym(RTLD_NEXT, #name)
 
-/* --- the record ---------------------------------------------------------------------------------------------------- */
+/* --- the record ------------------------------------------------------------------------------ */
 
 static void put_le(uint8_t *p, uint64_t v, int n)
 {
@@ -87,7 +90,8 @@ static void die(const char *what)
     abort();
 }
 
-/* Writes everything or ends the process: a hole in the record would make every conclusion from it wrong. */
+/* Writes everything or ends the process: a hole in the record would make every conclusion from it
+ * wrong. */
 static void log_bytes(const struct iovec *iov, int n)
 {
     struct iovec v[64];
@@ -109,11 +113,13 @@ static void log_bytes(const struct iovec *iov, int n)
     }
 }
 
-static void event(char type, unsigned flags, unsigned port, uint32_t handle, uint64_t off, const void *p, size_t len,
-                  const void *p2, size_t len2)
+static void event(char type, unsigned flags, unsigned port, uint32_t handle, uint64_t off,
+                  const void *p, size_t len, const void *p2, size_t len2)
 {
     uint8_t h[24];
-    struct iovec iov[3] = {{h, sizeof h}, {(void *)(uintptr_t)p, len}, {(void *)(uintptr_t)p2, len2}};
+    struct iovec iov[3] = {{h, sizeof h},
+                           {(void *)(uintptr_t)p, len},
+                           {(void *)(uintptr_t)p2, len2}};
     int saved = errno;
 
     h[0] = (uint8_t)type;
@@ -132,8 +138,8 @@ static void unsupported(const char *name)
     event('!', 0, 0, 0, 0, name, strlen(name), NULL, 0);
 }
 
-/* True in the recorded process; the lock is then held.  Not in a signal handler that interrupts a holder of the lock: it only
- * wakes the loop through a pipe. */
+/* True in the recorded process; the lock is then held.  Not in a signal handler that interrupts a
+ * holder of the lock: it only wakes the loop through a pipe. */
 static bool enter(void)
 {
     if (log_fd < 0 || inside || getpid() != owner)
@@ -167,7 +173,8 @@ __attribute__((constructor)) static void start(void)
         return;
     unsetenv("LD_PRELOAD");
     copy = strdup(list);
-    for (char *p = strtok_r(copy, ":", &save); p && nroots < MAX_ROOTS; p = strtok_r(NULL, ":", &save))
+    for (char *p = strtok_r(copy, ":", &save); p && nroots < MAX_ROOTS;
+         p = strtok_r(NULL, ":", &save))
         roots[nroots++] = p;
     v = getenv("CRASH_FSYNC_DELAY_US");
     delay_us = v ? (unsigned)strtoul(v, NULL, 10) : 0;
@@ -179,14 +186,15 @@ __attribute__((constructor)) static void start(void)
     fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (fd < 0)
         die(path);
-    log_fd = (int)syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 900); /* out of the way of the daemon's own numbers */
+    log_fd = (int)syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 900); /* out of the way of the daemon's
+                                                                   own numbers */
     if (log_fd < 0)
         log_fd = fd;
     else
         syscall(SYS_close, fd);
 }
 
-/* --- paths ----------------------------------------------------------------------------------------------------------- */
+/* --- paths ----------------------------------------------------------------------------------- */
 
 /* Absolute path of what dirfd and path name; false when it is not below a root. */
 static bool below_roots(int dirfd, const char *path, char *out)
@@ -219,7 +227,7 @@ static bool below_roots(int dirfd, const char *path, char *out)
     return false;
 }
 
-/* --- open, close ------------------------------------------------------------------------------------------------------ */
+/* --- open, close ----------------------------------------------------------------------------- */
 
 typedef int open_fn(int dirfd, const char *path, int flags, mode_t mode);
 
@@ -249,9 +257,11 @@ static int do_open(int dirfd, const char *path, int flags, mode_t mode)
     fd = sys_openat(dirfd, path, flags, mode);
     if (fd >= 0 && fd < MAX_FD && fstat(fd, &st) == 0) {
         bool dir = S_ISDIR(st.st_mode), durable = (flags & (O_SYNC | O_DSYNC)) != 0;
-        fds[fd] = (struct fd_state){.kind = FILE_FD, .durable = durable, .is_dir = dir, .handle = next_handle++};
-        event('o', (existed ? OPEN_EXISTED : 0) | (flags & O_TRUNC ? OPEN_TRUNC : 0) | (dir ? OPEN_DIR : 0) |
-                       (durable ? OPEN_SYNC : 0),
+        fds[fd] = (struct fd_state){
+            .kind = FILE_FD, .durable = durable, .is_dir = dir, .handle = next_handle++};
+        event('o',
+              (existed ? OPEN_EXISTED : 0) | (flags & O_TRUNC ? OPEN_TRUNC : 0) |
+                  (dir ? OPEN_DIR : 0) | (durable ? OPEN_SYNC : 0),
               0, fds[fd].handle, 0, full, strlen(full), NULL, 0);
     }
     leave();
@@ -263,27 +273,27 @@ static mode_t mode_arg(int flags, va_list ap)
     return flags & (O_CREAT | O_TMPFILE) ? (mode_t)va_arg(ap, unsigned) : 0;
 }
 
-#define OPEN_WRAPPER(name)                          \
-    int name(const char *path, int flags, ...);     \
-    int name(const char *path, int flags, ...)      \
-    {                                               \
-        va_list ap;                                 \
-        mode_t mode;                                \
-        va_start(ap, flags);                        \
-        mode = mode_arg(flags, ap);                 \
-        va_end(ap);                                 \
-        return do_open(AT_FDCWD, path, flags, mode);\
+#define OPEN_WRAPPER(name)                           \
+    int name(const char *path, int flags, ...);      \
+    int name(const char *path, int flags, ...)       \
+    {                                                \
+        va_list ap;                                  \
+        mode_t mode;                                 \
+        va_start(ap, flags);                         \
+        mode = mode_arg(flags, ap);                  \
+        va_end(ap);                                  \
+        return do_open(AT_FDCWD, path, flags, mode); \
     }
-#define OPENAT_WRAPPER(name)                                \
-    int name(int dirfd, const char *path, int flags, ...);  \
-    int name(int dirfd, const char *path, int flags, ...)   \
-    {                                                       \
-        va_list ap;                                         \
-        mode_t mode;                                        \
-        va_start(ap, flags);                                \
-        mode = mode_arg(flags, ap);                         \
-        va_end(ap);                                         \
-        return do_open(dirfd, path, flags, mode);           \
+#define OPENAT_WRAPPER(name)                               \
+    int name(int dirfd, const char *path, int flags, ...); \
+    int name(int dirfd, const char *path, int flags, ...)  \
+    {                                                      \
+        va_list ap;                                        \
+        mode_t mode;                                       \
+        va_start(ap, flags);                               \
+        mode = mode_arg(flags, ap);                        \
+        va_end(ap);                                        \
+        return do_open(dirfd, path, flags, mode);          \
     }
 OPEN_WRAPPER(open)
 OPEN_WRAPPER(open64)
@@ -339,34 +349,34 @@ static void refuse_fd(int fd, const char *name)
     }
 }
 
-#define FOPEN_WRAPPER(name)                                 \
-    FILE *name(const char *path, const char *mode);         \
-    FILE *name(const char *path, const char *mode)          \
-    {                                                       \
-        REAL(FILE *, name, const char *, const char *);     \
-        if (strpbrk(mode, "wa+"))                           \
-            refuse_path(path, #name);                       \
-        return real_##name(path, mode);                     \
+#define FOPEN_WRAPPER(name)                             \
+    FILE *name(const char *path, const char *mode);     \
+    FILE *name(const char *path, const char *mode)      \
+    {                                                   \
+        REAL(FILE *, name, const char *, const char *); \
+        if (strpbrk(mode, "wa+"))                       \
+            refuse_path(path, #name);                   \
+        return real_##name(path, mode);                 \
     }
 FOPEN_WRAPPER(fopen)
 FOPEN_WRAPPER(fopen64)
 
 /* The template's directory decides; the daemon itself has no reason to use them below its roots. */
-#define MKSTEMP_WRAPPER(name)           \
-    int name(char *path);               \
-    int name(char *path)                \
-    {                                   \
-        REAL(int, name, char *);        \
-        refuse_path(path, #name);       \
-        return real_##name(path);       \
+#define MKSTEMP_WRAPPER(name)     \
+    int name(char *path);         \
+    int name(char *path)          \
+    {                             \
+        REAL(int, name, char *);  \
+        refuse_path(path, #name); \
+        return real_##name(path); \
     }
-#define MKOSTEMP_WRAPPER(name)          \
-    int name(char *path, int flags);    \
-    int name(char *path, int flags)     \
-    {                                   \
-        REAL(int, name, char *, int);   \
-        refuse_path(path, #name);       \
-        return real_##name(path, flags);\
+#define MKOSTEMP_WRAPPER(name)           \
+    int name(char *path, int flags);     \
+    int name(char *path, int flags)      \
+    {                                    \
+        REAL(int, name, char *, int);    \
+        refuse_path(path, #name);        \
+        return real_##name(path, flags); \
     }
 MKSTEMP_WRAPPER(mkstemp)
 MKSTEMP_WRAPPER(mkstemp64)
@@ -404,10 +414,10 @@ int dup2(int old, int fd)
     return r;
 }
 
-/* --- writes ------------------------------------------------------------------------------------------------------------ */
+/* --- writes ---------------------------------------------------------------------------------- */
 
-static void log_written(const struct fd_state *s, uint64_t off, const struct iovec *iov, int n, ssize_t written,
-                        bool durable)
+static void log_written(const struct fd_state *s, uint64_t off, const struct iovec *iov, int n,
+                        ssize_t written, bool durable)
 {
     uint8_t h[24];
     struct iovec v[64];
@@ -500,24 +510,24 @@ ssize_t writev(int fd, const struct iovec *iov, int n)
     return do_write(sys_writev, fd, iov, n, -1, 0);
 }
 
-#define PWRITE_WRAPPER(name)                                    \
-    ssize_t name(int fd, const void *p, size_t len, off64_t off);\
-    ssize_t name(int fd, const void *p, size_t len, off64_t off)\
-    {                                                           \
-        struct iovec v = {(void *)(uintptr_t)p, len};           \
-        return do_write(sys_pwrite, fd, &v, 1, off, 0);         \
+#define PWRITE_WRAPPER(name)                                      \
+    ssize_t name(int fd, const void *p, size_t len, off64_t off); \
+    ssize_t name(int fd, const void *p, size_t len, off64_t off)  \
+    {                                                             \
+        struct iovec v = {(void *)(uintptr_t)p, len};             \
+        return do_write(sys_pwrite, fd, &v, 1, off, 0);           \
     }
-#define PWRITEV_WRAPPER(name)                                           \
-    ssize_t name(int fd, const struct iovec *iov, int n, off64_t off);  \
-    ssize_t name(int fd, const struct iovec *iov, int n, off64_t off)   \
-    {                                                                   \
-        return do_write(sys_pwritev, fd, iov, n, off, 0);               \
+#define PWRITEV_WRAPPER(name)                                          \
+    ssize_t name(int fd, const struct iovec *iov, int n, off64_t off); \
+    ssize_t name(int fd, const struct iovec *iov, int n, off64_t off)  \
+    {                                                                  \
+        return do_write(sys_pwritev, fd, iov, n, off, 0);              \
     }
-#define PWRITEV2_WRAPPER(name)                                                     \
-    ssize_t name(int fd, const struct iovec *iov, int n, off64_t off, int flags);  \
-    ssize_t name(int fd, const struct iovec *iov, int n, off64_t off, int flags)   \
-    {                                                                              \
-        return do_write(sys_pwritev2, fd, iov, n, off, flags);                     \
+#define PWRITEV2_WRAPPER(name)                                                    \
+    ssize_t name(int fd, const struct iovec *iov, int n, off64_t off, int flags); \
+    ssize_t name(int fd, const struct iovec *iov, int n, off64_t off, int flags)  \
+    {                                                                             \
+        return do_write(sys_pwritev2, fd, iov, n, off, flags);                    \
     }
 PWRITE_WRAPPER(pwrite)
 PWRITE_WRAPPER(pwrite64)
@@ -568,15 +578,16 @@ int ftruncate64(int fd, off64_t size)
 TRUNCATE_WRAPPER(truncate)
 TRUNCATE_WRAPPER(truncate64)
 
-/* Space that is reserved and does not count in the size leaves no trace in the contents: not an event. */
-#define FALLOCATE_WRAPPER(name)                                     \
-    int name(int fd, int mode, off64_t off, off64_t len);           \
-    int name(int fd, int mode, off64_t off, off64_t len)            \
-    {                                                               \
-        REAL(int, name, int, int, off64_t, off64_t);                \
-        if (mode != FALLOC_FL_KEEP_SIZE)                            \
-            refuse_fd(fd, #name " without KEEP_SIZE");              \
-        return real_##name(fd, mode, off, len);                     \
+/* Space that is reserved and does not count in the size leaves no trace in the contents: not an
+ * event. */
+#define FALLOCATE_WRAPPER(name)                           \
+    int name(int fd, int mode, off64_t off, off64_t len); \
+    int name(int fd, int mode, off64_t off, off64_t len)  \
+    {                                                     \
+        REAL(int, name, int, int, off64_t, off64_t);      \
+        if (mode != FALLOC_FL_KEEP_SIZE)                  \
+            refuse_fd(fd, #name " without KEEP_SIZE");    \
+        return real_##name(fd, mode, off, len);           \
     }
 FALLOCATE_WRAPPER(fallocate)
 FALLOCATE_WRAPPER(fallocate64)
@@ -588,25 +599,26 @@ int posix_fallocate(int fd, off64_t off, off64_t len)
     return real_posix_fallocate(fd, off, len);
 }
 
-ssize_t copy_file_range(int in, off64_t *in_off, int out, off64_t *out_off, size_t len, unsigned flags)
+ssize_t copy_file_range(int in, off64_t *in_off, int out, off64_t *out_off, size_t len,
+                        unsigned flags)
 {
     REAL(ssize_t, copy_file_range, int, off64_t *, int, off64_t *, size_t, unsigned);
     refuse_fd(out, "copy_file_range");
     return real_copy_file_range(in, in_off, out, out_off, len, flags);
 }
 
-#define MMAP_WRAPPER(name)                                                              \
-    void *name(void *p, size_t len, int prot, int flags, int fd, off64_t off);          \
-    void *name(void *p, size_t len, int prot, int flags, int fd, off64_t off)           \
-    {                                                                                   \
-        if (fd >= 0 && flags & MAP_SHARED && prot & PROT_WRITE)                         \
-            refuse_fd(fd, #name);                                                       \
-        return (void *)syscall(SYS_mmap, p, len, prot, flags, fd, off);                 \
+#define MMAP_WRAPPER(name)                                                     \
+    void *name(void *p, size_t len, int prot, int flags, int fd, off64_t off); \
+    void *name(void *p, size_t len, int prot, int flags, int fd, off64_t off)  \
+    {                                                                          \
+        if (fd >= 0 && flags & MAP_SHARED && prot & PROT_WRITE)                \
+            refuse_fd(fd, #name);                                              \
+        return (void *)syscall(SYS_mmap, p, len, prot, flags, fd, off);        \
     }
 MMAP_WRAPPER(mmap)
 MMAP_WRAPPER(mmap64)
 
-/* --- fsync -------------------------------------------------------------------------------------------------------------- */
+/* --- fsync ----------------------------------------------------------------------------------- */
 
 static int sys_fsync(int fd)
 {
@@ -679,7 +691,7 @@ int syncfs(int fd)
     return do_sync(sys_syncfs, fd, 0);
 }
 
-/* --- attributes ------------------------------------------------------------------------------------------------------- */
+/* --- attributes ------------------------------------------------------------------------------ */
 
 int fsetxattr(int fd, const char *name, const void *value, size_t size, int flags)
 {
@@ -718,7 +730,7 @@ int fremovexattr(int fd, const char *name)
     return r;
 }
 
-/* --- names --------------------------------------------------------------------------------------------------------------- */
+/* --- names ----------------------------------------------------------------------------------- */
 
 static int do_rename(int olddir, const char *old, int newdir, const char *new, unsigned flags)
 {
@@ -841,7 +853,7 @@ int symlink(const char *target, const char *path)
     return real_symlink(target, path);
 }
 
-/* --- connections ------------------------------------------------------------------------------------------------------------ */
+/* --- connections ----------------------------------------------------------------------------- */
 
 static int accepted(int fd)
 {
@@ -897,8 +909,9 @@ static ssize_t transferred(int fd, char type, ssize_t n)
     return n;
 }
 
-/* Sending is done under the lock (the daemon's sockets do not block).  Receiving is not, as read() also serves pipes: its
- * event may come late, but the thread that received has sent nothing in between. */
+/* Sending is done under the lock (the daemon's sockets do not block).  Receiving is not, as read()
+ * also serves pipes: its event may come late, but the thread that received has sent nothing in
+ * between. */
 ssize_t send(int fd, const void *p, size_t len, int flags)
 {
     REAL(ssize_t, send, int, const void *, size_t, int);
@@ -911,7 +924,8 @@ ssize_t send(int fd, const void *p, size_t len, int flags)
     return r;
 }
 
-ssize_t sendto(int fd, const void *p, size_t len, int flags, const struct sockaddr *a, socklen_t alen)
+ssize_t sendto(int fd, const void *p, size_t len, int flags, const struct sockaddr *a,
+               socklen_t alen)
 {
     REAL(ssize_t, sendto, int, const void *, size_t, int, const struct sockaddr *, socklen_t);
     ssize_t r;
@@ -936,18 +950,18 @@ ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
 }
 
 /* A file sent to a client counts as a reply; one copied into a file is not recorded. */
-#define SENDFILE_WRAPPER(name)                                      \
-    ssize_t name(int out, int in, off64_t *off, size_t len);        \
-    ssize_t name(int out, int in, off64_t *off, size_t len)         \
-    {                                                               \
-        REAL(ssize_t, name, int, int, off64_t *, size_t);           \
-        ssize_t r;                                                  \
-        refuse_fd(out, #name);                                      \
-        if (!enter())                                               \
-            return real_##name(out, in, off, len);                  \
-        r = transferred(out, 's', real_##name(out, in, off, len));  \
-        leave();                                                    \
-        return r;                                                   \
+#define SENDFILE_WRAPPER(name)                                     \
+    ssize_t name(int out, int in, off64_t *off, size_t len);       \
+    ssize_t name(int out, int in, off64_t *off, size_t len)        \
+    {                                                              \
+        REAL(ssize_t, name, int, int, off64_t *, size_t);          \
+        ssize_t r;                                                 \
+        refuse_fd(out, #name);                                     \
+        if (!enter())                                              \
+            return real_##name(out, in, off, len);                 \
+        r = transferred(out, 's', real_##name(out, in, off, len)); \
+        leave();                                                   \
+        return r;                                                  \
     }
 SENDFILE_WRAPPER(sendfile)
 SENDFILE_WRAPPER(sendfile64)

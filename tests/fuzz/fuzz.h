@@ -1,6 +1,7 @@
-/* fuzz - what every fuzz target is: fuzz_<name>.c defines LLVMFuzzerTestOneInput, and says with FUZZ_CHECK what must hold.
- * By its name a target is linked with a daemon: fuzz_zdb_*, fuzz_zdbfs_*, fuzz_zstor_*; the others only with common/.
- * Seeds are in tests/fuzz/corpus/fuzz_<name>/; what a run finds goes to build/fuzz/corpus/. */
+/* fuzz - what every fuzz target is: fuzz_<name>.c defines LLVMFuzzerTestOneInput, and says with
+ * FUZZ_CHECK what must hold. By its name a target is linked with a daemon: fuzz_zdb_*,
+ * fuzz_zdbfs_*, fuzz_zstor_*; the others only with common/. Seeds are in
+ * tests/fuzz/corpus/fuzz_<name>/; what a run finds goes to build/fuzz/corpus/. */
 #ifndef TESTS_FUZZ_H
 #define TESTS_FUZZ_H
 
@@ -10,10 +11,10 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define FUZZ_CHECK(claim)                                                                          \
-    do {                                                                                           \
-        if (!(claim))                                                                              \
-            abort();                                                                               \
+#define FUZZ_CHECK(claim) \
+    do {                  \
+        if (!(claim))     \
+            abort();      \
     } while (0)
 
 #endif

@@ -1,4 +1,5 @@
-/* The configuration reader: any bytes give a tree that can be walked, or one line of text that names the file. */
+/* The configuration reader: any bytes give a tree that can be walked, or one line of text that
+ * names the file. */
 #include "tests/fuzz/fuzz.h"
 
 #include "common/conf.h"
@@ -34,7 +35,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size > 65536)
         return 0;
     if (conf_parse_yaml(&root, "fuzz.yaml", slice_of(data, size), &e) < 0) {
-        FUZZ_CHECK(!root && e.code > 0 && strncmp(e.text, "fuzz.yaml", 9) == 0 && !strchr(e.text, '\n'));
+        FUZZ_CHECK(!root && e.code > 0 && strncmp(e.text, "fuzz.yaml", 9) == 0 &&
+                   !strchr(e.text, '\n'));
         return 0;
     }
     walk(root, 1);

@@ -1,6 +1,6 @@
-/* The request parser: however the bytes are cut, the same requests and the same error come out, and no byte outside of the
- * given ones is read.  Requests that were accepted survive being written and parsed again.
- * Input: byte 0 = size of the pieces, byte 1 = limits, then the stream. */
+/* The request parser: however the bytes are cut, the same requests and the same error come out, and
+ * no byte outside of the given ones is read.  Requests that were accepted survive being written and
+ * parsed again. Input: byte 0 = size of the pieces, byte 1 = limits, then the stream. */
 #include "tests/fuzz/fuzz.h"
 
 #include <errno.h>
@@ -58,7 +58,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size < 2 || size > 65536)
         return 0;
-    struct resp_limits lim = {.max_args = data[1] % 32 + 1u, .max_bulk = 16u << (data[1] >> 5), .max_header = 24};
+    struct resp_limits lim = {.max_args = data[1] % 32 + 1u,
+                              .max_bulk = 16u << (data[1] >> 5),
+                              .max_header = 24};
     size_t step = data[0] % 64 + 1u, n = size - 2;
     struct outcome whole = run(&lim, data + 2, n, n ? n : 1), cut = run(&lim, data + 2, n, step);
 

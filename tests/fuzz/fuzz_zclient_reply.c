@@ -1,5 +1,5 @@
-/* Replies of a hostile server through the guarded reader: bounded memory (-malloc_limit_mb sees to it), the same replies
- * however the bytes are cut, and an error or a reply of at most the limit.
+/* Replies of a hostile server through the guarded reader: bounded memory (-malloc_limit_mb sees to
+ * it), the same replies however the bytes are cut, and an error or a reply of at most the limit.
  * Input: byte 0 = size of the pieces, byte 1 = limit, then the stream. */
 #include "tests/fuzz/fuzz.h"
 
@@ -68,8 +68,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 2 || size > 65536)
         return 0;
     size_t max = 16u << (data[1] % 12);
-    int a = run(data + 2, size - 2, size, max, &whole), b = run(data + 2, size - 2, data[0] % 64 + 1u, max, &cut);
-    /* In pieces a hopeless reply may be refused before the bytes that make it a wrong one are there. */
+    int a = run(data + 2, size - 2, size, max, &whole),
+        b = run(data + 2, size - 2, data[0] % 64 + 1u, max, &cut);
+    /* In pieces a hopeless reply may be refused before the bytes that make it a wrong one are
+     * there. */
     FUZZ_CHECK((a == 0) == (b == 0));
     FUZZ_CHECK(slice_eq(buf_slice(&whole), buf_slice(&cut)));
     buf_fini(&whole);

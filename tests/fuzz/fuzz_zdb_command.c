@@ -1,6 +1,6 @@
-/* Requests of a hostile client: parser, checks, every command, on a real store in a temporary directory.  Each request has
- * one whole reply (WAIT none, or later), and the store is sound afterwards.
- * Input: the byte stream of one connection. */
+/* Requests of a hostile client: parser, checks, every command, on a real store in a temporary
+ * directory.  Each request has one whole reply (WAIT none, or later), and the store is sound
+ * afterwards. Input: the byte stream of one connection. */
 #include "tests/fuzz/fuzz.h"
 
 #include <stdio.h>
@@ -43,8 +43,11 @@ static void start(void)
 {
     static char data[64], idx[64];
     static const struct log_conf quiet = {.level = LOG_LVL_ERROR, .path = "/dev/null"};
-    struct nslist_conf nc = {.data_dir = data, .index_dir = idx, .mode = NS_MIXED, .datasize = 512 * KIB};
-    struct hook_conf hc = {.instance = "unix:///x", .fast_timeout_ms = 1000, .slow_timeout_ms = 1000};
+    struct nslist_conf nc = {
+        .data_dir = data, .index_dir = idx, .mode = NS_MIXED, .datasize = 512 * KIB};
+    struct hook_conf hc = {.instance = "unix:///x",
+                           .fast_timeout_ms = 1000,
+                           .slow_timeout_ms = 1000};
     struct zdb_conf zc = {.max_output = MIB};
 
     dir = mkdtemp(in_memory);
@@ -95,7 +98,8 @@ static size_t reply_length(const uint8_t *p, size_t n)
 }
 
 /* 1 to go on, 0: the server would close */
-static int one_request(struct session *s, const struct resp_req *req, struct buf *out, struct buf *reply)
+static int one_request(struct session *s, const struct resp_req *req, struct buf *out,
+                       struct buf *reply)
 {
     enum req_result r;
 

@@ -1,5 +1,6 @@
-/* Files of zdb with any bytes: the offline tools read them without harm, --dump ends or names an offset, and a journal that is
- * taken for one is encoded to the same bytes.  The files are in memory. */
+/* Files of zdb with any bytes: the offline tools read them without harm, --dump ends or names an
+ * offset, and a journal that is taken for one is encoded to the same bytes.  The files are in
+ * memory. */
 #include "tests/fuzz/fuzz.h"
 
 #include <stdio.h>
@@ -36,7 +37,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         null = fopen("/dev/null", "w");
     if (fd < 0)
         fd = memfd_create("file", MFD_CLOEXEC);
-    FUZZ_CHECK(null && fd >= 0 && ftruncate(fd, 0) == 0 && pwrite(fd, data, size, 0) == (ssize_t)size);
+    FUZZ_CHECK(null && fd >= 0 && ftruncate(fd, 0) == 0 &&
+               pwrite(fd, data, size, 0) == (ssize_t)size);
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     r = dump_file(path, size % 2, null, &e);
     FUZZ_CHECK(r <= 0 && (r == 0) == (e.text[0] == '\0'));

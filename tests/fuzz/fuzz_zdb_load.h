@@ -1,7 +1,8 @@
-/* fuzz_zdb_load - a namespace of two segments made by the engine, one of whose files is replaced by the input, is loaded.
- * Whatever the file holds: the server starts, each key that is listed is served with the bytes of its record or not at all,
- * new values are kept, and what the first start answers, every later one answers: keys, values and their errors.
- * Input: u8, bit 0: sequential mode, bit 1: the data files have their marks | the content of the file. */
+/* fuzz_zdb_load - a namespace of two segments made by the engine, one of whose files is replaced by
+ * the input, is loaded. Whatever the file holds: the server starts, each key that is listed is
+ * served with the bytes of its record or not at all, new values are kept, and what the first start
+ * answers, every later one answers: keys, values and their errors. Input: u8, bit 0: sequential
+ * mode, bit 1: the data files have their marks | the content of the file. */
 #ifndef TESTS_FUZZ_ZDB_LOAD_H
 #define TESTS_FUZZ_ZDB_LOAD_H
 
@@ -26,7 +27,8 @@ enum load_file { LOAD_I0, LOAD_I1, LOAD_D0, LOAD_D1, LOAD_DESCRIPTOR, LOAD_FILES
 #define LOAD_KEYS 4096 /* more than a small index can hold */
 #define LOAD_MARK "user.zdb.durable"
 
-static char load_in_memory[] = "/dev/shm/fuzz-load.XXXXXX", load_on_disk[] = "/tmp/fuzz-load.XXXXXX";
+static char load_in_memory[] = "/dev/shm/fuzz-load.XXXXXX",
+            load_on_disk[] = "/tmp/fuzz-load.XXXXXX";
 static char *load_dir;
 static struct loop *load_loop;
 static struct buf load_good[2][LOAD_FILES]; /* by mode */
@@ -35,8 +37,9 @@ static ssize_t load_mark_size[2][LOAD_FILES];
 
 static void load_path(enum load_file f, char *out, size_t n)
 {
-    static const char *const names[LOAD_FILES] = {"index/" LOAD_NS "/i0", "index/" LOAD_NS "/i1", "data/" LOAD_NS "/d0",
-                                                  "data/" LOAD_NS "/d1", "index/" LOAD_NS "/zdb-namespace"};
+    static const char *const names[LOAD_FILES] = {"index/" LOAD_NS "/i0", "index/" LOAD_NS "/i1",
+                                                  "data/" LOAD_NS "/d0", "data/" LOAD_NS "/d1",
+                                                  "index/" LOAD_NS "/zdb-namespace"};
     snprintf(out, n, "%s/%s", load_dir, names[f]);
 }
 
@@ -66,17 +69,17 @@ static void load_wait_fn(void *arg)
 }
 
 /* Run f until it does not wait any more. */
-#define LOAD_NOW(w, woken, call)                                                                   \
-    ({                                                                                             \
-        int r_;                                                                                    \
-        while ((r_ = (call)) == -EINPROGRESS) {                                                    \
-            for (int i_ = 0; i_ < 2000 && !(woken); i_++)                                          \
-                loop_once(load_loop, 5);                                                           \
-            FUZZ_CHECK(woken);                                                                     \
-            (woken) = false;                                                                       \
-        }                                                                                          \
-        ns_wait_end(&(w));                                                                         \
-        r_;                                                                                        \
+#define LOAD_NOW(w, woken, call)                          \
+    ({                                                    \
+        int r_;                                           \
+        while ((r_ = (call)) == -EINPROGRESS) {           \
+            for (int i_ = 0; i_ < 2000 && !(woken); i_++) \
+                loop_once(load_loop, 5);                  \
+            FUZZ_CHECK(woken);                            \
+            (woken) = false;                              \
+        }                                                 \
+        ns_wait_end(&(w));                                \
+        r_;                                               \
     })
 
 static void load_set(struct ns *ns, struct slice key, const char *val, uint32_t time)
@@ -114,13 +117,15 @@ static void load_make(int mode)
     struct ns_wait w;
     bool woken = false;
     ns_wait_init(&w, load_wait_fn, &woken);
-    FUZZ_CHECK(LOAD_NOW(w, woken, ns_del(ns, mode ? slice_of(id, 8) : slice_str("c"), 1600000100, &w)) == 0);
+    FUZZ_CHECK(LOAD_NOW(w, woken,
+                        ns_del(ns, mode ? slice_of(id, 8) : slice_str("c"), 1600000100, &w)) == 0);
     load_close(l);
     for (int f = 0; f < LOAD_FILES; f++) {
         char path[160];
         load_path((enum load_file)f, path, sizeof path);
         FUZZ_CHECK(path_read(path, MIB, &load_good[mode][f], NULL) == 0);
-        load_mark_size[mode][f] = getxattr(path, LOAD_MARK, load_marks[mode][f], sizeof load_marks[mode][f]);
+        load_mark_size[mode][f] =
+            getxattr(path, LOAD_MARK, load_marks[mode][f], sizeof load_marks[mode][f]);
     }
     FUZZ_CHECK(path_remove_tree(load_dir) == 0);
 }
@@ -158,7 +163,7 @@ static void load_start(enum load_file which)
 struct load_seen { /* what the namespace answers */
     struct ns *ns;
     size_t n;
-    uint32_t sum; /* over keys and values, in the order of the scan */
+    uint32_t sum;    /* over keys and values, in the order of the scan */
     struct buf keys; /* u8 length, key */
 };
 
@@ -221,14 +226,16 @@ static void load_write(int mode, bool marks, enum load_file which, struct slice 
         int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
         FUZZ_CHECK(fd >= 0 && io_write_full(fd, c.p, c.len) == 0);
         if (marks && load_mark_size[mode][f] > 0)
-            FUZZ_CHECK(fsetxattr(fd, LOAD_MARK, load_marks[mode][f], (size_t)load_mark_size[mode][f], 0) == 0);
+            FUZZ_CHECK(fsetxattr(fd, LOAD_MARK, load_marks[mode][f],
+                                 (size_t)load_mark_size[mode][f], 0) == 0);
         close(fd);
     }
 }
 
 static void load_same(const struct load_seen *a, const struct load_seen *b)
 {
-    FUZZ_CHECK(a->n == b->n && slice_eq(buf_slice(&a->keys), buf_slice(&b->keys)) && a->sum == b->sum);
+    FUZZ_CHECK(a->n == b->n && slice_eq(buf_slice(&a->keys), buf_slice(&b->keys)) &&
+               a->sum == b->sum);
 }
 
 static int load_one(enum load_file which, const uint8_t *data, size_t size)
@@ -258,7 +265,8 @@ static int load_one(enum load_file which, const uint8_t *data, size_t size)
         }
         buf_fini(&first.keys);
         ns_info(ns, &info);
-        load_set(ns, info.mode == NS_SEQ ? slice_of(NULL, 0) : slice_str("new"), "new value", 1700000000);
+        load_set(ns, info.mode == NS_SEQ ? slice_of(NULL, 0) : slice_str("new"), "new value",
+                 1700000000);
         load_look(ns, &first);
         ns_info(ns, &info);
         load_close(l);

@@ -1,5 +1,5 @@
-/* The daemon's socket and its job files: any bytes are requests, an error, or not enough; a job that decodes encodes to
- * itself. */
+/* The daemon's socket and its job files: any bytes are requests, an error, or not enough; a job
+ * that decodes encodes to itself. */
 #include "tests/fuzz/fuzz.h"
 
 #include <inttypes.h>
@@ -11,7 +11,9 @@
 
 static void requests(struct slice in)
 {
-    struct resp_limits lim = {.max_args = CONTROL_ARGS_MAX, .max_bulk = CONTROL_PATH_MAX + 1, .max_header = 64};
+    struct resp_limits lim = {.max_args = CONTROL_ARGS_MAX,
+                              .max_bulk = CONTROL_PATH_MAX + 1,
+                              .max_header = 64};
     struct resp_parser p;
     struct resp_req raw;
 
@@ -44,7 +46,8 @@ static void job(struct slice in)
     if (journal_decode(rec, in, &e) == 0) {
         journal_encode(rec, &b);
         FUZZ_CHECK(journal_decode(again, buf_slice(&b), &e) == 0);
-        FUZZ_CHECK(strcmp(again->name, rec->name) == 0 && again->op == rec->op && again->bytes == rec->bytes);
+        FUZZ_CHECK(strcmp(again->name, rec->name) == 0 && again->op == rec->op &&
+                   again->bytes == rec->bytes);
         buf_fini(&b);
     }
     journal_rec_free(again);

@@ -1,5 +1,5 @@
-/* Metadata: a record is decoded and encoded again to the same meaning; values and NSINFO texts of any bytes are judged without
- * harm.  First byte: what the rest is. */
+/* Metadata: a record is decoded and encoded again to the same meaning; values and NSINFO texts of
+ * any bytes are judged without harm.  First byte: what the rest is. */
 #include "tests/fuzz/fuzz.h"
 
 #include "zstor/backend.h"
@@ -33,10 +33,13 @@ static void values(struct slice in)
 {
     static const uint8_t key[ZSTOR_KEY_LEN];
     struct buf out = BUF_INIT;
-    struct slice half[2] = {slice_of(in.p, in.len / 2), slice_of(in.p + in.len / 2, in.len - in.len / 2)}, shard[2];
+    struct slice half[2] = {slice_of(in.p, in.len / 2),
+                            slice_of(in.p + in.len / 2, in.len - in.len / 2)},
+                 shard[2];
     unsigned index[2];
 
-    if (meta_value_parse(half[0], &index[0], &shard[0]) == 0 && meta_value_parse(half[1], &index[1], &shard[1]) == 0)
+    if (meta_value_parse(half[0], &index[0], &shard[0]) == 0 &&
+        meta_value_parse(half[1], &index[1], &shard[1]) == 0)
         (void)meta_value_decode(key, index, shard, &out);
     index[0] = in.len % 4; /* and without the digest in the way */
     index[1] = in.len / 4 % 4;

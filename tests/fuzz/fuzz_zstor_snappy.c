@@ -1,4 +1,5 @@
-/* Snappy frames: any bytes, in pieces, give content or a refusal; pieces make no difference; what we frame comes back. */
+/* Snappy frames: any bytes, in pieces, give content or a refusal; pieces make no difference; what
+ * we frame comes back. */
 #include "tests/fuzz/fuzz.h"
 
 #include "common/buf.h"
@@ -43,7 +44,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         uint8_t *room = buf_reserve(&framed, SNAPPY_FRAME_ROOM);
         buf_commit(&framed, snappy_frame(data + off, MIN(size - off, (size_t)SNAPPY_BLOCK), room));
     }
-    FUZZ_CHECK(decode(buf_slice(&framed), framed.len, &whole) == 0 && slice_eq(buf_slice(&whole), in));
+    FUZZ_CHECK(decode(buf_slice(&framed), framed.len, &whole) == 0 &&
+               slice_eq(buf_slice(&whole), in));
     buf_fini(&whole);
     buf_fini(&pieces);
     buf_fini(&framed);

@@ -1,4 +1,5 @@
-/* scratch - a directory of its own for a test, gone at scratch_end().  One per process (Check forks). */
+/* scratch - a directory of its own for a test, gone at scratch_end().  One per process (Check
+ * forks). */
 #ifndef TESTS_UNIT_COMMON_SCRATCH_H
 #define TESTS_UNIT_COMMON_SCRATCH_H
 

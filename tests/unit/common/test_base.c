@@ -7,7 +7,8 @@
 
 #include "common/base.h"
 
-/* Out of memory is what the tests want to see, not the end of the process; only a sanitizer calls this. */
+/* Out of memory is what the tests want to see, not the end of the process; only a sanitizer calls
+ * this. */
 const char *__asan_default_options(void);
 const char *__asan_default_options(void)
 {
@@ -23,7 +24,8 @@ START_TEST(cleanup_frees_and_keeps_errno)
 {
     errno = ENOTTY;
     {
-        CLEANUP(base_free) char *s = xstrdup("text"); /* the leak check sees it when it is not freed */
+        CLEANUP(base_free)
+        char *s = xstrdup("text"); /* the leak check sees it when it is not freed */
         ck_assert_str_eq(s, "text");
         CLEANUP(base_free) char *none = NULL;
         errno = ENOTTY;

@@ -2,7 +2,8 @@
 
 #include "common/buf.h"
 
-/* Out of memory is what the tests want to see, not the end of the process; only a sanitizer calls this. */
+/* Out of memory is what the tests want to see, not the end of the process; only a sanitizer calls
+ * this. */
 const char *__asan_default_options(void);
 const char *__asan_default_options(void)
 {

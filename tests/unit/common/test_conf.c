@@ -84,7 +84,8 @@ END_TEST
 
 START_TEST(an_empty_file_is_an_empty_map)
 {
-    static const char *const empty[] = {"", "\n\n", "# only a comment\n", "---\n", "---\n...\n", "~\n"};
+    static const char *const empty[] = {"",      "\n\n",       "# only a comment\n",
+                                        "---\n", "---\n...\n", "~\n"};
     for (size_t i = 0; i < ARRAY_LEN(empty); i++) {
         PARSED(n, empty[i]);
         uint64_t v;
@@ -135,7 +136,8 @@ struct number {
 static const struct number numbers[] = {
     {"n: 0\n", "z.yaml:1: n: 0 is out of range, allowed is 1 to 255"},
     {"n: 256\n", "z.yaml:1: n: 256 is out of range, allowed is 1 to 255"},
-    {"n: 99999999999999999999999\n", "z.yaml:1: n: 99999999999999999999999 is out of range, allowed is 1 to 255"},
+    {"n: 99999999999999999999999\n",
+     "z.yaml:1: n: 99999999999999999999999 is out of range, allowed is 1 to 255"},
     {"n: -1\n", "z.yaml:1: n: -1 is not a whole number, allowed is 1 to 255"},
     {"n: 1.5\n", "z.yaml:1: n: 1.5 is not a whole number, allowed is 1 to 255"},
     {"n: three\n", "z.yaml:1: n: three is not a whole number, allowed is 1 to 255"},
@@ -243,7 +245,8 @@ static const struct number wrong_yaml[] = {
     {"a: \xff\n", "z.yaml: byte 3: "},
     {"a: 'open\n", "z.yaml:"},
     {"[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]\n", "z.yaml:1: nested too deep"},
-    {"{a: {a: {a: {a: {a: {a: {a: {a: {a: {a: {a: {a: {a: {a: {a: {a: {}}}}}}}}}}}}}}}}}\n", "z.yaml:1: nested too deep"},
+    {"{a: {a: {a: {a: {a: {a: {a: {a: {a: {a: {a: {a: {a: {a: {a: {a: {}}}}}}}}}}}}}}}}}\n",
+     "z.yaml:1: nested too deep"},
 };
 
 START_TEST(what_is_not_plain_yaml_is_refused_with_its_line)
@@ -329,7 +332,8 @@ static TCase *conf(void)
     tcase_add_test(t, kinds_are_checked);
     tcase_add_test(t, unknown_keys_are_refused_with_the_allowed_ones);
     tcase_add_test(t, own_errors_get_the_place);
-    tcase_add_loop_test(t, what_is_not_plain_yaml_is_refused_with_its_line, 0, (int)ARRAY_LEN(wrong_yaml));
+    tcase_add_loop_test(t, what_is_not_plain_yaml_is_refused_with_its_line, 0,
+                        (int)ARRAY_LEN(wrong_yaml));
     tcase_add_test(t, sixteen_levels_are_allowed);
     tcase_add_test(t, too_much_is_refused);
     tcase_add_test(t, files_are_loaded_and_their_errors_have_their_name);

@@ -55,7 +55,8 @@ START_TEST(second_instance_is_refused_with_pid_and_file)
 
     ck_assert_int_eq(daemon_pidfile(scratch("p"), &fd, &e), 0);
     ck_assert_int_eq(daemon_pidfile(scratch("p"), &other, &e), -EEXIST);
-    snprintf(want, sizeof want, "another instance is running (pid %d, %s)", (int)getpid(), scratch("p"));
+    snprintf(want, sizeof want, "another instance is running (pid %d, %s)", (int)getpid(),
+             scratch("p"));
     ck_assert_str_eq(e.text, want);
     ck_assert_int_eq(other, -1);
     daemon_pidfile_remove(scratch("p"), fd);
@@ -88,11 +89,13 @@ START_TEST(unwritable_pid_file_is_an_error_with_its_name)
     ck_assert_int_eq(daemon_pidfile(scratch("none/p"), &fd, &e), -ENOENT);
     ck_assert_ptr_nonnull(strstr(e.text, "none/p"));
     ck_assert_int_eq(symlink("/etc/passwd", scratch("l")), 0);
-    ck_assert_int_eq(daemon_pidfile(scratch("l"), &fd, &e), -ELOOP); /* nobody makes us write elsewhere */
+    ck_assert_int_eq(daemon_pidfile(scratch("l"), &fd, &e), -ELOOP); /* nobody makes us write
+                                                                        elsewhere */
 }
 END_TEST
 
-/* Forks, and in the fork goes to the background and runs child; the fork ends as the waiting parent does. */
+/* Forks, and in the fork goes to the background and runs child; the fork ends as the waiting parent
+ * does. */
 static pid_t go(bool keep_output, void (*child)(void))
 {
     pid_t pid = fork();
@@ -141,7 +144,8 @@ static void report_state(void)
     char line[256], in[64] = "", out[64] = "";
 
     daemon_ready();
-    if (readlink("/proc/self/fd/0", in, sizeof in - 1) < 0 || readlink("/proc/self/fd/1", out, sizeof out - 1) < 0)
+    if (readlink("/proc/self/fd/0", in, sizeof in - 1) < 0 ||
+        readlink("/proc/self/fd/1", out, sizeof out - 1) < 0)
         _exit(1);
     snprintf(line, sizeof line, "%d %s %s", getsid(0) == getpid(), in, out);
     path_replace(scratch("state"), slice_str(line), 0600, NULL);

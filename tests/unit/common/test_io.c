@@ -192,7 +192,8 @@ END_TEST
 
 START_TEST(copy_between_file_systems_and_from_files_without_a_size)
 {
-    CLEANUP(base_close) int src = open("/proc/version", O_RDONLY | O_CLOEXEC), dst = new_file("dst");
+    CLEANUP(base_close)
+    int src = open("/proc/version", O_RDONLY | O_CLOEXEC), dst = new_file("dst");
     char want[512], got[512];
     uint64_t bytes = 0;
 

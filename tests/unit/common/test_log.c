@@ -127,12 +127,15 @@ START_TEST(rotation_keeps_the_given_number_newest_first)
 {
     log_to("z.log", LOG_LVL_INFO, 2000, 2);
     for (int i = 0; i < 200; i++)
-        log_info("line %d of many, filled up to be about one hundred bytes, so that the file is full soon", i);
+        log_info("line %d of many, filled up to be about one hundred bytes, so that the file is "
+                 "full soon",
+                 i);
     ck_assert(is_there("z.log"));
     ck_assert(is_there("z.0.log"));
     ck_assert(is_there("z.1.log"));
     ck_assert(!is_there("z.2.log"));
-    CLEANUP(buf_fini) struct buf now = content("z.log"), newer = content("z.0.log"), older = content("z.1.log");
+    CLEANUP(buf_fini)
+    struct buf now = content("z.log"), newer = content("z.0.log"), older = content("z.1.log");
     ck_assert_uint_le(now.len, 2200);
     ck_assert_uint_le(newer.len, 2200);
     ck_assert_uint_gt(newer.len, 2000);
@@ -207,8 +210,8 @@ START_TEST(threads_do_not_mix_or_lose_lines)
     for (char *s = (char *)buf_data(&all), *nl; (nl = strchr(s, '\n')); s = nl + 1, count++) {
         int who = -1, line = -1, used = 0;
         *nl = '\0';
-        if (sscanf(s + 23, " INFO thread %d line %d end%n", &who, &line, &used) != 2 || s[23 + used] != '\0' || who < 0 ||
-            who >= THREADS || line != next[who]++)
+        if (sscanf(s + 23, " INFO thread %d line %d end%n", &who, &line, &used) != 2 ||
+            s[23 + used] != '\0' || who < 0 || who >= THREADS || line != next[who]++)
             ck_abort_msg("damaged line: %s", s);
     }
     ck_assert_int_eq(count, THREADS * LINES);

@@ -32,7 +32,7 @@ static void count(void *arg)
     ++*(int *)arg;
 }
 
-/* ---- timers ---- */
+/* ---- timers --------------------------------------------------------------------------------- */
 
 START_TEST(timer_fires_after_its_time_and_once)
 {
@@ -133,7 +133,7 @@ START_TEST(timer_may_free_itself_even_when_it_repeats)
 }
 END_TEST
 
-/* ---- descriptors ---- */
+/* ---- descriptors ---------------------------------------------------------------------------- */
 
 struct end {
     int fd;
@@ -292,7 +292,7 @@ START_TEST(a_callback_may_free_others_that_are_ready)
 }
 END_TEST
 
-/* ---- deferred calls ---- */
+/* ---- deferred calls ------------------------------------------------------------------------- */
 
 struct seq {
     struct loop_defer *d;
@@ -322,7 +322,8 @@ START_TEST(deferred_call_runs_once_behind_what_is_ready)
 
     s.d = loop_defer_new(l, put_d, &s);
     for (int i = 0; i < 3; i++) {
-        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds[i]), 0);
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds[i]),
+                         0);
         ck_assert_int_eq(write(fds[i][1], "x", 1), 1);
         w[i] = loop_watch_new(l, fds[i][0], put_r, &s);
         loop_watch_want(w[i], LOOP_READ);
@@ -354,7 +355,7 @@ START_TEST(deferred_call_that_is_freed_does_not_run)
 }
 END_TEST
 
-/* ---- posted calls ---- */
+/* ---- posted calls --------------------------------------------------------------------------- */
 
 enum { POSTS = 20000, POSTERS = 3 };
 

@@ -21,7 +21,8 @@ static void is(struct buf *b, const char *want)
 START_TEST(families_and_samples_look_as_prometheus_wants)
 {
     CLEANUP(buf_fini) struct buf b = BUF_INIT;
-    const char *const labels[] = {"backend", "[::1]:9900", "ns", "a\\b\"c\nd", NULL}, *const none[] = {NULL};
+    const char *const labels[] = {"backend", "[::1]:9900", "ns", "a\\b\"c\nd", NULL},
+                      *const none[] = {NULL};
 
     metrics_family(&b, "x_total", "counter", "Things \\ done\nso far \"quoted\"");
     is(&b, "# HELP x_total Things \\\\ done\\nso far \"quoted\"\n# TYPE x_total counter\n");
@@ -80,7 +81,7 @@ START_TEST(collectors_run_in_order)
 }
 END_TEST
 
-/* ---- http ---- */
+/* ---- http ----------------------------------------------------------------------------------- */
 
 static struct loop *l;
 static struct metrics *m;
@@ -151,14 +152,16 @@ START_TEST(metrics_are_served)
 {
     answers("GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "HTTP/1.1 200",
             "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n", "\r\n\r\nup 1\n");
-    answers("GET /metrics?name=x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "HTTP/1.1 200", "up 1\n", NULL);
+    answers("GET /metrics?name=x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "HTTP/1.1 200",
+            "up 1\n", NULL);
     ck_assert_int_gt(metrics_port(h), 0);
 }
 END_TEST
 
 START_TEST(head_has_no_body)
 {
-    CLEANUP(base_free) char *s = ask("HEAD /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    CLEANUP(base_free)
+    char *s = ask("HEAD /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     ck_assert_int_eq(strncmp(s, "HTTP/1.1 200", 12), 0);
     ck_assert_ptr_nonnull(strstr(s, "Content-Length: 5\r\n"));
     ck_assert_ptr_null(strstr(s, "up 1"));
@@ -167,25 +170,29 @@ END_TEST
 
 START_TEST(other_pages_have_their_own_type_and_status)
 {
-    answers("GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "HTTP/1.1 503", "application/json\r\n",
-            "\r\n\r\n{}");
+    answers("GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "HTTP/1.1 503",
+            "application/json\r\n", "\r\n\r\n{}");
 }
 END_TEST
 
 START_TEST(unknown_pages_are_404)
 {
-    answers("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "HTTP/1.1 404", "no such page", NULL);
-    answers("GET /metrics/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "HTTP/1.1 404", NULL, NULL);
-    answers("GET //metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "HTTP/1.1 404", NULL, NULL);
+    answers("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "HTTP/1.1 404",
+            "no such page", NULL);
+    answers("GET /metrics/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "HTTP/1.1 404", NULL,
+            NULL);
+    answers("GET //metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "HTTP/1.1 404", NULL,
+            NULL);
 }
 END_TEST
 
 START_TEST(other_methods_and_garbage_are_refused)
 {
-    answers("POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", "HTTP/1.1 501", NULL,
-            NULL);
+    answers("POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            "HTTP/1.1 501", NULL, NULL);
     answers("garbage\r\n\r\n", "HTTP/1.1 400", NULL, NULL);
-    answers("GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "HTTP/1.1 200", NULL, NULL); /* still there */
+    answers("GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "HTTP/1.1 200", NULL,
+            NULL); /* still there */
 }
 END_TEST
 
@@ -208,7 +215,8 @@ START_TEST(used_port_is_an_error)
     struct metrics_http *other;
     struct err e;
 
-    ck_assert_int_eq(metrics_serve(&other, l, m, "127.0.0.1", (uint16_t)metrics_port(h), &e), -EADDRINUSE);
+    ck_assert_int_eq(metrics_serve(&other, l, m, "127.0.0.1", (uint16_t)metrics_port(h), &e),
+                     -EADDRINUSE);
     ck_assert_int_eq(strncmp(e.text, "metrics: ", 9), 0);
 }
 END_TEST

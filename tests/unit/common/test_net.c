@@ -85,7 +85,8 @@ START_TEST(ipv6_works)
     char port[16];
 
     if (net_listen_tcp("::1", "0", &listener, &e) < 0) {
-        ck_assert_int_eq(e.code, EADDRNOTAVAIL); /* a machine without IPv6: nothing else is an excuse */
+        ck_assert_int_eq(e.code, EADDRNOTAVAIL); /* a machine without IPv6: nothing else is an
+                                                    excuse */
         return;
     }
     snprintf(port, sizeof port, "%d", net_local_port(listener));

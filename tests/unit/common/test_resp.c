@@ -8,11 +8,11 @@
 static const struct resp_limits lim = {.max_args = 8, .max_bulk = 100, .max_header = 32};
 
 struct outcome {
-    int r;                 /* of the last call */
+    int r; /* of the last call */
     enum resp_error error;
-    size_t bytes;          /* of the first request */
+    size_t bytes; /* of the first request */
     unsigned argc;
-    struct buf args;       /* "len:bytes," of all its arguments */
+    struct buf args; /* "len:bytes," of all its arguments */
 };
 
 static void take(struct outcome *o, const struct resp_req *q)
@@ -26,7 +26,8 @@ static void take(struct outcome *o, const struct resp_req *q)
     }
 }
 
-/* Feeds in steps; each time from memory that ends where the bytes end, so that a sanitizer sees an over-read. */
+/* Feeds in steps; each time from memory that ends where the bytes end, so that a sanitizer sees an
+ * over-read. */
 static struct outcome feed(const struct resp_limits *l, struct slice in, size_t step)
 {
     struct resp_parser p;
@@ -54,7 +55,7 @@ static struct outcome feed(const struct resp_limits *l, struct slice in, size_t 
 
 struct good {
     const char *in;
-    size_t len;   /* 0: strlen */
+    size_t len; /* 0: strlen */
     unsigned argc;
     const char *args;
     size_t bytes; /* 0: all */
@@ -63,13 +64,15 @@ struct good {
 static const struct good good[] = {
     {"*1\r\n$4\r\nPING\r\n", 0, 1, "4:PING,", 0},
     {"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$0\r\n\r\n", 0, 3, "3:SET,1:k,0:,", 0},
-    {"*1\n$4\nPING\r\n", 0, 1, "4:PING,", 0},                          /* \r of a line is optional */
-    {"*2\r\n$2\na\n\r\n$3\r\n\r\n*\r\n", 0, 2, "2:a\n,3:\r\n*,", 0},    /* bulks may contain anything */
+    {"*1\n$4\nPING\r\n", 0, 1, "4:PING,", 0},                        /* \r of a line is optional */
+    {"*2\r\n$2\na\n\r\n$3\r\n\r\n*\r\n", 0, 2, "2:a\n,3:\r\n*,", 0}, /* bulks may contain anything
+                                                                      */
     {"*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nPONG\r\n", 0, 1, "4:PING,", 14},
     {"*1\r\n$4\r\nPING\r\ngarbage", 0, 1, "4:PING,", 14},
     {"*001\r\n$0000000000000000000004\r\nPING\r\n", 0, 1, "4:PING,", 0},
-    {"*8\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n$1\r\nd\r\n$1\r\ne\r\n$1\r\nf\r\n$1\r\ng\r\n$1\r\nh\r\n", 0, 8,
-     "1:a,1:b,1:c,1:d,1:e,1:f,1:g,1:h,", 0},
+    {"*8\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n$1\r\nd\r\n$1\r\ne\r\n$1\r\nf\r\n$1\r\ng\r\n$"
+     "1\r\nh\r\n",
+     0, 8, "1:a,1:b,1:c,1:d,1:e,1:f,1:g,1:h,", 0},
     {"*1\r\n$3\r\na\0b\r\n", 13, 1, NULL, 0},
 };
 
@@ -106,7 +109,9 @@ START_TEST(a_prefix_of_a_request_is_no_request_and_no_error)
 }
 END_TEST
 
-#define LINE31 "0000000000000000000000000000000" /* 31 bytes: with a type byte in front, 32 without a newline */
+#define LINE31                                                                                     \
+    "0000000000000000000000000000000" /* 31 bytes: with a type byte in front, 32 without a newline \
+                                       */
 
 struct bad {
     const char *in;
@@ -133,8 +138,8 @@ static const struct bad bad[] = {
     {"*-1\r\n", RESP_NEGATIVE_ARGS},
     {"*-99999999999999999999999\r\n", RESP_NEGATIVE_ARGS},
     {"*9\r\n", RESP_TOO_MANY_ARGS},
-    {"*4294967297\r\n", RESP_TOO_MANY_ARGS},            /* 1 in 32 bits */
-    {"*18446744073709551617\r\n", RESP_TOO_MANY_ARGS},  /* 1 in 64 bits */
+    {"*4294967297\r\n", RESP_TOO_MANY_ARGS},           /* 1 in 32 bits */
+    {"*18446744073709551617\r\n", RESP_TOO_MANY_ARGS}, /* 1 in 64 bits */
     {"*99999999999999999999999999\r\n", RESP_TOO_MANY_ARGS},
     {"*1\r\n*1\r\n", RESP_NOT_BULK},
     {"*1\r\nPING\r\n", RESP_NOT_BULK},
@@ -284,7 +289,8 @@ START_TEST(pipeline_in_one_buffer_at_any_fragmentation)
             }
             char key[16];
             snprintf(key, sizeof key, "key-%d", n);
-            if (q.argc != 3 || !slice_eq_str(q.argv[1], key) || q.argv[2].len != (size_t)(n % 60 + 1))
+            if (q.argc != 3 || !slice_eq_str(q.argv[1], key) ||
+                q.argv[2].len != (size_t)(n % 60 + 1))
                 ck_abort_msg("request %d in steps of %zu", n, step);
             buf_consume(&in, q.bytes);
             n++;
@@ -309,7 +315,8 @@ START_TEST(requests_are_given_once_more_after_a_rewind)
         ck_assert_int_eq(resp_next(&p, in, &q), 1);
         ck_assert_int_eq(resp_next(&p, rest, &q), 1);
         ck_assert(q.argc == 2 && slice_eq_str(q.argv[1], "k"));
-        ck_assert_int_eq(resp_next(&p, slice_of(rest.p + q.bytes, rest.len - q.bytes), &q), 0); /* has looked into it */
+        ck_assert_int_eq(resp_next(&p, slice_of(rest.p + q.bytes, rest.len - q.bytes), &q),
+                         0); /* has looked into it */
         resp_rewind(&p);
     }
     ck_assert_int_eq(resp_next(&p, slice_str("*0\r\n"), &q), -EPROTO);
@@ -367,7 +374,7 @@ START_TEST(parser_starts_without_memory_and_can_end_twice)
 }
 END_TEST
 
-/* ---- writers ---- */
+/* ---- writers -------------------------------------------------------------------------------- */
 
 static void is(struct buf *b, const char *want)
 {
@@ -405,7 +412,8 @@ END_TEST
 
 START_TEST(integers_are_written_as_printf_would)
 {
-    static const int64_t edge[] = {0, 1, 9, 10, 11, 99, 100, 101, 999, 1000, 1001, 9999, 10000, 12345678, INT32_MAX, INT64_MAX};
+    static const int64_t edge[] = {0,   1,    9,    10,   11,    99,       100,       101,
+                                   999, 1000, 1001, 9999, 10000, 12345678, INT32_MAX, INT64_MAX};
     CLEANUP(buf_fini) struct buf b = BUF_INIT;
     char want[32];
 

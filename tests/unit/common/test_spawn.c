@@ -158,7 +158,8 @@ END_TEST
 
 START_TEST(much_output_is_taken_without_a_stop)
 {
-    struct result r = run("i=0; while [ $i -lt 5000 ]; do echo line $i of much output; i=$((i+1)); done", 0);
+    struct result r =
+        run("i=0; while [ $i -lt 5000 ]; do echo line $i of much output; i=$((i+1)); done", 0);
     ck_assert_int_eq(r.status, 0);
     log_has("prog: line 0 of much output\n");
     log_has("prog: line 4999 of much output\n");
@@ -190,7 +191,8 @@ END_TEST
 
 START_TEST(environment_can_be_given)
 {
-    const char *const argv[] = {"/bin/sh", "-c", "echo A=$A B=$B", NULL}, *const env[] = {"A=1", NULL};
+    const char *const argv[] = {"/bin/sh", "-c", "echo A=$A B=$B", NULL}, *const env[] = {"A=1",
+                                                                                          NULL};
     struct spawn_conf c = {.argv = argv, .env = env, .log_name = "prog"};
     struct result res = {0};
     struct spawn *s;
@@ -218,7 +220,8 @@ END_TEST
 
 START_TEST(timeout_lets_the_program_clean_up)
 {
-    struct result r = run("trap 'echo cleaned; exit 3' TERM; echo set; while :; do sleep 0.05; done", 300);
+    struct result r =
+        run("trap 'echo cleaned; exit 3' TERM; echo set; while :; do sleep 0.05; done", 300);
 
     ck_assert(r.timed_out);
     ck_assert(WIFEXITED(r.status));
@@ -247,7 +250,8 @@ static pid_t pid_of_child(void)
     struct buf b = BUF_INIT;
     for (int i = 0; i < 500; i++) {
         buf_clear(&b);
-        if (path_read(scratch("pid"), 100, &b, NULL) == 0 && b.len && buf_data(&b)[b.len - 1] == '\n')
+        if (path_read(scratch("pid"), 100, &b, NULL) == 0 && b.len &&
+            buf_data(&b)[b.len - 1] == '\n')
             break;
         loop_once(l, 10);
     }
@@ -267,7 +271,8 @@ START_TEST(timeout_kills_the_whole_group_even_when_it_ignores_term)
 {
     char script[256];
 
-    snprintf(script, sizeof script, "trap '' TERM; sleep 100 & echo $! > %s; wait; sleep 100", scratch("pid"));
+    snprintf(script, sizeof script, "trap '' TERM; sleep 100 & echo $! > %s; wait; sleep 100",
+             scratch("pid"));
     struct result res;
     start(&res, script, 100);
     pid_t child = pid_of_child();
@@ -284,7 +289,8 @@ START_TEST(timeout_kills_what_the_leader_leaves_behind)
     char script[256];
 
     /* the leader ends on TERM, its child does not */
-    snprintf(script, sizeof script, "(trap '' TERM; sleep 100) & echo $! > %s; wait", scratch("pid"));
+    snprintf(script, sizeof script, "(trap '' TERM; sleep 100) & echo $! > %s; wait",
+             scratch("pid"));
     struct result res;
     start(&res, script, 200);
     pid_t child = pid_of_child();

@@ -14,16 +14,16 @@
 #include "common/net.h"
 #include "common/zclient.h"
 
-/* ---- a server that says what a test wants ---- */
+/* ---- a server that says what a test wants --------------------------------------------------- */
 
 struct server {
     pthread_t thread;
     int listener;
     void (*talk)(struct server *s, int fd);
-    int connections;      /* to serve, one after the other */
+    int connections; /* to serve, one after the other */
     int nth;
     char port[16];
-    char wrong[512];      /* first thing that was not as expected */
+    char wrong[512]; /* first thing that was not as expected */
     void *arg;
 };
 
@@ -32,7 +32,8 @@ static struct err e;
 static void note(struct server *s, const char *what, const void *got, size_t n)
 {
     if (!s->wrong[0])
-        snprintf(s->wrong, sizeof s->wrong, "%s, got %zu bytes: %.*s", what, n, (int)MIN(n, (size_t)200), (const char *)got);
+        snprintf(s->wrong, sizeof s->wrong, "%s, got %zu bytes: %.*s", what, n,
+                 (int)MIN(n, (size_t)200), (const char *)got);
 }
 
 static void say(struct server *s, int fd, const char *text)
@@ -120,7 +121,7 @@ static void call_says(struct zclient *z, const char *word, const char *want)
     freeReplyObject(r);
 }
 
-/* ---- plain calls ---- */
+/* ---- plain calls ---------------------------------------------------------------------------- */
 
 static void pong(struct server *s, int fd)
 {
@@ -189,7 +190,7 @@ START_TEST(helpers_accept_null)
 }
 END_TEST
 
-/* ---- big values ---- */
+/* ---- big values ----------------------------------------------------------------------------- */
 
 enum { BIG = 5 * 1024 * 1024 };
 
@@ -199,7 +200,8 @@ static void echo_big(struct server *s, int fd)
     size_t head = strlen("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5242880\r\n"), n = head + BIG + 2;
     CLEANUP(base_free) char *p = malloc(n);
 
-    if (io_read_full(fd, p, n) < 0 || memcmp(p, "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5242880\r\n", head) != 0)
+    if (io_read_full(fd, p, n) < 0 ||
+        memcmp(p, "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5242880\r\n", head) != 0)
         note(s, "SET expected", p, 40);
     say(s, fd, "$5242880\r\n");
     if (io_write_full(fd, p + head, BIG + 2) < 0)
@@ -225,7 +227,7 @@ START_TEST(big_values_go_there_and_back)
 }
 END_TEST
 
-/* ---- pipelines ---- */
+/* ---- pipelines ------------------------------------------------------------------------------ */
 
 enum { PIPE_N = 2000, VALUE = 3000 };
 
@@ -303,7 +305,8 @@ START_TEST(arguments_around_the_copy_limit_and_short_ones_may_change_after_the_p
     for (size_t n = 500; n < 530; n++) {
         redisReply *r;
         small[0] = 'x';
-        const struct slice argv[] = {slice_str(small), slice_of(value, n), slice_of(NULL, 0), slice_of(value, n)};
+        const struct slice argv[] = {slice_str(small), slice_of(value, n), slice_of(NULL, 0),
+                                     slice_of(value, n)};
         ck_assert_int_eq(zclient_push(z, 4, argv), 0);
         small[0] = 'y';
         ck_assert_int_eq(zclient_pull(z, &r, &e), 0);
@@ -334,7 +337,7 @@ START_TEST(wrong_use_is_refused)
 }
 END_TEST
 
-/* ---- what goes wrong ---- */
+/* ---- what goes wrong ------------------------------------------------------------------------ */
 
 static void say_nothing(struct server *s, int fd)
 {
@@ -448,8 +451,8 @@ END_TEST
 
 static void talk_too_much(struct server *s, int fd)
 {
-    static const char *const too_much[] = {"$2000000\r\n", "*2147483647\r\n", "*2\r\n*1000000\r\n", "nonsense\r\n",
-                                           "+OK\r\n+MORE\r\n"};
+    static const char *const too_much[] = {"$2000000\r\n", "*2147483647\r\n", "*2\r\n*1000000\r\n",
+                                           "nonsense\r\n", "+OK\r\n+MORE\r\n"};
 
     expect(s, fd, "*1\r\n$4\r\nPING\r\n");
     say(s, fd, too_much[s->nth]);
@@ -540,12 +543,13 @@ START_TEST(signals_do_not_disturb)
 }
 END_TEST
 
-/* ---- namespaces and passwords ---- */
+/* ---- namespaces and passwords --------------------------------------------------------------- */
 
 static void select_plain(struct server *s, int fd)
 {
     expect(s, fd, "*2\r\n$6\r\nSELECT\r\n$2\r\nns\r\n");
-    static const char *const answer[] = {"+OK\r\n", "-Namespace not found\r\n", "-Namespace protected and private\r\n", "-odd\r\n"};
+    static const char *const answer[] = {"+OK\r\n", "-Namespace not found\r\n",
+                                         "-Namespace protected and private\r\n", "-odd\r\n"};
     say(s, fd, answer[s->nth]);
 }
 
@@ -579,7 +583,8 @@ static void select_secure(struct server *s, int fd)
     expect(s, fd, "*3\r\n$4\r\nAUTH\r\n$6\r\nSECURE\r\n$9\r\nCHALLENGE\r\n");
     say(s, fd, "+0123456789abcdef\r\n");
     digest_sha1_hex(slice_str("0123456789abcdef:secret"), hash);
-    snprintf(want, sizeof want, "*4\r\n$6\r\nSELECT\r\n$2\r\nns\r\n$6\r\nSECURE\r\n$40\r\n%s\r\n", hash);
+    snprintf(want, sizeof want, "*4\r\n$6\r\nSELECT\r\n$2\r\nns\r\n$6\r\nSECURE\r\n$40\r\n%s\r\n",
+             hash);
     expect(s, fd, want);
     say(s, fd, s->nth ? "-Access denied\r\n" : "+OK\r\n");
 }
@@ -667,7 +672,7 @@ START_TEST(odd_challenges_are_refused)
 }
 END_TEST
 
-/* ---- many connections in one thread ---- */
+/* ---- many connections in one thread --------------------------------------------------------- */
 
 enum { MANY = 8 };
 

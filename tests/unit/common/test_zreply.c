@@ -83,7 +83,9 @@ static const struct sample samples[] = {
     {"*-2\r\n", "", -EPROTO},
     {":x\r\n", "", -EPROTO},
     {":99999999999999999999\r\n", "", -EPROTO},
-    {"*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n", "", -EPROTO}, /* nested too deep */
+    {"*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n", "", -EPROTO}, /* nested
+                                                                                            too deep
+                                                                                          */
     {"*99999999999999999999\r\n", "", -EPROTO},
     {"*2147483648\r\n", "", -EPROTO},
     /* more elements than bytes allow: refused before they are allocated */
@@ -106,7 +108,8 @@ START_TEST(replies_and_refusals_at_any_fragmentation)
         int end;
         CLEANUP(base_free) char *got = replies_of(in, step, MAX_REPLY, &end);
         if (strcmp(got, s->want) != 0 || end != s->end)
-            ck_abort_msg("%s in steps of %zu: got %s %d, want %s %d", s->in, step, got, end, s->want, s->end);
+            ck_abort_msg("%s in steps of %zu: got %s %d, want %s %d", s->in, step, got, end,
+                         s->want, s->end);
     }
 }
 END_TEST

@@ -17,7 +17,8 @@ static void begin(void)
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
     ours = fds[0];
     theirs = fds[1];
-    setsockopt(ours, SOL_SOCKET, SO_SNDBUF, &small, sizeof small); /* so that short counts are the rule */
+    setsockopt(ours, SOL_SOCKET, SO_SNDBUF, &small, sizeof small); /* so that short counts are the
+                                                                      rule */
     io_nonblock(theirs, true);
 }
 
@@ -60,8 +61,9 @@ START_TEST(what_arrives_is_what_the_plain_writer_writes)
         struct zsend z = {0};
         struct buf want = BUF_INIT, got = BUF_INIT;
         for (size_t i = 0; i < 200; i++) {
-            const struct slice argv[] = {slice_str("SET"), slice_of(bytes + i, lens[i % ARRAY_LEN(lens)]),
-                                         slice_of(bytes + 2 * i, lens[i * 3 % 7 % ARRAY_LEN(lens)])};
+            const struct slice argv[] = {
+                slice_str("SET"), slice_of(bytes + i, lens[i % ARRAY_LEN(lens)]),
+                slice_of(bytes + 2 * i, lens[i * 3 % 7 % ARRAY_LEN(lens)])};
             unsigned argc = (unsigned)(i % 3 + 1);
             ck_assert_int_eq(zsend_push(&z, argc, argv), 0);
             resp_put_request(&want, argc, argv);

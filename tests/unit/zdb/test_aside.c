@@ -1,5 +1,5 @@
-/* What a load cuts is kept under a name that no file has, unless it is one torn record; and how the next whole record of a
- * data file is found behind one that cannot be read. */
+/* What a load cuts is kept under a name that no file has, unless it is one torn record; and how the
+ * next whole record of a data file is found behind one that cannot be read. */
 #include "../unit.h"
 #include "common/crc.h"
 #include "common/path.h"
@@ -16,7 +16,8 @@ static struct buf file;
 
 static void setup(void)
 {
-    snprintf(top, sizeof top, "%s/qsfs-aside.XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+    snprintf(top, sizeof top, "%s/qsfs-aside.XXXXXX",
+             access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
     ck_assert_ptr_nonnull(mkdtemp(top));
     snprintf(path, sizeof path, "%s/d0", top);
     file = (struct buf)BUF_INIT;
@@ -37,8 +38,11 @@ static void write_file(void)
 static uint32_t add(const char *key, const char *val, uint32_t previous)
 {
     uint32_t at = (uint32_t)file.len;
-    struct data_rec rec = {.keylen = (uint8_t)strlen(key), .length = (uint32_t)strlen(val), .previous = previous,
-                           .crc = crc_raw(0, val, strlen(val)), .flags = *val ? 0 : DATA_DELETED};
+    struct data_rec rec = {.keylen = (uint8_t)strlen(key),
+                           .length = (uint32_t)strlen(val),
+                           .previous = previous,
+                           .crc = crc_raw(0, val, strlen(val)),
+                           .flags = *val ? 0 : DATA_DELETED};
     uint8_t head[DATA_REC_SIZE];
 
     data_rec_encode(head, &rec);
@@ -76,7 +80,8 @@ START_TEST(a_file_gets_a_name_that_none_has)
     ck_assert_int_eq(aside_file(path, ".lost", &as), -ENOENT);
     ck_assert_ptr_null(as);
     for (int i = 0; i < 3; i++) {
-        static const char *const names[] = {"d0.lost", "d0.1.lost", "d0.2.lost"}, *const contents[] = {"a", "b", "c"};
+        static const char *const names[] = {"d0.lost", "d0.1.lost", "d0.2.lost"},
+                                 *const contents[] = {"a", "b", "c"};
         buf_clear(&file);
         buf_put(&file, contents[i], 1);
         write_file();

@@ -30,8 +30,11 @@ static void on_closed(void *arg)
 static void setup(void)
 {
     static const struct log_conf quiet = {.level = LOG_LVL_ERROR};
-    struct hook_conf hc = {.instance = "unix:///x", .fast_timeout_ms = 1000, .slow_timeout_ms = 1000};
-    struct nslist_conf nc = {.data_dir = data, .index_dir = idx, .mode = NS_USER, .datasize = 64 * MIB};
+    struct hook_conf hc = {.instance = "unix:///x",
+                           .fast_timeout_ms = 1000,
+                           .slow_timeout_ms = 1000};
+    struct nslist_conf nc = {
+        .data_dir = data, .index_dir = idx, .mode = NS_USER, .datasize = 64 * MIB};
     struct zdb_conf zc = {.max_output = 64 * KIB};
     struct err e = {0};
 
@@ -41,12 +44,17 @@ static void setup(void)
     snprintf(idx, sizeof idx, "%s/index", dir);
     ck_assert_int_eq(loop_new(&loop, &e), 0);
     ck_assert_int_eq(hook_new(&hooks, loop, &hc, &e), 0);
-    ck_assert_msg(nslist_new(&list, &nc, loop, &e) == 0 && nslist_load(list, &e) == 0, "%s", e.text);
+    ck_assert_msg(nslist_new(&list, &nc, loop, &e) == 0 && nslist_load(list, &e) == 0, "%s",
+                  e.text);
     ck_assert_int_eq(req_db_init(&db, &zc, loop, &e), 0);
     db.nslist = list;
     db.hooks = hooks;
     closed = 0;
-    cs = (struct client_set){.db = &db, .loop = loop, .max_output = 64 * KIB, .max_buffers = 64 * MIB, .closed = on_closed};
+    cs = (struct client_set){.db = &db,
+                             .loop = loop,
+                             .max_output = 64 * KIB,
+                             .max_buffers = 64 * MIB,
+                             .closed = on_closed};
     client_set_init(&cs);
 }
 
@@ -105,7 +113,8 @@ START_TEST(a_batch_is_answered_in_one_piece)
     int fd = open_client();
     char text[256];
 
-    put(fd, "*1\r\n$4\r\nPING\r\n*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\nb\r\n*2\r\n$3\r\nGET\r\n$1\r\na\r\n");
+    put(fd, "*1\r\n$4\r\nPING\r\n*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\nb\r\n*2\r\n$3\r\nGET\r\n$"
+            "1\r\na\r\n");
     spin(3);
     ssize_t n = recv(fd, text, sizeof text, 0);
     ck_assert_int_eq(n, 7 + 7 + 7);
@@ -140,7 +149,8 @@ START_TEST(an_error_is_sent_then_the_connection_ends)
     put(fd, "*1\r\n$4\r\nPING\r\nnonsense\r\n*1\r\n$4\r\nPING\r\n");
     ck_assert_str_eq(take(fd, 4096, &eof), "+PONG\r\n-Malformed request, array expected\r\n");
     ck_assert(eof);
-    ck_assert_uint_eq(cs.count, 1); /* what still comes is dropped for a moment, so that the reply is not lost */
+    ck_assert_uint_eq(cs.count, 1); /* what still comes is dropped for a moment, so that the reply
+                                       is not lost */
     put(fd, "more");
     spin(3);
     close(fd);

@@ -1,4 +1,5 @@
-/* Commands without sockets: the order of checks, sessions, watchers and mirrors, requests that go on later. */
+/* Commands without sockets: the order of checks, sessions, watchers and mirrors, requests that go
+ * on later. */
 #include "../unit.h"
 #include "zdb/command.h"
 #include "zdb/hook.h"
@@ -50,7 +51,9 @@ static void disconnect(struct conn *c)
 static void open_db(const struct zdb_conf *conf, enum ns_mode mode)
 {
     struct err e = {0};
-    struct hook_conf hc = {.instance = "unix:///x", .fast_timeout_ms = 1000, .slow_timeout_ms = 1000};
+    struct hook_conf hc = {.instance = "unix:///x",
+                           .fast_timeout_ms = 1000,
+                           .slow_timeout_ms = 1000};
     struct nslist_conf nc = {.data_dir = data, .index_dir = idx, .mode = mode, .datasize = 1 << 20};
 
     strcpy(dir, "/tmp/command.XXXXXX");
@@ -149,17 +152,19 @@ START_TEST(words_are_exact_and_without_case)
     ck_assert_str_eq(RUN(&a, "pInG", "ignored"), "+PONG\r\n");
     ck_assert_str_eq(RUN(&a, "PIN"), "-Command not supported\r\n");
     ck_assert_str_eq(RUN(&a, "PINGX"), "-Command not supported\r\n");
-    ck_assert_str_eq(RUN(&a, "a-word-that-is-longer-than-any-command"), "-Command not supported\r\n");
+    ck_assert_str_eq(RUN(&a, "a-word-that-is-longer-than-any-command"),
+                     "-Command not supported\r\n");
     ck_assert_str_eq(RUN(&a, ""), "-This is not a valid command\r\n");
     ck_assert_str_eq(RUN(&a, "*"), "-This is not a valid command\r\n");
     const struct slice nul[] = {slice_of("PING\0X", 6)}, nul2[] = {slice_of("\0", 1)};
     ck_assert_str_eq(run_argv(&a, 1, nul), "-Command not supported\r\n");
     ck_assert_str_eq(run_argv(&a, 1, nul2), "-Command not supported\r\n");
-    static const char *const known[] = {"AUTH",   "CHECK",   "DATA",   "DBSIZE", "DEL",    "EXISTS", "FLUSH", "GET",
-                                        "HISTORY", "HOOKS",  "INDEX",  "INFO",   "KEYCUR", "KEYTIME", "KSCAN", "LENGTH",
-                                        "MGET",   "NSDEL",   "NSINFO", "NSJUMP", "NSLIST", "NSNEW",  "NSSET", "RELOAD",
-                                        "RSCAN",  "SCAN",    "SCANX",  "SELECT", "SET",    "SETX",   "STOP",  "SYNC",
-                                        "TIME",   "WAIT"};
+    static const char *const known[] = {"AUTH",   "CHECK",   "DATA",    "DBSIZE", "DEL",   "EXISTS",
+                                        "FLUSH",  "GET",     "HISTORY", "HOOKS",  "INDEX", "INFO",
+                                        "KEYCUR", "KEYTIME", "KSCAN",   "LENGTH", "MGET",  "NSDEL",
+                                        "NSINFO", "NSJUMP",  "NSLIST",  "NSNEW",  "NSSET", "RELOAD",
+                                        "RSCAN",  "SCAN",    "SCANX",   "SELECT", "SET",   "SETX",
+                                        "STOP",   "SYNC",    "TIME",    "WAIT"};
     for (size_t i = 0; i < ARRAY_LEN(known); i++)
         ck_assert_str_ne(RUN(&a, known[i]), "-Command not supported\r\n");
 }
@@ -197,15 +202,19 @@ START_TEST(lock_freeze_worm_and_quota_refuse_in_the_originals_words)
     ck_assert_str_eq(RUN(&b, "SET", "a", "2"), "-Namespace is temporarily locked (read-only)\r\n");
     ck_assert_str_eq(RUN(&b, "GET", "a"), "$1\r\n1\r\n");
     ck_assert_str_eq(RUN(&a, "NSSET", "n", "freeze", "1"), OK);
-    ck_assert_str_eq(RUN(&b, "GET", "a"), "-Namespace is temporarily frozen (read-write disabled)\r\n");
+    ck_assert_str_eq(RUN(&b, "GET", "a"),
+                     "-Namespace is temporarily frozen (read-write disabled)\r\n");
     ck_assert_str_eq(RUN(&b, "MGET", long_key), "-Invalid key\r\n"); /* keys first */
-    ck_assert_str_eq(RUN(&b, "MGET", "a"), "-Namespace is temporarily frozen (read-write disabled)\r\n");
-    ck_assert_str_eq(RUN(&b, "SCAN", "bad"), "-Namespace is temporarily frozen (read-write disabled)\r\n");
+    ck_assert_str_eq(RUN(&b, "MGET", "a"),
+                     "-Namespace is temporarily frozen (read-write disabled)\r\n");
+    ck_assert_str_eq(RUN(&b, "SCAN", "bad"),
+                     "-Namespace is temporarily frozen (read-write disabled)\r\n");
     ck_assert_str_eq(RUN(&b, "DBSIZE"), ":1\r\n");
     ck_assert_str_eq(RUN(&a, "NSSET", "n", "lock", "0"), OK);
     ck_assert_str_eq(RUN(&a, "NSSET", "n", "worm", "1"), OK);
     ck_assert_str_eq(RUN(&b, "SET", "a", "1"), "-Namespace is protected by worm mode\r\n");
-    ck_assert_str_eq(RUN(&b, "DEL", "a"), "-Cannot delete a key when namespace is in worm mode\r\n");
+    ck_assert_str_eq(RUN(&b, "DEL", "a"),
+                     "-Cannot delete a key when namespace is in worm mode\r\n");
     ck_assert_str_eq(RUN(&a, "NSSET", "n", "worm", "0"), OK);
     ck_assert_str_eq(RUN(&a, "NSSET", "n", "maxsize", "5"), OK);
     ck_assert_str_eq(RUN(&b, "SET", "b", "12345"), "-No space left on this namespace\r\n");
@@ -219,8 +228,13 @@ START_TEST(timestamps_are_for_admins_and_read_as_atoll_does)
 {
     static const struct {
         const char *text, *reply;
-    } t[] = {{"1600000000", ":1600000000\r\n"}, {"abc", ":0\r\n"}, {"", ":0\r\n"}, {" 12x", ":12\r\n"},
-             {"-1", ":4294967295\r\n"}, {"4294967296", ":0\r\n"}, {"4294967303", ":7\r\n"}};
+    } t[] = {{"1600000000", ":1600000000\r\n"},
+             {"abc", ":0\r\n"},
+             {"", ":0\r\n"},
+             {" 12x", ":12\r\n"},
+             {"-1", ":4294967295\r\n"},
+             {"4294967296", ":0\r\n"},
+             {"4294967303", ":7\r\n"}};
     for (size_t i = 0; i < ARRAY_LEN(t); i++) {
         char key[2] = {(char)('a' + i), 0};
         RUN(&a, "SET", key, "v", t[i].text);
@@ -235,7 +249,8 @@ END_TEST
 
 START_TEST(admin_commands_are_refused_before_their_arguments_are_looked_at)
 {
-    static const char *const admin[] = {"NSNEW", "NSDEL", "NSSET", "NSJUMP", "RELOAD", "HOOKS", "INDEX", "DATA", "MIRROR", "MASTER"};
+    static const char *const admin[] = {"NSNEW", "NSDEL", "NSSET", "NSJUMP", "RELOAD",
+                                        "HOOKS", "INDEX", "DATA",  "MIRROR", "MASTER"};
     for (size_t i = 0; i < ARRAY_LEN(admin); i++)
         ck_assert_str_eq(RUN(&a, admin[i]), "-Permission denied\r\n");
     ck_assert_uint_eq(db.unauthorized, ARRAY_LEN(admin));
@@ -271,7 +286,8 @@ START_TEST(a_challenge_is_good_for_one_login)
     RUN(&a, "NSNEW", "n");
     RUN(&a, "NSSET", "n", "password", "secret");
     challenge = RUN(&b, "AUTH", "SECURE", "CHALLENGE");
-    ck_assert_str_eq(RUN(&b, "SELECT", "n", "SECURE", hash_of(challenge, "wrong")), "-Access denied\r\n");
+    ck_assert_str_eq(RUN(&b, "SELECT", "n", "SECURE", hash_of(challenge, "wrong")),
+                     "-Access denied\r\n");
     ck_assert_str_eq(RUN(&b, "SELECT", "n", "SECURE", hash_of(challenge, "secret")), OK);
     ck_assert_str_eq(RUN(&b, "SELECT", "n", "SECURE", hash_of(challenge, "secret")),
                      "-No CHALLENGE requested, secure authentication not available\r\n");
@@ -322,7 +338,8 @@ END_TEST
 
 START_TEST(deleted_namespaces_detach_their_sessions)
 {
-    static const char gone[] = "-Your active namespace is not available anymore (probably removed).\r\n";
+    static const char gone[] =
+        "-Your active namespace is not available anymore (probably removed).\r\n";
     RUN(&a, "NSNEW", "n");
     RUN(&b, "SELECT", "n");
     ck_assert_str_eq(RUN(&b, "NSDEL", "n"), "-Cannot remove namespace you're currently using.\r\n");
@@ -385,7 +402,8 @@ START_TEST(mirrors_get_what_others_did_with_its_owner)
 {
     ck_assert_str_eq(RUN(&b, "MIRROR"), "+Starting mirroring\r\n");
     RUN(&a, "SET", "k", "v", "5");
-    ck_assert_str_eq(mirrored(&b), "$7\r\ndefault\r\n:0\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n$1\r\n5\r\n");
+    ck_assert_str_eq(mirrored(&b),
+                     "$7\r\ndefault\r\n:0\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n$1\r\n5\r\n");
     RUN(&a, "GET"); /* failed ones too */
     ck_assert_str_eq(mirrored(&b), "$7\r\ndefault\r\n:0\r\n$3\r\nGET\r\n");
     RUN(&a, "NOPE"); /* unknown ones not */
@@ -398,7 +416,8 @@ START_TEST(mirrors_get_what_others_did_with_its_owner)
     RUN(&a, "GET", "k", "0");
     ck_assert_str_eq(mirrored(&b), "");
     ck_assert_str_eq(RUN(&a, "PING"), "-Missing arguments\r\n");
-    ck_assert_str_eq(RUN(&a, "GET", "k", "123456789012345678901234567890123"), "-Argument too long\r\n");
+    ck_assert_str_eq(RUN(&a, "GET", "k", "123456789012345678901234567890123"),
+                     "-Argument too long\r\n");
     RUN(&a, "NSNEW", "n", "1");
     RUN(&a, "NSSET", "n", "password", "raw", "1");
     ck_assert_ptr_nonnull(strstr(RUN(&a, "NSINFO", "n", "1"), "password_raw: raw\n"));
@@ -427,7 +446,8 @@ START_TEST(a_big_mget_comes_in_parts_of_the_output_limit)
     ck_assert_int_eq(r, REQ_DONE);
     total += a.out.len;
     ck_assert_uint_gt(parts, 2);
-    size_t array = strlen("*10\r\n"), one = strlen("$30000\r\n") + 30000 + 2, absent = strlen("$-1\r\n");
+    size_t array = strlen("*10\r\n"), one = strlen("$30000\r\n") + 30000 + 2,
+           absent = strlen("$-1\r\n");
     ck_assert_uint_eq(total, array + 7 * one + 3 * absent + (parts - 1) * 10);
     ck_assert(slice_eq_str(slice_of(buf_data(&a.out) + a.out.len - 10, 10), "+message\r\n"));
     buf_clear(&a.out);
@@ -443,22 +463,27 @@ START_TEST(info_counts)
     ck_assert_ptr_nonnull(strstr(t, "\ncommands_executed: 1\n"));
     ck_assert_ptr_nonnull(strstr(t, "\ncommands_failed: 1\n"));
     ck_assert_ptr_nonnull(strstr(t, "\nclients_lifetime: 2\n"));
-    ck_assert_ptr_nonnull(strstr(t, "\nsequential_key_size: 8\ndata_version: 3\nindex_version: 4\n"));
+    ck_assert_ptr_nonnull(
+        strstr(t, "\nsequential_key_size: 8\ndata_version: 3\nindex_version: 4\n"));
 }
 END_TEST
 
 START_TEST(sequential_keys_and_modes)
 {
     ck_assert_str_eq(RUN(&a, "NSNEW", "s"), OK);
-    ck_assert_str_eq(RUN(&a, "NSSET", "s", "mode", "bad"), "-Invalid property value (expected: user, seq)\r\n");
+    ck_assert_str_eq(RUN(&a, "NSSET", "s", "mode", "bad"),
+                     "-Invalid property value (expected: user, seq)\r\n");
     ck_assert_str_eq(RUN(&a, "NSSET", "s", "mode", "seq"), OK);
     RUN(&a, "SELECT", "s");
     const struct slice empty[] = {slice_str("SET"), slice_str(""), slice_str("x")};
     run_argv(&a, 3, empty);
-    ck_assert_str_eq(RUN(&a, "NSSET", "s", "mode", "user"), "-Cannot change mode of used namespace\r\n");
-    ck_assert_str_eq(RUN(&a, "NSSET", "s", "mode", "bad"), "-Cannot change mode of used namespace\r\n");
+    ck_assert_str_eq(RUN(&a, "NSSET", "s", "mode", "user"),
+                     "-Cannot change mode of used namespace\r\n");
+    ck_assert_str_eq(RUN(&a, "NSSET", "s", "mode", "bad"),
+                     "-Cannot change mode of used namespace\r\n");
     ck_assert_str_eq(RUN(&a, "SET", "abc", "x"), "-Invalid key, only update authorized\r\n");
-    ck_assert_str_eq(RUN(&a, "NSSET", "default", "worm", "1"), "-Cannot update default namespace\r\n");
+    ck_assert_str_eq(RUN(&a, "NSSET", "default", "worm", "1"),
+                     "-Cannot update default namespace\r\n");
     ck_assert_str_eq(RUN(&a, "NSSET", "s", "Worm", "1"), "-Invalid property\r\n");
     ck_assert_str_eq(RUN(&a, "SYNC"), OK);
 }
@@ -469,8 +494,15 @@ START_TEST(numbers_are_read_as_c_does)
     static const struct {
         const char *text;
         int64_t v;
-    } t[] = {{"", 0}, {"12", 12}, {" \t+7 ", 7}, {"-9x", -9}, {"x", 0}, {"9223372036854775807", INT64_MAX},
-             {"9223372036854775808", INT64_MAX}, {"-9223372036854775808", INT64_MIN}, {"-99999999999999999999", INT64_MIN}};
+    } t[] = {{"", 0},
+             {"12", 12},
+             {" \t+7 ", 7},
+             {"-9x", -9},
+             {"x", 0},
+             {"9223372036854775807", INT64_MAX},
+             {"9223372036854775808", INT64_MAX},
+             {"-9223372036854775808", INT64_MIN},
+             {"-99999999999999999999", INT64_MIN}};
     for (size_t i = 0; i < ARRAY_LEN(t); i++)
         ck_assert_int_eq(req_number(slice_str(t[i].text)), t[i].v);
     ck_assert_uint_eq(req_text(slice_of("ab\0c", 4)).len, 2);

@@ -5,10 +5,11 @@
 #include <errno.h>
 
 static const uint8_t golden[] = {
-    'Z', 'D', 'B', 'C', 'M', 'P', 'C', 'T', 1, 0, 0, 0, 2, 0, 0, 0,  /* magic, version, flags, n */
-    'd', 7, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0, 0,                        /* d7 of 256 MiB */
-    'i', 0x10, 0x27, 0, 0, 29, 0, 0, 0, 0, 0, 0, 0,                  /* i10000 of 29 bytes */
-    0, 0, 0, 0,                                                      /* crc: below */
+    'Z', 'D',  'B',  'C', 'M', 'P', 'C', 'T', 1,  0, 0, 0, 2,
+    0,   0,    0,                                             /* magic, version, flags, n */
+    'd', 7,    0,    0,   0,   0,   0,   0,   16, 0, 0, 0, 0, /* d7 of 256 MiB */
+    'i', 0x10, 0x27, 0,   0,   29,  0,   0,   0,  0, 0, 0, 0, /* i10000 of 29 bytes */
+    0,   0,    0,    0,                                       /* crc: below */
 };
 
 static void put_crc(uint8_t *p, size_t n)

@@ -1,4 +1,5 @@
-/* An interrupted compaction is finished when its journal is there, and forgotten when not; either twice is the same. */
+/* An interrupted compaction is finished when its journal is there, and forgotten when not; either
+ * twice is the same. */
 #include "../unit.h"
 #include "common/path.h"
 #include "zdb/compact_journal.h"
@@ -10,7 +11,8 @@ static char top[64], index_dir[96], data_dir[96];
 
 static void setup(void)
 {
-    snprintf(top, sizeof top, "%s/qsfs-journal.XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+    snprintf(top, sizeof top, "%s/qsfs-journal.XXXXXX",
+             access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
     ck_assert_ptr_nonnull(mkdtemp(top));
     snprintf(index_dir, sizeof index_dir, "%s/index", top);
     snprintf(data_dir, sizeof data_dir, "%s/data", top);

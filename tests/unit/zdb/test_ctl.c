@@ -43,7 +43,8 @@ START_TEST(words_of_a_line)
     for (int i = 0; i < table[_i].nwords; i++) {
         size_t len = table[_i].lens[i] ? table[_i].lens[i] : strlen(table[_i].words[i]);
         memcpy(&end, buf_data(&ends) + (size_t)i * sizeof end, sizeof end);
-        ck_assert(slice_eq(slice_of(buf_data(&text) + start, end - start), slice_of(table[_i].words[i], len)));
+        ck_assert(slice_eq(slice_of(buf_data(&text) + start, end - start),
+                           slice_of(table[_i].words[i], len)));
         start = end;
     }
     ck_assert_uint_eq(start, text.len);

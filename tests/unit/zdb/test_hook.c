@@ -17,10 +17,12 @@ static struct loop *loop;
 static struct hooks *hooks;
 static struct hook_conf conf;
 
-/* Argument 3 says what to do: "exit N", "sleep", "deaf", "slow"; every call is written down at its start and its end. */
+/* Argument 3 says what to do: "exit N", "sleep", "deaf", "slow"; every call is written down at its
+ * start and its end. */
 static const char script[] = "#!/bin/sh\n"
                              "echo \"+$1 $3\" >>\"${0%/*}/record\"\n"
-                             "case $3 in exit*) status=${3#exit } ;; deaf) trap '' TERM; sleep 60 ;; sleep) sleep 60 ;; slow) sleep 0.2 ;; esac\n"
+                             "case $3 in exit*) status=${3#exit } ;; deaf) trap '' TERM; sleep 60 "
+                             ";; sleep) sleep 60 ;; slow) sleep 0.2 ;; esac\n"
                              "echo \"-$1 $3\" >>\"${0%/*}/record\"\n"
                              "exit ${status:-0}\n";
 

@@ -1,4 +1,5 @@
-/* index_hint changes nothing and names only entries of the keys it was asked for, also while the table grows. */
+/* index_hint changes nothing and names only entries of the keys it was asked for, also while the
+ * table grows. */
 #include "../unit.h"
 #include "zdb/index.h"
 
@@ -19,7 +20,8 @@ START_TEST(hints_are_right_or_nothing)
         index_put(ix, slice_str(text[0]), &added)->off = n;
         for (unsigned i = 0; i < INDEX_HINTS; i++) {
             snprintf(text[i], sizeof text[i], "key %u", (n * 7 + i * 131) % (n + n / 4 + 1));
-            keys[i] = i % 5 == 4 ? slice_of(NULL, 0) : slice_str(text[i]); /* sequential mode: no key */
+            keys[i] = i % 5 == 4 ? slice_of(NULL, 0) : slice_str(text[i]); /* sequential mode: no
+                                                                              key */
         }
         index_hint(ix, keys, n % INDEX_HINTS + 1, e);
         for (unsigned i = 0; i < n % INDEX_HINTS + 1; i++) {

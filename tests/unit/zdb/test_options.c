@@ -60,7 +60,9 @@ END_TEST
 START_TEST(one_dash_equals_sign_and_abbreviations_work)
 {
     static const char *const lines[] = {
-        "-mode seq -datasize=1M --maxsize=5", "--mo seq --datas 1M --max 5", "--mod=seq -datas=1024k --maxs=5",
+        "-mode seq -datasize=1M --maxsize=5",
+        "--mo seq --datas 1M --max 5",
+        "--mod=seq -datas=1024k --maxs=5",
         "word --mode direct more --datasize 1048576 words --maxsize 5",
     };
     for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
@@ -75,14 +77,18 @@ START_TEST(one_dash_equals_sign_and_abbreviations_work)
 }
 END_TEST
 
-/* Every abbreviation that was unambiguous among the original's options means the same option here. */
+/* Every abbreviation that was unambiguous among the original's options means the same option here.
+ */
 START_TEST(our_options_make_no_old_abbreviation_ambiguous)
 {
-    static const char *const old[] = {"data",  "index",      "listen",  "port",  "socket", "dualnet",  "verbose",
-                                      "dump",  "sync",       "synctime", "mode", "background", "logfile", "admin",
-                                      "hook",  "datasize",   "maxsize", "protect", "secure", "rotate",  "version", "help"};
-    static const char *const valued[] = {"data", "index", "listen", "port", "socket", "synctime", "mode", "logfile",
-                                         "admin", "hook", "datasize", "maxsize", "rotate"};
+    static const char *const old[] = {"data",     "index",      "listen",  "port",   "socket",
+                                      "dualnet",  "verbose",    "dump",    "sync",   "synctime",
+                                      "mode",     "background", "logfile", "admin",  "hook",
+                                      "datasize", "maxsize",    "protect", "secure", "rotate",
+                                      "version",  "help"};
+    static const char *const valued[] = {"data",     "index",   "listen",  "port",  "socket",
+                                         "synctime", "mode",    "logfile", "admin", "hook",
+                                         "datasize", "maxsize", "rotate"};
     for (size_t i = 0; i < ARRAY_LEN(old); i++) {
         for (size_t n = 1; n <= strlen(old[i]); n++) {
             size_t hits = 0;
@@ -93,8 +99,10 @@ START_TEST(our_options_make_no_old_abbreviation_ambiguous)
                 continue;
             for (size_t k = 0; k < ARRAY_LEN(valued); k++)
                 has_value |= strcmp(valued[k], old[i]) == 0;
-            const char *value = strcmp(old[i], "mode") == 0 ? "user" : strcmp(old[i], "hook") == 0 ? "/bin/true"
-                                : strcmp(old[i], "port") == 0 ? "1000" : "1000000";
+            const char *value = strcmp(old[i], "mode") == 0   ? "user"
+                                : strcmp(old[i], "hook") == 0 ? "/bin/true"
+                                : strcmp(old[i], "port") == 0 ? "1000"
+                                                              : "1000000";
             char line[128];
             snprintf(line, sizeof line, "--%.*s %s%s%s", (int)n, old[i], has_value ? value : "",
                      strcmp(old[i], "protect") == 0 ? " --admin x" : "", "");
@@ -168,14 +176,16 @@ START_TEST(password_file_is_one_line_of_a_private_file)
         mode_t mode;
         int result; /* 0 or negative */
     } files[] = {
-        {"pass word", 0600, 0}, {"pass word\n", 0400, 0}, {"pass word\r\n", 0600, 0},
-        {"pass word", 0640, -1}, {"pass word", 0604, -1}, {"", 0600, -1}, {"\n\n", 0600, -1},
+        {"pass word", 0600, 0},  {"pass word\n", 0400, 0}, {"pass word\r\n", 0600, 0},
+        {"pass word", 0640, -1}, {"pass word", 0604, -1},  {"", 0600, -1},
+        {"\n\n", 0600, -1},
     };
     for (size_t i = 0; i < ARRAY_LEN(files); i++) {
         char path[] = "/tmp/options.XXXXXX", line[64];
         int fd = mkstemp(path);
         ck_assert_int_ge(fd, 0);
-        ck_assert_int_eq(write(fd, files[i].content, strlen(files[i].content)), (int)strlen(files[i].content));
+        ck_assert_int_eq(write(fd, files[i].content, strlen(files[i].content)),
+                         (int)strlen(files[i].content));
         ck_assert_int_eq(fchmod(fd, files[i].mode), 0);
         close(fd);
         snprintf(line, sizeof line, "--admin-file %s", path);
@@ -183,7 +193,8 @@ START_TEST(password_file_is_one_line_of_a_private_file)
         struct err e;
         int r = parse(&o, &e, line);
         unlink(path);
-        ck_assert_msg(r == 0 ? files[i].result == 0 : files[i].result < 0, "%zu: %d %s", i, r, e.text);
+        ck_assert_msg(r == 0 ? files[i].result == 0 : files[i].result < 0, "%zu: %d %s", i, r,
+                      e.text);
         if (r == 0) {
             ck_assert_str_eq(o.admin, "pass word");
             options_fini(&o);

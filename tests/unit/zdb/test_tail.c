@@ -1,4 +1,5 @@
-/* Unwritten tails of files: written in one piece, read and changed before, kept when a write fails. */
+/* Unwritten tails of files: written in one piece, read and changed before, kept when a write fails.
+ */
 #include "../unit.h"
 #include "zdb/tail.h"
 
@@ -49,7 +50,8 @@ static void break_file(int i, bool on)
 
 static int append(const char *text)
 {
-    struct iovec iov[2] = {{(void *)(uintptr_t)text, 1}, {(void *)(uintptr_t)(text + 1), strlen(text) - 1}};
+    struct iovec iov[2] = {{(void *)(uintptr_t)text, 1},
+                           {(void *)(uintptr_t)(text + 1), strlen(text) - 1}};
     int r = tail_append(&data, &all, slot[0], size, iov, 2);
     if (r == 0)
         size += strlen(text);
@@ -66,7 +68,7 @@ static const char *content(int i)
 
 START_TEST(nothing_is_in_the_file_before_the_end_of_the_round)
 {
-    struct iovec iov = {(void *)(uintptr_t)"B", 1};
+    struct iovec iov = {(void *)(uintptr_t) "B", 1};
 
     append("one,");
     append("two");
@@ -134,7 +136,7 @@ END_TEST
 
 START_TEST(what_follows_from_unwritten_bytes_is_not_written)
 {
-    struct iovec iov = {(void *)(uintptr_t)"record", 6};
+    struct iovec iov = {(void *)(uintptr_t) "record", 6};
     uint64_t from;
 
     tail_append(&index_, &all, slot[1], 0, &iov, 1); /* first in the list */
@@ -152,7 +154,7 @@ END_TEST
 
 START_TEST(one_file_that_fails_does_not_hold_up_the_others)
 {
-    struct iovec iov = {(void *)(uintptr_t)"other", 5};
+    struct iovec iov = {(void *)(uintptr_t) "other", 5};
     struct tail other = {0};
 
     append("abc");
@@ -167,7 +169,7 @@ END_TEST
 
 START_TEST(a_long_value_takes_the_tail_with_it)
 {
-    struct iovec iov[2] = {{(void *)(uintptr_t)"LONG", 4}, {(void *)(uintptr_t)"VALUE", 5}};
+    struct iovec iov[2] = {{(void *)(uintptr_t) "LONG", 4}, {(void *)(uintptr_t) "VALUE", 5}};
     uint64_t from;
 
     append("abc");

@@ -7,10 +7,14 @@
 #include <errno.h>
 #include <stdio.h>
 
-/* list 46 of the root, and the list with two entries, of the spec; the garbage word as the original left it */
-static const uint8_t root_dot[] = {2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0x60, 0x60, 0x5e, 0xad, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0x2e, 0};
-static const uint8_t two[] = {4, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0x20, 0xd8, 0x62, 0x8c, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0x2e, 0x2e, 0,
-                              8, 0, 0x12, 0, 0, 0, 0, 0, 0, 0, 'l', 'o', 's', 't', 'd', 'a', 't', 'a', 0};
+/* list 46 of the root, and the list with two entries, of the spec; the garbage word as the original
+ * left it */
+static const uint8_t root_dot[] = {2,    0,    0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0x60, 0x60,
+                                   0x5e, 0xad, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0x2e, 0};
+static const uint8_t two[] = {4,    0,    0,    0,    0,   0,   0,   0,    2,   0,   0,   0,
+                              0x20, 0xd8, 0x62, 0x8c, 2,   0,   1,   0,    0,   0,   0,   0,
+                              0,    0,    0x2e, 0x2e, 0,   8,   0,   0x12, 0,   0,   0,   0,
+                              0,    0,    0,    'l',  'o', 's', 't', 'd',  'a', 't', 'a', 0};
 
 START_TEST(names_fall_into_the_lists_of_the_original)
 {
@@ -60,10 +64,10 @@ START_TEST(damaged_lists_are_refused_and_leave_it_empty)
     }
     ck_assert_int_eq(dlist_load(&l, slice_of(two, sizeof two), 5), -EUCLEAN); /* another's */
     memcpy(v, two, sizeof two);
-    v[8] = 3;                                                                 /* more entries than there are */
+    v[8] = 3; /* more entries than there are */
     ck_assert_int_eq(dlist_load(&l, slice_of(v, sizeof v), 4), -EUCLEAN);
     v[8] = 2;
-    v[16] = 0;                                                                /* a name without bytes */
+    v[16] = 0; /* a name without bytes */
     ck_assert_int_eq(dlist_load(&l, slice_of(v, sizeof v), 4), -EUCLEAN);
     memcpy(v, two, sizeof two);
     v[40] = '/';

@@ -4,7 +4,8 @@
 #include <errno.h>
 
 /* the header of the spec's hexdump */
-static const uint8_t golden[24] = {0x5a, 0x44, 0x42, 0x46, 0x53, 0x4d, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80, 2, 0, 0, 0};
+static const uint8_t golden[24] = {0x5a, 0x44, 0x42, 0x46, 0x53, 0x4d, 1, 0,    0, 0, 0, 0,
+                                   0,    0,    0,    0,    0,    0,    0, 0x80, 2, 0, 0, 0};
 
 START_TEST(encodes_the_golden_bytes)
 {
@@ -27,7 +28,9 @@ START_TEST(decodes_what_it_encodes)
         head_format_encode(&b, (enum role)role, &h);
         ck_assert_int_eq(head_format_decode(buf_slice(&b), (enum role)role, &out, NULL), 0);
         ck_assert(out.in_use && out.generation == h.generation && out.size_bytes == 12345);
-        ck_assert_int_eq(head_format_decode(buf_slice(&b), (enum role)((role + 1) % ROLE_COUNT), &out, NULL), -EUCLEAN);
+        ck_assert_int_eq(head_format_decode(buf_slice(&b), (enum role)((role + 1) % ROLE_COUNT),
+                                            &out, NULL),
+                         -EUCLEAN);
         buf_fini(&b);
     }
 }

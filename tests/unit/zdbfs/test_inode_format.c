@@ -24,8 +24,9 @@ static size_t bytes(const char *hex, uint8_t *out)
 
 static const char hello[] = "a4810000 0100000000000000 00000000 0000 0000 0c00000000000000 01000000"
                             "00f15365 01f15365 94b1026b 01000000 00000000 03000000";
-static const char link_hex[] = "ffa10000 0100000000000000 00000000 0000 0000 0a00000000000000 01000000"
-                               "94b1026b 94b1026b 94b1026b 68656c6c6f2e747874 00 42";
+static const char link_hex[] =
+    "ffa10000 0100000000000000 00000000 0000 0000 0a00000000000000 01000000"
+    "94b1026b 94b1026b 94b1026b 68656c6c6f2e747874 00 42";
 
 START_TEST(reads_the_file_record_of_the_original)
 {
@@ -94,7 +95,11 @@ START_TEST(classic_part_is_what_the_original_writes)
     uint8_t want[128], slots[4] = {3, 0, 0, 0};
 
     size_t n = bytes(hello, want);
-    r.a = (struct inode_attr){.mode = 0100644, .size = 12, .nlink = 1, .atime = {1700000000, 0}, .mtime = {1700000001, 5},
+    r.a = (struct inode_attr){.mode = 0100644,
+                              .size = 12,
+                              .nlink = 1,
+                              .atime = {1700000000, 0},
+                              .mtime = {1700000001, 5},
                               .ctime = {0x6b02b194, 9}};
     r.slots = slice_of(slots, 4);
     inode_format_encode(&b, &r);
@@ -103,7 +108,11 @@ START_TEST(classic_part_is_what_the_original_writes)
     buf_clear(&b);
 
     n = bytes(link_hex, want);
-    r = (struct inode_rec){.a = {.mode = 0120777, .size = 9, .nlink = 1, .atime = {0x6b02b194, 0}, .mtime = {0x6b02b194, 0},
+    r = (struct inode_rec){.a = {.mode = 0120777,
+                                 .size = 9,
+                                 .nlink = 1,
+                                 .atime = {0x6b02b194, 0},
+                                 .mtime = {0x6b02b194, 0},
                                  .ctime = {0x6b02b194, 0}},
                            .target = slice_str("hello.txt")};
     inode_format_encode(&b, &r);
@@ -114,7 +123,9 @@ END_TEST
 
 START_TEST(every_type_comes_back_with_its_tail)
 {
-    static const uint32_t modes[] = {S_IFREG | 0644, S_IFIFO | 0600, S_IFSOCK | 0777, S_IFCHR | 0666, S_IFBLK | 0660, S_IFLNK | 0777, S_IFDIR | 01777};
+    static const uint32_t modes[] = {S_IFREG | 0644, S_IFIFO | 0600, S_IFSOCK | 0777,
+                                     S_IFCHR | 0666, S_IFBLK | 0660, S_IFLNK | 0777,
+                                     S_IFDIR | 01777};
     uint8_t slots[12] = {1, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff}, lists[INODE_LISTS * 8];
 
     memset(lists, 0x42, sizeof lists);
@@ -132,7 +143,8 @@ START_TEST(every_type_comes_back_with_its_tail)
             ck_assert_mem_eq(buf_data(&b) + 28, "\0\0\0\0", 4); /* upstream stores 0 links */
         ck_assert_int_eq(inode_format_decode(buf_slice(&b), &out), 0);
         same_attr(&out.a, &r.a);
-        ck_assert(slice_eq(out.slots, r.slots) && slice_eq(out.target, r.target) && slice_eq(out.lists, r.lists));
+        ck_assert(slice_eq(out.slots, r.slots) && slice_eq(out.target, r.target) &&
+                  slice_eq(out.lists, r.lists));
         if (S_ISCHR(modes[i]) || S_ISBLK(modes[i]))
             ck_assert(out.a.rdev_major == 259 && out.a.rdev_minor == 70000);
         if (S_ISDIR(modes[i]))
@@ -149,8 +161,8 @@ START_TEST(classic_fields_win_when_they_were_rewritten)
 
     inode_format_encode(&b, &r);
     uint8_t *v = buf_data(&b);
-    le16_put(v + 16, 77);                 /* uid */
-    le32_put(v + 36, 1800000000);         /* mtime */
+    le16_put(v + 16, 77);         /* uid */
+    le32_put(v + 36, 1800000000); /* mtime */
     ck_assert_int_eq(inode_format_decode(buf_slice(&b), &out), 0);
     ck_assert_uint_eq(out.a.uid, 77);
     ck_assert_uint_eq(out.a.gid, 4000000000u);
@@ -227,19 +239,19 @@ START_TEST(hostile_records_are_refused)
     size_t n = bytes(hello, v);
     for (size_t cut = 0; cut < n; cut++)
         ck_assert_int_eq(inode_format_decode(slice_of(v, cut), &r), -EUCLEAN);
-    memset(v + 44, 0xff, 8);                      /* number of blocks */
+    memset(v + 44, 0xff, 8); /* number of blocks */
     ck_assert_int_eq(inode_format_decode(slice_of(v, n), &r), -EUCLEAN);
     le32_put(v + 44, 0x40000000);
     le32_put(v + 48, 0);
     ck_assert_int_eq(inode_format_decode(slice_of(v, n), &r), -EUCLEAN);
     le32_put(v + 44, 1);
-    memset(v + 20, 0xff, 8);                      /* size */
+    memset(v + 20, 0xff, 8); /* size */
     ck_assert_int_eq(inode_format_decode(slice_of(v, n), &r), -EUCLEAN);
-    le32_put(v, 0);                               /* no type */
+    le32_put(v, 0); /* no type */
     ck_assert_int_eq(inode_format_decode(slice_of(v, n), &r), -EUCLEAN);
 
     n = bytes(link_hex, v);
-    for (size_t cut = 0; cut < n - 1; cut++)      /* the filler may be missing */
+    for (size_t cut = 0; cut < n - 1; cut++) /* the filler may be missing */
         ck_assert_int_eq(inode_format_decode(slice_of(v, cut), &r), -EUCLEAN);
     memset(v + 20, 0xff, 8);
     ck_assert_int_eq(inode_format_decode(slice_of(v, n), &r), -EUCLEAN);

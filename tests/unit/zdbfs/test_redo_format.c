@@ -18,11 +18,13 @@ START_TEST(operations_come_back_in_order)
     ck_assert_int_eq(redo_format_next(&r, &it), 1);
     ck_assert(it.op == REDO_SET && it.key == 42 && slice_eq_str(it.value, "value"));
     ck_assert_int_eq(redo_format_next(&r, &it), 1);
-    ck_assert(it.op == REDO_DEL_META && redo_format_count(&it) == 3 && redo_format_key(&it, 1) == 0xfffffffffull);
+    ck_assert(it.op == REDO_DEL_META && redo_format_count(&it) == 3 &&
+              redo_format_key(&it, 1) == 0xfffffffffull);
     ck_assert_int_eq(redo_format_next(&r, &it), 1);
     ck_assert(it.key == 43 && it.value.len == 0);
     ck_assert_int_eq(redo_format_next(&r, &it), 1);
-    ck_assert(it.op == REDO_DEL_DATA && redo_format_count(&it) == 2 && redo_format_key(&it, 1) == 0xffffffff);
+    ck_assert(it.op == REDO_DEL_DATA && redo_format_count(&it) == 2 &&
+              redo_format_key(&it, 1) == 0xffffffff);
     ck_assert_int_eq(redo_format_next(&r, &it), 1);
     ck_assert(it.op == REDO_ORPHANS && redo_format_key(&it, 0) == 7);
     ck_assert_int_eq(redo_format_next(&r, &it), 0);
@@ -61,10 +63,12 @@ START_TEST(long_streams_are_cut_and_joined)
     ck_assert_uint_eq(n, 3);
     for (uint32_t i = 0; i < n; i++) {
         struct redo_chunk c;
-        ck_assert_int_eq(redo_format_encode_chunk(&chunk, REDO_COMMIT, 77, 5, slice_of(data, len), i), 0);
+        ck_assert_int_eq(
+            redo_format_encode_chunk(&chunk, REDO_COMMIT, 77, 5, slice_of(data, len), i), 0);
         ck_assert_uint_le(chunk.len, REDO_MAX_CHUNK);
         ck_assert_int_eq(redo_format_decode_chunk(buf_slice(&chunk), &c), 0);
-        ck_assert(c.kind == REDO_COMMIT && c.generation == 77 && c.seq == 5 && c.index == i && c.last == (i == n - 1));
+        ck_assert(c.kind == REDO_COMMIT && c.generation == 77 && c.seq == 5 && c.index == i &&
+                  c.last == (i == n - 1));
         buf_put_slice(&joined, c.payload);
     }
     ck_assert(slice_eq(buf_slice(&joined), slice_of(data, len)));
@@ -100,7 +104,8 @@ START_TEST(every_changed_byte_of_a_chunk_is_noticed)
     for (size_t cut = 0; cut < chunk.len; cut++)
         ck_assert_int_lt(redo_format_decode_chunk(slice_of(buf_data(&chunk), cut), &c), 0);
     ck_assert_int_eq(redo_format_decode_chunk(buf_slice(&chunk), &c), 0);
-    ck_assert_int_eq(redo_format_decode_chunk(slice_str("block of the original, not ours"), &c), -ENOMSG);
+    ck_assert_int_eq(redo_format_decode_chunk(slice_str("block of the original, not ours"), &c),
+                     -ENOMSG);
     buf_fini(&chunk);
 }
 END_TEST

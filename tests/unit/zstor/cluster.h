@@ -1,4 +1,5 @@
-/* cluster - a configuration over one fake_zdb, a scratch directory, and helpers to make and compare files.  Header only. */
+/* cluster - a configuration over one fake_zdb, a scratch directory, and helpers to make and compare
+ * files.  Header only. */
 #ifndef TESTS_ZSTOR_CLUSTER_H
 #define TESTS_ZSTOR_CLUSTER_H
 
@@ -19,10 +20,14 @@ struct cluster_test {
 };
 
 /* groups of the given sizes; the first namespace of the data has a password, so has m0 */
-static inline void cluster_start(struct cluster_test *t, unsigned k, unsigned n, const unsigned *sizes, size_t ngroups)
+static inline void cluster_start(struct cluster_test *t, unsigned k, unsigned n,
+                                 const unsigned *sizes, size_t ngroups)
 {
-    struct object_conf oc = {.stats = &t->stats, .hedge_ms = 300,
-                             .pool = {.connect_timeout_ms = 5000, .io_timeout_ms = 5000, .backoff_min_ms = 50,
+    struct object_conf oc = {.stats = &t->stats,
+                             .hedge_ms = 300,
+                             .pool = {.connect_timeout_ms = 5000,
+                                      .io_timeout_ms = 5000,
+                                      .backoff_min_ms = 50,
                                       .backoff_max_ms = 200}};
     char text[64], name[16];
     unsigned nd = 0;
@@ -48,13 +53,16 @@ static inline void cluster_start(struct cluster_test *t, unsigned k, unsigned n,
         for (unsigned i = 0; i < sizes[g]; i++, nd++) {
             snprintf(name, sizeof name, "d%u", nd);
             t->data[nd] = fake_add(t->fake, name, true, nd ? NULL : "pw-d0");
-            ck_assert_int_eq(backend_addr_parse(&t->conf->groups[g].backends[i], text, name, nd ? NULL : "pw-d0", NULL), 0);
+            ck_assert_int_eq(backend_addr_parse(&t->conf->groups[g].backends[i], text, name,
+                                                nd ? NULL : "pw-d0", NULL),
+                             0);
         }
     }
     for (unsigned i = 0; i < 4; i++) {
         snprintf(name, sizeof name, "m%u", i);
         t->meta[i] = fake_add(t->fake, name, false, i ? NULL : "pw-m0");
-        ck_assert_int_eq(backend_addr_parse(&t->conf->meta[i], text, name, i ? NULL : "pw-m0", NULL), 0);
+        ck_assert_int_eq(
+            backend_addr_parse(&t->conf->meta[i], text, name, i ? NULL : "pw-m0", NULL), 0);
     }
     oc.conf = t->conf;
     ck_assert_int_eq(object_open(&t->o, &oc, NULL), 0);
@@ -74,7 +82,8 @@ static inline char *cluster_path(struct cluster_test *t, const char *name)
 }
 
 /* A file of `size` bytes: 'r' random (of seed), 't' text, 'z' zeros.  Path given. */
-static inline char *cluster_file(struct cluster_test *t, const char *name, size_t size, char kind, unsigned seed)
+static inline char *cluster_file(struct cluster_test *t, const char *name, size_t size, char kind,
+                                 unsigned seed)
 {
     char *path = cluster_path(t, name);
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
@@ -88,7 +97,7 @@ static inline char *cluster_file(struct cluster_test *t, const char *name, size_
     }
     if (kind != 'r')
         for (size_t i = 0; i < size; i++)
-            p[i] = kind == 't' ? (uint8_t)"the quick brown fox "[i % 20] : 0;
+            p[i] = kind == 't' ? (uint8_t) "the quick brown fox "[i % 20] : 0;
     ck_assert_int_eq(write(fd, p, size), (ssize_t)size);
     close(fd);
     free(p);

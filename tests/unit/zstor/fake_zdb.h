@@ -1,5 +1,6 @@
-/* fake_zdb - a small 0-db inside the test process, with faults on demand.  Keeps values in memory; knows SELECT (plain and
- * SECURE), AUTH SECURE CHALLENGE, NSINFO, SET, GET, DEL, KEYTIME, SCAN, SYNC.  One thread per connection.  Header only. */
+/* fake_zdb - a small 0-db inside the test process, with faults on demand.  Keeps values in memory;
+ * knows SELECT (plain and SECURE), AUTH SECURE CHALLENGE, NSINFO, SET, GET, DEL, KEYTIME, SCAN,
+ * SYNC.  One thread per connection.  Header only. */
 #ifndef TESTS_ZSTOR_FAKE_ZDB_H
 #define TESTS_ZSTOR_FAKE_ZDB_H
 
@@ -32,15 +33,16 @@ struct fake_ns {
     char name[32];
     const char *password; /* NULL: none */
     bool seq;
-    uint64_t limit;       /* 0: none */
+    uint64_t limit; /* 0: none */
     struct fake_entry *entry;
     size_t n, cap;
     /* faults; set by the test at any time */
-    atomic_bool hang;     /* requests are read, nothing is answered */
-    atomic_bool refuse;   /* every connection that selects it is closed */
+    atomic_bool hang;   /* requests are read, nothing is answered */
+    atomic_bool refuse; /* every connection that selects it is closed */
     atomic_bool locked, no_sync_command, full;
-    atomic_int garble;    /* GET: 1 flip a bit, 2 cut, 3 lengthen, 4 nil, 5 integer, 6 not the protocol, 7 close in between */
-    atomic_int fail_set;  /* > 0: so many SETs are done, then -Cannot write data right now */
+    atomic_int garble;   /* GET: 1 flip a bit, 2 cut, 3 lengthen, 4 nil, 5 integer, 6 not the
+                            protocol, 7 close in between */
+    atomic_int fail_set; /* > 0: so many SETs are done, then -Cannot write data right now */
     atomic_uint gets, sets, dels, syncs, selects;
 };
 
@@ -63,7 +65,8 @@ struct fake_conn {
     bool nonce;
 };
 
-static inline struct fake_ns *fake_add(struct fake *f, const char *name, bool seq, const char *password)
+static inline struct fake_ns *fake_add(struct fake *f, const char *name, bool seq,
+                                       const char *password)
 {
     struct fake_ns *n = &f->ns[f->nns++];
 
@@ -85,7 +88,8 @@ static inline struct fake_ns *fake_ns(struct fake *f, struct slice name)
 static inline struct fake_entry *fake_find(struct fake_ns *n, struct slice key)
 {
     for (size_t i = n->n; i > 0; i--)
-        if (!n->entry[i - 1].deleted && slice_eq(slice_of(n->entry[i - 1].key, n->entry[i - 1].key_len), key))
+        if (!n->entry[i - 1].deleted &&
+            slice_eq(slice_of(n->entry[i - 1].key, n->entry[i - 1].key_len), key))
             return &n->entry[i - 1];
     return NULL;
 }
@@ -131,7 +135,8 @@ static inline size_t fake_live(struct fake *f, struct fake_ns *n)
     return live;
 }
 
-static inline void fake_set(struct fake *f, struct fake_ns *n, struct slice key, struct slice value, struct buf *out)
+static inline void fake_set(struct fake *f, struct fake_ns *n, struct slice key, struct slice value,
+                            struct buf *out)
 {
     struct fake_entry *e = n->seq ? NULL : fake_find(n, key);
 
@@ -227,10 +232,12 @@ static inline void fake_info(struct fake_ns *n, struct buf *out)
 
     for (size_t i = 0; i < n->n; i++)
         live += !n->entry[i].deleted;
-    buf_printf(&t, "# namespace\nname: %s\nentries: %zu\npublic: no\nworm: no\nlocked: %s\npassword: %s\n", n->name, live,
-               atomic_load(&n->locked) ? "yes" : "no", n->password ? "yes" : "no");
-    buf_printf(&t, "data_size_bytes: %llu\ndata_limits_bytes: %llu\nmode: %s\n", (unsigned long long)fake_used(n),
-               (unsigned long long)n->limit, n->seq ? "sequential" : "userkey");
+    buf_printf(
+        &t, "# namespace\nname: %s\nentries: %zu\npublic: no\nworm: no\nlocked: %s\npassword: %s\n",
+        n->name, live, atomic_load(&n->locked) ? "yes" : "no", n->password ? "yes" : "no");
+    buf_printf(&t, "data_size_bytes: %llu\ndata_limits_bytes: %llu\nmode: %s\n",
+               (unsigned long long)fake_used(n), (unsigned long long)n->limit,
+               n->seq ? "sequential" : "userkey");
     buf_printf(&t, "data_disk_freespace_bytes: 1000000000000\n");
     resp_put_bulk(out, buf_slice(&t));
     buf_fini(&t);
@@ -376,7 +383,9 @@ static inline void *fake_accept(void *arg)
         if (poll(&pfd, 1, 20) <= 0 || (fd = accept(f->listen_fd, NULL, NULL)) < 0)
             continue;
         c = calloc(1, sizeof *c);
-        *c = (struct fake_conn){.f = f, .fd = fd, .slot = (int)(atomic_fetch_add(&f->accepted, 1) % 256)};
+        *c = (struct fake_conn){.f = f,
+                                .fd = fd,
+                                .slot = (int)(atomic_fetch_add(&f->accepted, 1) % 256)};
         atomic_store(&f->fds[c->slot], fd);
         atomic_fetch_add(&f->live, 1);
         pthread_create(&t, NULL, fake_serve, c);

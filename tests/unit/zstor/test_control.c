@@ -28,7 +28,8 @@ static void handle(void *arg, struct control_call *call, const struct control_re
     size_t n = strlen(seen);
 
     (void)arg;
-    snprintf(seen + n, sizeof seen - n, "%s %s;", control_proto_name(req->op), req->file ? req->file : "");
+    snprintf(seen + n, sizeof seen - n, "%s %s;", control_proto_name(req->op),
+             req->file ? req->file : "");
     if (req->op == CONTROL_PING)
         control_reply(call, slice_str("+PONG\r\n"));
     else
@@ -43,7 +44,8 @@ static void start(void)
     scratch_begin();
     ck_assert_int_eq(log_open(&quiet, &e), 0);
     ck_assert_int_eq(loop_new(&loop, &e), 0);
-    ck_assert_msg(control_open(&control, loop, scratch("sock"), handle, NULL, &e) == 0, "%s", e.text);
+    ck_assert_msg(control_open(&control, loop, scratch("sock"), handle, NULL, &e) == 0, "%s",
+                  e.text);
 }
 
 static void end(void)
@@ -130,8 +132,10 @@ END_TEST
 
 START_TEST(bytes_that_are_no_request_end_the_connection)
 {
-    static const char *const bad[] = {"GET / HTTP/1.0\r\n\r\n", "*0\r\n", "*17\r\n", "*1\r\n$99999\r\n", "*1\r\n$-1\r\n",
-                                      "*1\r\n$4\r\nPINGxx", "*99999999999999999999\r\n"};
+    static const char *const bad[] = {
+        "GET / HTTP/1.0\r\n\r\n",   "*0\r\n",        "*17\r\n",
+        "*1\r\n$99999\r\n",         "*1\r\n$-1\r\n", "*1\r\n$4\r\nPINGxx",
+        "*99999999999999999999\r\n"};
 
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         int fd = client(bad[i]);

@@ -30,7 +30,13 @@ START_TEST(a_request_survives_encoding)
 {
     static const struct control_req reqs[] = {
         {.op = CONTROL_STORE, .file = S("/a")},
-        {.op = CONTROL_STORE, .file = S("/a"), .key_path = S("/k"), .remove = true, .notblocking = true, .save_failure = true, .stop_at_error = true},
+        {.op = CONTROL_STORE,
+         .file = S("/a"),
+         .key_path = S("/k"),
+         .remove = true,
+         .notblocking = true,
+         .save_failure = true,
+         .stop_at_error = true},
         {.op = CONTROL_RETRIEVE, .file = S("/a"), .output = S("/b")},
         {.op = CONTROL_CHECK, .file = S("/a b\nc")},
         {.op = CONTROL_REBUILD, .file = S("/a")},

@@ -7,7 +7,8 @@
 
 START_TEST(golden_blob)
 {
-    struct buf key = unhex(EX_KEY), nonce = unhex(EX_NONCE), plain = unhex(EX_SNAPPY), out = BUF_INIT, back = BUF_INIT;
+    struct buf key = unhex(EX_KEY), nonce = unhex(EX_NONCE), plain = unhex(EX_SNAPPY),
+               out = BUF_INIT, back = BUF_INIT;
 
     ck_assert_int_eq(crypt_seal(buf_data(&key), buf_data(&nonce), buf_slice(&plain), &out), 0);
     ck_assert_bytes_hex(buf_data(&out), out.len, EX_BLOB);

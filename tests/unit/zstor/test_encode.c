@@ -133,7 +133,8 @@ START_TEST(an_authentic_blob_with_a_bad_stream_is_refused)
 }
 END_TEST
 
-/* every number of streams, lengths around the block, pieces of all kinds: the same as one stream after the other */
+/* every number of streams, lengths around the block, pieces of all kinds: the same as one stream
+ * after the other */
 START_TEST(sums_of_many_shards_are_the_sums_of_each)
 {
     static const size_t lens[] = {0, 1, 127, 128, 129, 255, 256, 257, 4096, 100001};

@@ -12,11 +12,23 @@ struct table {
 };
 
 static const struct table tables[] = {
-    {2, 2, "0302" "0203"},
-    {3, 5, "010101" "0f0806" "0e0906" "0e0807" "0f0907"},
-    {4, 2, "1b1c1214" "1c1b1412"},
-    {16, 4, "21b5f685df02b7873edd4aa48dda6130" "b52185f602df87b7dd3ea44ada8d3061"
-            "f68521b5b787df024aa43edd61308dda" "85f6b52187b702dfa44add3e3061da8d"},
+    {2, 2,
+     "0302"
+     "0203"},
+    {3, 5,
+     "010101"
+     "0f0806"
+     "0e0906"
+     "0e0807"
+     "0f0907"},
+    {4, 2,
+     "1b1c1214"
+     "1c1b1412"},
+    {16, 4,
+     "21b5f685df02b7873edd4aa48dda6130"
+     "b52185f602df87b7dd3ea44ada8d3061"
+     "f68521b5b787df024aa43edd61308dda"
+     "85f6b52187b702dfa44add3e3061da8d"},
 };
 
 START_TEST(parity_rows_are_those_of_the_format)
@@ -35,7 +47,8 @@ END_TEST
 
 START_TEST(upper_rows_are_the_identity)
 {
-    static const struct geometry geos[] = {{1, 1}, {5, 5}, {11, 7}, {100, 50}, {255, 1}, {1, 255}, {128, 128}};
+    static const struct geometry geos[] = {{1, 1},   {5, 5},   {11, 7},   {100, 50},
+                                           {255, 1}, {1, 255}, {128, 128}};
 
     for (size_t k = 0; k < ARRAY_LEN(geos); k++)
         for (unsigned r = 0; r < geos[k].data; r += 1 + geos[k].data / 8) {
@@ -126,8 +139,9 @@ static void lose_and_recover(struct geometry g, size_t len)
 
 START_TEST(any_loss_of_parity_many_is_recovered)
 {
-    static const struct geometry geos[] = {{1, 1}, {2, 2}, {3, 5}, {4, 2}, {5, 5}, {16, 4}, {20, 10}, {10, 5}, {200, 56},
-                                           {255, 1}, {1, 255}, {128, 128}};
+    static const struct geometry geos[] = {{1, 1},    {2, 2},   {3, 5},   {4, 2},
+                                           {5, 5},    {16, 4},  {20, 10}, {10, 5},
+                                           {200, 56}, {255, 1}, {1, 255}, {128, 128}};
     static const size_t lens[] = {1, 2, 31, 64, 65, 1000, 4097};
 
     srand(4711);
@@ -141,7 +155,8 @@ END_TEST
 START_TEST(every_loss_of_two_in_2of4_is_recovered)
 {
     const struct geometry g = {2, 2};
-    uint8_t s[4][5] = {{1, 2, 3, 4, 5}, {250, 7, 0, 99, 255}}, *dst[2] = {s[2], s[3]}, out[2][5], *back[2] = {out[0], out[1]};
+    uint8_t s[4][5] = {{1, 2, 3, 4, 5}, {250, 7, 0, 99, 255}}, *dst[2] = {s[2], s[3]}, out[2][5],
+            *back[2] = {out[0], out[1]};
     const uint8_t *src[2] = {s[0], s[1]};
     struct erasure *e;
 

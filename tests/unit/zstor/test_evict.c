@@ -1,5 +1,5 @@
-/* What the evictor and the reconciliation stand on: the scan of the data directory and the memory of contents.  The
- * evictor as a whole is tests/e2e/zstor_evict.py. */
+/* What the evictor and the reconciliation stand on: the scan of the data directory and the memory
+ * of contents.  The evictor as a whole is tests/e2e/zstor_evict.py. */
 #include "tests/unit/unit.h"
 
 #include <errno.h>
@@ -146,14 +146,15 @@ START_TEST(a_set_back_time_does_not_hide_a_change)
     ck_assert_int_eq(stat(scratch("f"), &st), 0);
     times[0] = (struct timespec){.tv_sec = 1000}; /* only the access time: as zdb does */
     times[1] = st.st_mtim;
-    for (uint64_t until = base_now_ms() + 5000; base_now_ms() < until; ) {
+    for (uint64_t until = base_now_ms() + 5000; base_now_ms() < until;) {
         ck_assert_int_eq(utimensat(AT_FDCWD, scratch("f"), times, 0), 0);
         touched = id_of(scratch("f"));
         if (!snapshot_id_eq(&id, &touched))
             break;
     }
     ck_assert(!hashes_get(h, scratch("f"), &touched, second));
-    ck_assert(hashes_marked(h, scratch("f"), &touched, HASHES_CONFIRMED)); /* a hint, which costs no reading */
+    ck_assert(hashes_marked(h, scratch("f"), &touched, HASHES_CONFIRMED)); /* a hint, which costs no
+                                                                              reading */
     ck_assert_int_eq(hashes_of(h, scratch("f"), &touched, &stop, second), 0);
     ck_assert_mem_eq(first, second, 16);
     ck_assert(hashes_marked(h, scratch("f"), &touched, HASHES_CONFIRMED));

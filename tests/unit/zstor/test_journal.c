@@ -56,8 +56,11 @@ static void put_file(const char *path, const char *text)
 /* A job; source NULL: with a snapshot. */
 static uint64_t add(struct journal *j, const char *name, const char *source)
 {
-    struct journal_rec rec = {
-        .seq = journal_next(j), .name = (char *)name, .source = (char *)source, .bytes = 7, .queued_s = 1000};
+    struct journal_rec rec = {.seq = journal_next(j),
+                              .name = (char *)name,
+                              .source = (char *)source,
+                              .bytes = 7,
+                              .queued_s = 1000};
     struct err e = {0};
 
     if (!source) {
@@ -73,8 +76,17 @@ static uint64_t add(struct journal *j, const char *name, const char *source)
 START_TEST(a_record_survives_encoding)
 {
     struct journal_rec in[] = {
-        {.op = JOURNAL_STORE, .name = S("/a/d1"), .source = S("/x/d1"), .remove = true, .bytes = UINT64_MAX, .queued_s = 1},
-        {.op = JOURNAL_STORE, .name = S("/a\r\n$3"), .source = NULL, .bytes = 0, .queued_s = UINT64_MAX},
+        {.op = JOURNAL_STORE,
+         .name = S("/a/d1"),
+         .source = S("/x/d1"),
+         .remove = true,
+         .bytes = UINT64_MAX,
+         .queued_s = 1},
+        {.op = JOURNAL_STORE,
+         .name = S("/a\r\n$3"),
+         .source = NULL,
+         .bytes = 0,
+         .queued_s = UINT64_MAX},
         {.op = JOURNAL_REBUILD, .name = S("/\xff\xfe"), .source = NULL},
     };
 
@@ -180,7 +192,8 @@ START_TEST(leftovers_go_and_damage_is_kept_aside)
     ck_assert_int_lt(stat(scratch("state/queue/.00000000000000000777.job.ab12"), &st), 0);
     snprintf(name, sizeof name, "state/queue/%020" PRIu64 ".job.bad", damaged);
     ck_assert_int_eq(stat(scratch(name), &st), 0);
-    snprintf(name, sizeof name, "state/snap/%020" PRIu64, damaged); /* the content is still there for a human */
+    snprintf(name, sizeof name, "state/snap/%020" PRIu64, damaged); /* the content is still there
+                                                                       for a human */
     ck_assert_int_eq(stat(scratch(name), &st), 0);
     ck_assert_uint_gt(journal_next(j), 999); /* no number is used twice */
     drop(&g);

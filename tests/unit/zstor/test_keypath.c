@@ -14,10 +14,24 @@
 START_TEST(cleaning_is_lexical)
 {
     static const char *const t[][2] = {
-        {"", "."},          {".", "."},         {"/", "/"},          {"//", "/"},        {"//a//b/./c/..", "/a/b"},
-        {"/..", "/"},       {"/../a", "/a"},    {"a/../..", ".."},   {"./x", "x"},       {"x/", "x"},
-        {"../a", "../a"},   {"../../a/..", "../.."}, {"a/..", "."},  {"/a/../b", "/b"},  {"a/b/../../../c", "../c"},
-        {"..a/.b", "..a/.b"}, {"/a/b/..", "/a"}, {"../x/../y", "../y"},
+        {"", "."},
+        {".", "."},
+        {"/", "/"},
+        {"//", "/"},
+        {"//a//b/./c/..", "/a/b"},
+        {"/..", "/"},
+        {"/../a", "/a"},
+        {"a/../..", ".."},
+        {"./x", "x"},
+        {"x/", "x"},
+        {"../a", "../a"},
+        {"../../a/..", "../.."},
+        {"a/..", "."},
+        {"/a/../b", "/b"},
+        {"a/b/../../../c", "../c"},
+        {"..a/.b", "..a/.b"},
+        {"/a/b/..", "/a"},
+        {"../x/../y", "../y"},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(t); i++) {
@@ -31,18 +45,27 @@ END_TEST
 START_TEST(root_is_removed_by_components)
 {
     static const char *const t[][3] = {
-        {"/srv/a", NULL, "/srv/a"},     {"/srv/a", "", "/srv/a"},          {"/a/b", "/", "a/b"},
-        {"/virtualroot/d/f", "/virtualroot", "d/f"},                       {"/virtualroot/d/f", "/virtualroot/", "d/f"},
-        {"/virtualroot/d/f", "//virtualroot/./", "d/f"},                   {"/virtualroot/d", "/virt", NULL},
-        {"/a/b", "/a/../a", NULL},      {"/a", "/a", ""},                  {"a/b", "/a", NULL},
-        {"/a/b", "a", NULL},            {"a/b", "a", "b"},                 {"/a", "/a/b", NULL},
+        {"/srv/a", NULL, "/srv/a"},
+        {"/srv/a", "", "/srv/a"},
+        {"/a/b", "/", "a/b"},
+        {"/virtualroot/d/f", "/virtualroot", "d/f"},
+        {"/virtualroot/d/f", "/virtualroot/", "d/f"},
+        {"/virtualroot/d/f", "//virtualroot/./", "d/f"},
+        {"/virtualroot/d", "/virt", NULL},
+        {"/a/b", "/a/../a", NULL},
+        {"/a", "/a", ""},
+        {"a/b", "/a", NULL},
+        {"/a/b", "a", NULL},
+        {"a/b", "a", "b"},
+        {"/a", "/a/b", NULL},
         {"a/b", "./a", NULL},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(t); i++) {
         char *got = keypath_strip(t[i][0], t[i][1]);
         if (t[i][2])
-            ck_assert_msg(got && strcmp(got, t[i][2]) == 0, "%s in %s -> %s", t[i][0], t[i][1], got);
+            ck_assert_msg(got && strcmp(got, t[i][2]) == 0, "%s in %s -> %s", t[i][0], t[i][1],
+                          got);
         else
             ck_assert_ptr_null(got);
         free(got);
@@ -57,7 +80,8 @@ START_TEST(keys_are_those_of_the_format)
         {"/a/b", NULL, "/zstor-meta/meta/e930e11ace9e1766a7d78261161a8ebd"},
         {"/a/b", "/", "/zstor-meta/meta/575aa62220a2c597f5def8d269b6acac"},
         {"/virtualroot/d/f", "/virtualroot", "/zstor-meta/meta/4dec50dba0a4f9199d3d8fd473c2bfad"},
-        {"/data//index/zdbfs-meta/./zdb-namespace", NULL, "/zstor-meta/meta/f46911200c6be4cc49cf7c1df2a37b6a"},
+        {"/data//index/zdbfs-meta/./zdb-namespace", NULL,
+         "/zstor-meta/meta/f46911200c6be4cc49cf7c1df2a37b6a"},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(t); i++) {
@@ -71,7 +95,10 @@ END_TEST
 
 START_TEST(names_that_cannot_be_keys_are_refused)
 {
-    static const char *const bad[] = {"/a\xff", "/a\xc0\x80", "/\xed\xa0\x80", "/\xf4\x90\x80\x80", "/\xe2\x82", "/\xe0\x80\x80", "/\x80"};
+    static const char *const bad[] = {"/a\xff",        "/a\xc0\x80",
+                                      "/\xed\xa0\x80", "/\xf4\x90\x80\x80",
+                                      "/\xe2\x82",     "/\xe0\x80\x80",
+                                      "/\x80"};
     struct err e = {0};
     char *key = NULL;
 

@@ -9,7 +9,8 @@
 /* the record of spec section 12, built by hand */
 static void example(struct meta_record *m)
 {
-    static const char *const addr[4] = {"127.0.0.1:9901", "127.0.0.1:9902", "[2001:db8::1]:9903", "10.0.0.4:9904"};
+    static const char *const addr[4] = {"127.0.0.1:9901", "127.0.0.1:9902", "[2001:db8::1]:9903",
+                                        "10.0.0.4:9904"};
     static const char *const ns[4] = {NULL, "ns2", "ns3", NULL};
     static const struct meta_key keys[4] = {{true, 0}, {true, 7}, {false, 258}, {true, 4294967297}};
 
@@ -23,7 +24,8 @@ static void example(struct meta_record *m)
         s->keys = calloc(1, sizeof *s->keys);
         s->keys[0] = keys[i];
         s->nkeys = 1;
-        ck_assert_int_eq(backend_addr_parse(&s->addr, addr[i], ns[i], i == 2 ? "secret" : NULL, NULL), 0);
+        ck_assert_int_eq(
+            backend_addr_parse(&s->addr, addr[i], ns[i], i == 2 ? "secret" : NULL, NULL), 0);
     }
 }
 
@@ -131,10 +133,14 @@ START_TEST(tails_of_the_future_are_refused_and_unknown_entries_skipped)
     static const uint8_t unknown[] = {99, 0, 2, 0, 'x', 'y', 1, 0, 8, 0, 5, 0, 0, 0, 0, 0, 0, 0};
     static const uint8_t cut[] = {1, 0, 8, 0, 5, 0};
     static const uint8_t narrow[] = {1, 0, 4, 0, 5, 0, 0, 0};
-    static const struct { uint16_t version, flags; struct slice entries; int want; } t[] = {
-        {1, 0, {unknown, sizeof unknown}, 0}, {2, 0, {unknown, sizeof unknown}, -EPROTO},
+    static const struct {
+        uint16_t version, flags;
+        struct slice entries;
+        int want;
+    } t[] = {
+        {1, 0, {unknown, sizeof unknown}, 0},       {2, 0, {unknown, sizeof unknown}, -EPROTO},
         {1, 1, {unknown, sizeof unknown}, -EPROTO}, {1, 0, {cut, sizeof cut}, -EBADMSG},
-        {1, 0, {narrow, sizeof narrow}, -EBADMSG}, {1, 0, {NULL, 0}, 0},
+        {1, 0, {narrow, sizeof narrow}, -EBADMSG},  {1, 0, {NULL, 0}, 0},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(t); i++) {
@@ -236,7 +242,8 @@ START_TEST(shuffled_and_short_lists_are_indexed_by_shard_idx)
     struct buf a = BUF_INIT, b = BUF_INIT, in = BUF_INIT;
     size_t head = 112 + 8;
 
-    /* write only shard 3, then only shard 1, and join the two lists by hand: 3 before 1, 0 and 2 absent */
+    /* write only shard 3, then only shard 1, and join the two lists by hand: 3 before 1, 0 and 2
+     * absent */
     example(&m);
     m.shards[0].present = m.shards[1].present = m.shards[2].present = false;
     meta_format_encode(&m, &a);
@@ -247,7 +254,8 @@ START_TEST(shuffled_and_short_lists_are_indexed_by_shard_idx)
     buf_put(&in, buf_data(&b) + head, b.len - head);
     buf_data(&in)[112] = 2;
     ck_assert_int_eq(meta_format_decode(buf_slice(&in), &back, NULL), 0);
-    ck_assert(!back.shards[0].present && back.shards[1].present && !back.shards[2].present && back.shards[3].present);
+    ck_assert(!back.shards[0].present && back.shards[1].present && !back.shards[2].present &&
+              back.shards[3].present);
     ck_assert(back.irregular);
     ck_assert_str_eq(back.shards[3].addr.address, "10.0.0.4:9904");
     ck_assert_str_eq(back.shards[1].addr.ns, "ns2");
@@ -285,12 +293,16 @@ START_TEST(json_is_upstreams_form)
     example(&m);
     meta_format_json(&m, 0, &out);
     text = buf_take_str(&out);
-    ck_assert_ptr_eq(strstr(text, "{\n  \"checksum\": \"d958b01fbc7ef51a6641c49fe95ef1a1\",\n  \"compression\": \"Snappy\",\n"
-                                  "  \"data_shards\": 2,\n  \"disposable_shards\": 2,\n  \"encryption\": {\n    \"Aes\": \"0001"),
+    ck_assert_ptr_eq(strstr(text, "{\n  \"checksum\": \"d958b01fbc7ef51a6641c49fe95ef1a1\",\n  "
+                                  "\"compression\": \"Snappy\",\n"
+                                  "  \"data_shards\": 2,\n  \"disposable_shards\": 2,\n  "
+                                  "\"encryption\": {\n    \"Aes\": \"0001"),
                      text);
-    ck_assert_ptr_nonnull(strstr(text, "      \"ci\": {\n        \"address\": \"127.0.0.1:9901\",\n        \"namespace\": null,\n"
-                                       "        \"password\": null\n      },\n      \"keys\": [\n        {\n          \"V2\": 0\n"
-                                       "        }\n      ],\n      \"shard_idx\": 0\n    },\n"));
+    ck_assert_ptr_nonnull(strstr(
+        text,
+        "      \"ci\": {\n        \"address\": \"127.0.0.1:9901\",\n        \"namespace\": null,\n"
+        "        \"password\": null\n      },\n      \"keys\": [\n        {\n          \"V2\": 0\n"
+        "        }\n      ],\n      \"shard_idx\": 0\n    },\n"));
     free(text);
     meta_record_fini(&m);
 }

@@ -7,9 +7,11 @@
 
 START_TEST(golden_values)
 {
-    struct buf key = unhex(EX_KEY), nonce = unhex(EX_META_NONCE), plain = unhex(EX_RECORD), out[4] = {BUF_INIT};
+    struct buf key = unhex(EX_KEY), nonce = unhex(EX_META_NONCE), plain = unhex(EX_RECORD),
+               out[4] = {BUF_INIT};
 
-    ck_assert_int_eq(meta_value_encode(buf_data(&key), buf_data(&nonce), buf_slice(&plain), out), 0);
+    ck_assert_int_eq(meta_value_encode(buf_data(&key), buf_data(&nonce), buf_slice(&plain), out),
+                     0);
     for (int i = 0; i < 4; i++) {
         ck_assert_bytes_hex(buf_data(&out[i]), out[i].len, EX_VALUE[i]);
         buf_fini(&out[i]);
@@ -34,7 +36,8 @@ START_TEST(every_pair_of_golden_values_decodes_in_both_orders)
             ck_assert_int_eq(meta_value_parse(buf_slice(&v[a]), &idx[0], &sh[0]), 0);
             ck_assert_int_eq(meta_value_parse(buf_slice(&v[b]), &idx[1], &sh[1]), 0);
             ck_assert_uint_eq(idx[0], (unsigned)a);
-            ck_assert_int_eq(meta_value_decode(buf_data(&key), idx, sh, &out), a == b ? -EBADMSG : 0);
+            ck_assert_int_eq(meta_value_decode(buf_data(&key), idx, sh, &out),
+                             a == b ? -EBADMSG : 0);
             if (a != b)
                 ck_assert_bytes_hex(buf_data(&out), out.len, EX_RECORD);
             buf_fini(&out);

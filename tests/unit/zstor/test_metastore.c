@@ -16,7 +16,8 @@ static void start(void)
     static const unsigned one[] = {2};
 
     cluster_start(&t, 1, 2, one, 1);
-    ms = (struct metastore){.pool = object_pool(t.o), .conf = t.conf, .grace_ms = 300, .random = digest_random};
+    ms = (struct metastore){
+        .pool = object_pool(t.o), .conf = t.conf, .grace_ms = 300, .random = digest_random};
 }
 
 /* A record that is told by `mark`. */
@@ -155,11 +156,14 @@ struct mix {
 };
 
 static const struct mix mixes[] = {
-    {{2, 2, 2, 1}, true, true, 2, 3},   {{1, 2, 2, 2}, true, true, 2, 3},  {{1, 1, 2, 2}, true, true, 2, 2},
-    {{2, 2, 1, 1}, true, true, 2, 2},   {{2, 1, 2, 1}, true, true, 2, 2},  {{1, 1, 1, 2}, true, true, 1, 3},
-    {{1, 1, 2, 2}, false, false, 2, 2}, {{2, 2, 1, 1}, false, false, 2, 2}, {{1, 1, 2, 2}, true, false, 2, 2},
-    {{2, 2, 1, 1}, false, true, 2, 2},  {{1, 2, 0, 0}, true, true, -EBADMSG, 0}, {{0, 2, 2, 0}, true, true, 2, 2},
-    {{1, 3, 3, 3}, true, true, -EBADMSG, 0}, {{1, 1, 3, 3}, true, true, 1, 2}, {{1, 1, 1, 1}, true, true, 1, 4},
+    {{2, 2, 2, 1}, true, true, 2, 3},        {{1, 2, 2, 2}, true, true, 2, 3},
+    {{1, 1, 2, 2}, true, true, 2, 2},        {{2, 2, 1, 1}, true, true, 2, 2},
+    {{2, 1, 2, 1}, true, true, 2, 2},        {{1, 1, 1, 2}, true, true, 1, 3},
+    {{1, 1, 2, 2}, false, false, 2, 2},      {{2, 2, 1, 1}, false, false, 2, 2},
+    {{1, 1, 2, 2}, true, false, 2, 2},       {{2, 2, 1, 1}, false, true, 2, 2},
+    {{1, 2, 0, 0}, true, true, -EBADMSG, 0}, {{0, 2, 2, 0}, true, true, 2, 2},
+    {{1, 3, 3, 3}, true, true, -EBADMSG, 0}, {{1, 1, 3, 3}, true, true, 1, 2},
+    {{1, 1, 1, 1}, true, true, 1, 4},
 };
 
 START_TEST(the_newest_generation_that_decodes_wins)

@@ -80,8 +80,9 @@ struct geo {
     size_t size;
 };
 
-static const struct geo geos[] = {{1, 2, 2, 3000000}, {4, 6, 6, 2500000}, {16, 20, 20, 5000000}, {3, 8, 8, 70000}, {10, 15, 15, 40000000},
-                                  {20, 30, 30, 3333333}};
+static const struct geo geos[] = {{1, 2, 2, 3000000},     {4, 6, 6, 2500000},
+                                  {16, 20, 20, 5000000},  {3, 8, 8, 70000},
+                                  {10, 15, 15, 40000000}, {20, 30, 30, 3333333}};
 
 START_TEST(every_geometry_survives_the_loss_of_parity_many)
 {
@@ -209,7 +210,8 @@ START_TEST(a_hanging_backend_is_hedged_on_read)
     start = base_now_ms();
     must_round_trip(path);
     must_round_trip(path);
-    ck_assert_uint_lt(base_now_ms() - start, 4500); /* less than one time-out, though two of four hang */
+    ck_assert_uint_lt(base_now_ms() - start, 4500); /* less than one time-out, though two of four
+                                                       hang */
     atomic_store(&t.data[0]->hang, false);
     atomic_store(&t.data[1]->hang, false);
     free(path);
@@ -315,7 +317,8 @@ static void must_have_distinct_places(const char *path, unsigned n)
     free(text);
 }
 
-/* A wiped backend numbers its values from 0 again, so the keys of lost shards come to name other objects' new shards. */
+/* A wiped backend numbers its values from 0 again, so the keys of lost shards come to name other
+ * objects' new shards. */
 START_TEST(rebuild_onto_a_wiped_backend_deletes_nobody_elses_shard)
 {
     static const unsigned one[] = {4};
@@ -335,7 +338,8 @@ START_TEST(rebuild_onto_a_wiped_backend_deletes_nobody_elses_shard)
         buf_fini(&t.data[2]->entry[k].value);
     t.data[2]->n = 0;
     pthread_mutex_unlock(&t.fake->lock);
-    for (unsigned i = ARRAY_LEN(path); i-- > 0;) { /* backwards: every old key is taken by another object */
+    for (unsigned i = ARRAY_LEN(path); i-- > 0;) { /* backwards: every old key is taken by another
+                                                      object */
         ck_assert_int_eq(object_rebuild(t.o, path[i], NULL, NULL, &res, NULL), 0);
         ck_assert_uint_eq(res.shards_restored, 1);
     }
@@ -391,7 +395,8 @@ START_TEST(rebuild_restores_every_kind_of_loss_on_distinct_backends)
         ck_assert_int_eq(object_rebuild(t.o, path, NULL, NULL, &res, NULL), 0);
         ck_assert_uint_eq(res.shards_restored, 2);
         ck_assert_uint_eq(res.shards_lost, 0);
-        must_have_distinct_places(path, 4); /* damaged values stay: they are not proven to be this object's */
+        must_have_distinct_places(path, 4); /* damaged values stay: they are not proven to be this
+                                               object's */
         pthread_mutex_lock(&t.fake->lock);
         for (size_t k = 0; k < ndamaged; k++)
             damaged->entry[k].deleted = true;
@@ -494,7 +499,8 @@ static void *work(void *arg)
     for (int round = 0; round < 3; round++)
         for (int i = 0; i < 3; i++) {
             struct object_result res;
-            w->failed += object_store(t.o, w->path[i], w->path[i], round ? OBJECT_FORCE : 0, NULL, &res, NULL) != 0;
+            w->failed += object_store(t.o, w->path[i], w->path[i], round ? OBJECT_FORCE : 0, NULL,
+                                      &res, NULL) != 0;
             w->failed += object_retrieve(t.o, w->path[i], NULL, w->out, NULL, &res, NULL) != 0;
             w->failed += !cluster_same(w->path[i], w->out);
             w->failed += object_rebuild(t.o, w->path[i], NULL, NULL, &res, NULL) != 0;

@@ -12,35 +12,36 @@
 #define KEY_A "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
 #define KEY_B "0101010101010101010101010101010101010101010101010101010101010101"
 
-static const char good[] = "minimal_shards: 2\n"        /* 1 */
-                           "expected_shards: 4\n"       /* 2 */
-                           "redundant_groups: 0\n"      /* 3 */
-                           "redundant_nodes: 0\n"       /* 4 */
-                           "socket: /run/z.sock\n"      /* 5 */
-                           "encryption:\n"              /* 6 */
-                           "  algorithm: AES\n"         /* 7 */
-                           "  key: \"" KEY_A "\"\n"     /* 8 */
-                           "compression:\n"             /* 9 */
-                           "  algorithm: snappy\n"      /* 10 */
-                           "meta:\n"                    /* 11 */
-                           "  type: zdb\n"              /* 12 */
-                           "  config:\n"                /* 13 */
-                           "    prefix: pre\n"          /* 14 */
-                           "    encryption:\n"          /* 15 */
-                           "      algorithm: AES\n"     /* 16 */
-                           "      key: \"" KEY_B "\"\n" /* 17 */
-                           "    backends:\n"            /* 18 */
-                           "      - address: \"127.0.0.1:9900\"\n        namespace: m1\n"
-                           "      - address: \"127.0.0.1:9900\"\n        namespace: m2\n        password: \"yes\"\n"
-                           "      - address: \"[::1]:9900\"\n        namespace: m3\n"
-                           "      - address: \"[::1]:9900\"\n" /* 26 */
-                           "groups:\n"                       /* 27 */
-                           "  - backends:\n"                 /* 28 */
-                           "      - address: \"127.0.0.1:9901\"\n        namespace: d1\n"
-                           "      - address: \"127.0.0.1:9902\"\n        namespace: d2\n        password: \"p\\u00e4ss\"\n"
-                           "  - backends:\n" /* 34 */
-                           "      - address: \"127.0.0.1:9903\"\n"
-                           "      - address: \"127.0.0.1:9904\"\n        namespace: d4\n";
+static const char good[] =
+    "minimal_shards: 2\n"        /* 1 */
+    "expected_shards: 4\n"       /* 2 */
+    "redundant_groups: 0\n"      /* 3 */
+    "redundant_nodes: 0\n"       /* 4 */
+    "socket: /run/z.sock\n"      /* 5 */
+    "encryption:\n"              /* 6 */
+    "  algorithm: AES\n"         /* 7 */
+    "  key: \"" KEY_A "\"\n"     /* 8 */
+    "compression:\n"             /* 9 */
+    "  algorithm: snappy\n"      /* 10 */
+    "meta:\n"                    /* 11 */
+    "  type: zdb\n"              /* 12 */
+    "  config:\n"                /* 13 */
+    "    prefix: pre\n"          /* 14 */
+    "    encryption:\n"          /* 15 */
+    "      algorithm: AES\n"     /* 16 */
+    "      key: \"" KEY_B "\"\n" /* 17 */
+    "    backends:\n"            /* 18 */
+    "      - address: \"127.0.0.1:9900\"\n        namespace: m1\n"
+    "      - address: \"127.0.0.1:9900\"\n        namespace: m2\n        password: \"yes\"\n"
+    "      - address: \"[::1]:9900\"\n        namespace: m3\n"
+    "      - address: \"[::1]:9900\"\n" /* 26 */
+    "groups:\n"                         /* 27 */
+    "  - backends:\n"                   /* 28 */
+    "      - address: \"127.0.0.1:9901\"\n        namespace: d1\n"
+    "      - address: \"127.0.0.1:9902\"\n        namespace: d2\n        password: \"p\\u00e4ss\"\n"
+    "  - backends:\n" /* 34 */
+    "      - address: \"127.0.0.1:9903\"\n"
+    "      - address: \"127.0.0.1:9904\"\n        namespace: d4\n";
 
 static char warned[4096];
 
@@ -113,14 +114,19 @@ static const struct edit bad[] = {
     {"minimal_shards: 2", "minimal_shards: 0", "minimal_shards: 0", 1},
     {"minimal_shards: 2", "minimal_shards: two", "minimal_shards: two", 1},
     {"minimal_shards: 2", "minimal_shards: -2", "minimal_shards: -2", 1},
-    {"minimal_shards: 2", "minimal_shards: 4", "expected_shards: 4 is not more than minimal_shards (4)", 2},
-    {"minimal_shards: 2", "minimal_shards: 9", "expected_shards: 4 is not more than minimal_shards (9)", 2},
+    {"minimal_shards: 2", "minimal_shards: 4",
+     "expected_shards: 4 is not more than minimal_shards (4)", 2},
+    {"minimal_shards: 2", "minimal_shards: 9",
+     "expected_shards: 4 is not more than minimal_shards (9)", 2},
     {"expected_shards: 4", "expected_shards: 257", "expected_shards: 257", 2},
-    {"expected_shards: 4", "expected_shards: 5", "require at least 5 (expected_shards), only found 4", 28},
-    {"expected_shards: 4", "expected_shards: 99999999999999999999", "expected_shards: 99999999999999999999", 2},
+    {"expected_shards: 4", "expected_shards: 5",
+     "require at least 5 (expected_shards), only found 4", 28},
+    {"expected_shards: 4", "expected_shards: 99999999999999999999",
+     "expected_shards: 99999999999999999999", 2},
     {"redundant_groups: 0", "redundant_groups: 2", "groups: ", 28},
     {"redundant_nodes: 0", "redundant_nodes: 2", "groups: ", 28},
-    {"  algorithm: AES", "  algorithm: aes", "algorithm: \"aes\" is not known, only \"AES\" is allowed", 7},
+    {"  algorithm: AES", "  algorithm: aes",
+     "algorithm: \"aes\" is not known, only \"AES\" is allowed", 7},
     {"snappy", "zstd", "only \"snappy\" is allowed", 10},
     {"type: zdb", "type: etcd", "only \"zdb\" is allowed", 12},
     {KEY_A, "00", "encryption.key: has 2 characters, exactly 64 hex digits", 8},
@@ -134,10 +140,13 @@ static const struct edit bad[] = {
     {"127.0.0.1:9901", "127.0.0.1", "groups[1].backends[1].address: ", 29},
     {"127.0.0.1:9901", "::1:9901", "groups[1].backends[1].address: ", 29},
     {"namespace: d1", "namespace: \"\"", "groups[1].backends[1].namespace: has 0 bytes", 30},
-    {"      - address: \"[::1]:9900\"\ngroups:", "groups:", "meta.config.backends: has 3 entries, exactly 4 are allowed", 19},
-    {"groups:\n", "      - address: \"[::1]:9909\"\ngroups:\n", "meta.config.backends: has 5 entries", 19},
+    {"      - address: \"[::1]:9900\"\ngroups:", "groups:",
+     "meta.config.backends: has 3 entries, exactly 4 are allowed", 19},
+    {"groups:\n", "      - address: \"[::1]:9909\"\ngroups:\n",
+     "meta.config.backends: has 5 entries", 19},
     {"namespace: m2", "namespace: m1", "is there twice", 21},
-    {"127.0.0.1:9902\"\n        namespace: d2", "[::ffff:127.0.0.1]:9901\"\n        namespace: d1", "is there twice", 31},
+    {"127.0.0.1:9902\"\n        namespace: d2", "[::ffff:127.0.0.1]:9901\"\n        namespace: d1",
+     "is there twice", 31},
     {"127.0.0.1:9903\"\n", "[::1]:9900\"\n        namespace: default\n", "is there twice", 35},
     {"socket: /run/z.sock", "socket: \"\"", "socket: is empty", 5},
     {"socket: /run/z.sock", "root: here", "root: \"here\" is relative", 5},
@@ -145,7 +154,8 @@ static const struct edit bad[] = {
     {"socket: /run/z.sock", "prometheus_port: 0", "prometheus_port: 0", 5},
     {"socket: /run/z.sock", "metrics_address: everywhere", "metrics_address: \"everywhere\"", 5},
     {"socket: /run/z.sock", "max_zdb_data_dir_size: 1.5", "max_zdb_data_dir_size: 1.5", 5},
-    {"socket: /run/z.sock", "max_zdb_data_dir_size: 99999999999999", "max_zdb_data_dir_size: 99999999999999", 5},
+    {"socket: /run/z.sock", "max_zdb_data_dir_size: 99999999999999",
+     "max_zdb_data_dir_size: 99999999999999", 5},
     {"socket: /run/z.sock", "minimal_shards: 3", "minimal_shards", 5},
 };
 
@@ -157,9 +167,11 @@ START_TEST(every_fault_is_one_line_with_its_place)
     struct err e = {0};
 
     snprintf(place, sizeof place, "z.yaml:%d: ", t->line);
-    ck_assert_msg(options_parse(&c, "z.yaml", slice_str(text), note, &e) < 0, "accepted: %s", t->to);
+    ck_assert_msg(options_parse(&c, "z.yaml", slice_str(text), note, &e) < 0, "accepted: %s",
+                  t->to);
     ck_assert_ptr_null(c);
-    ck_assert_msg(strncmp(e.text, place, strlen(place)) == 0, "not at line %d: %s", t->line, e.text);
+    ck_assert_msg(strncmp(e.text, place, strlen(place)) == 0, "not at line %d: %s", t->line,
+                  e.text);
     ck_assert_msg(strstr(e.text, t->say) != NULL, "\"%s\" is not in: %s", t->say, e.text);
     ck_assert_ptr_null(strchr(e.text, '\n'));
     free(text);
@@ -168,8 +180,10 @@ END_TEST
 
 START_TEST(secrets_are_in_no_error)
 {
-    static const char *const edits[][2] = {
-        {"00010203", "0001020g"}, {"127.0.0.1:9902", "nowhere"}, {"redundant_nodes: 0", "redundant_nodes: 2"}, {"m2", "m1"}};
+    static const char *const edits[][2] = {{"00010203", "0001020g"},
+                                           {"127.0.0.1:9902", "nowhere"},
+                                           {"redundant_nodes: 0", "redundant_nodes: 2"},
+                                           {"m2", "m1"}};
 
     for (size_t i = 0; i < ARRAY_LEN(edits); i++) {
         char *text = edited(edits[i][0], edits[i][1]);

@@ -21,7 +21,8 @@ static int repeatable(void *p, size_t n) /* splitmix64 */
     return 0;
 }
 
-static struct zstor_conf *conf(unsigned k, unsigned n, unsigned rg, unsigned rn, const unsigned *sizes, size_t ngroups)
+static struct zstor_conf *conf(unsigned k, unsigned n, unsigned rg, unsigned rn,
+                               const unsigned *sizes, size_t ngroups)
 {
     struct zstor_conf *c = xcalloc(1, sizeof *c);
     unsigned port = 1000;
@@ -38,7 +39,8 @@ static struct zstor_conf *conf(unsigned k, unsigned n, unsigned rg, unsigned rn,
         for (unsigned i = 0; i < sizes[g]; i++) {
             char text[32];
             snprintf(text, sizeof text, "10.0.%zu.%u:%u", g, i % 256, port++);
-            ck_assert_int_eq(backend_addr_parse(&c->groups[g].backends[i], text, NULL, NULL, NULL), 0);
+            ck_assert_int_eq(backend_addr_parse(&c->groups[g].backends[i], text, NULL, NULL, NULL),
+                             0);
         }
     }
     return c;
@@ -54,8 +56,9 @@ static bool survives(const struct zstor_conf *c, const unsigned *count)
         rest[g] = count[g];
         used += count[g] > 0;
     }
-    most = c->redundant_nodes ? (c->expected_shards - c->minimal_shards) / c->redundant_nodes + c->redundant_groups
-                              : (unsigned)c->ngroups;
+    most = c->redundant_nodes
+               ? (c->expected_shards - c->minimal_shards) / c->redundant_nodes + c->redundant_groups
+               : (unsigned)c->ngroups;
     for (size_t a = 0; a < c->ngroups; a++)
         for (size_t b = a + 1; b < c->ngroups; b++)
             if (rest[b] > rest[a]) {
@@ -80,7 +83,7 @@ static const struct set sets[] = {
     {2, 4, 0, 2, {4}, 1, true},
     {2, 4, 0, 3, {4}, 1, false},
     {2, 4, 1, 0, {2, 2}, 2, true},
-    {2, 4, 1, 0, {3, 1}, 2, false},        /* after the larger group one is left */
+    {2, 4, 1, 0, {3, 1}, 2, false}, /* after the larger group one is left */
     {2, 4, 1, 0, {4, 4, 4}, 3, true},
     {3, 9, 1, 1, {5, 5, 5}, 3, true},
     {10, 15, 1, 0, {5, 5, 5}, 3, true},
@@ -88,7 +91,7 @@ static const struct set sets[] = {
     {16, 20, 0, 4, {20}, 1, true},
     {16, 20, 0, 1, {5, 5, 5, 5}, 4, true},
     {16, 20, 1, 0, {5, 5, 5, 5}, 4, false},
-    {2, 6, 0, 2, {1, 5, 5}, 3, true},      /* the group of one is left out */
+    {2, 6, 0, 2, {1, 5, 5}, 3, true}, /* the group of one is left out */
     {2, 4, 2, 0, {4, 4}, 2, false},
     {5, 20, 2, 1, {15, 15, 15, 15}, 4, true}, /* never ends with enumeration */
     {128, 256, 1, 0, {128, 128, 128}, 3, true},
@@ -127,8 +130,8 @@ START_TEST(choices_obey_the_rule_or_are_refused)
 }
 END_TEST
 
-/* two groups of eight, 8 shards, 2 needed: upstream's weights are the binomials C(8,i) (both orders of a spread together):
- * (4,4) 70, {3,5} 112, {2,6} 56, {1,7} 16, {8,0} 2 of 256 */
+/* two groups of eight, 8 shards, 2 needed: upstream's weights are the binomials C(8,i) (both orders
+ * of a spread together): (4,4) 70, {3,5} 112, {2,6} 56, {1,7} 16, {8,0} 2 of 256 */
 START_TEST(balanced_spreads_are_drawn_as_often_as_upstream_draws_them)
 {
     static const unsigned sizes[2] = {8, 8};
@@ -148,7 +151,8 @@ START_TEST(balanced_spreads_are_drawn_as_often_as_upstream_draws_them)
     }
     for (int i = 0; i < 5; i++) {
         double mean = rounds * want[i] / 256;
-        ck_assert_msg(seen[i] > mean * 0.85 - 20 && seen[i] < mean * 1.15 + 20, "%d: %u, not %g", i, seen[i], mean);
+        ck_assert_msg(seen[i] > mean * 0.85 - 20 && seen[i] < mean * 1.15 + 20, "%d: %u, not %g", i,
+                      seen[i], mean);
     }
     free(site);
     zstor_conf_free(c);

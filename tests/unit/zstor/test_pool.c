@@ -12,7 +12,10 @@ static struct backend_addr addr[8];
 
 static void start(uint64_t connect_ms)
 {
-    struct pool_conf c = {.connect_timeout_ms = connect_ms, .io_timeout_ms = 500, .max_idle = 2, .backoff_min_ms = 100,
+    struct pool_conf c = {.connect_timeout_ms = connect_ms,
+                          .io_timeout_ms = 500,
+                          .max_idle = 2,
+                          .backoff_min_ms = 100,
                           .backoff_max_ms = 400};
     char text[64], name[16];
 
@@ -167,7 +170,9 @@ START_TEST(asking_many_ends_with_enough_or_with_a_stall)
         pool_get_many(p, a, 3, 0, c, rc);
         atomic_store(&ns[4]->hang, true);
         for (int i = 0; i < 3; i++)
-            ask[i] = (struct pool_ask){.conn = c[i], .argc = 2, .argv = {slice_str("GET"), slice_str("x")}};
+            ask[i] = (struct pool_ask){.conn = c[i],
+                                       .argc = 2,
+                                       .argv = {slice_str("GET"), slice_str("x")}};
         uint64_t begin = base_now_ms();
         ck_assert_uint_eq(pool_ask(ask, 3, round ? 0 : 2, 50, NULL), 2);
         uint64_t took = base_now_ms() - begin;

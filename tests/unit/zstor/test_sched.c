@@ -11,13 +11,13 @@
 #include "tests/unit/common/scratch.h"
 #include "zstor/sched.h"
 
-/* Operations here do what the table says: each run looks up the object's path, waits until its gate is open, notes the
- * order, answers with the next of its outcomes. */
+/* Operations here do what the table says: each run looks up the object's path, waits until its gate
+ * is open, notes the order, answers with the next of its outcomes. */
 struct act {
     const char *path;
-    int rc[8];          /* outcomes of the runs, the last one for all that follow */
-    atomic_uint lost;   /* shards_lost of a run with rc 0 */
-    bool gated;         /* waits until the gate is opened */
+    int rc[8];        /* outcomes of the runs, the last one for all that follow */
+    atomic_uint lost; /* shards_lost of a run with rc 0 */
+    bool gated;       /* waits until the gate is opened */
     atomic_uint runs;
 };
 
@@ -157,8 +157,13 @@ static void add(enum journal_op op, const char *path, const char *source, bool r
     struct journal_rec *rec = xcalloc(1, sizeof *rec);
     struct err e = {0};
 
-    *rec = (struct journal_rec){.seq = journal_next(journal), .op = op, .name = xstrdup(path), .remove = remove, .bytes = 10,
-                                .queued_s = base_wall_s(), .source = source ? xstrdup(source) : NULL};
+    *rec = (struct journal_rec){.seq = journal_next(journal),
+                                .op = op,
+                                .name = xstrdup(path),
+                                .remove = remove,
+                                .bytes = 10,
+                                .queued_s = base_wall_s(),
+                                .source = source ? xstrdup(source) : NULL};
     ck_assert_msg(journal_add(journal, rec, &e) == 0, "%s", e.text);
     sched_add(sched, rec, path);
 }
@@ -181,13 +186,13 @@ static uint64_t jobs(void)
     return st.jobs + st.rebuilds;
 }
 
-#define UNTIL(cond)                                                                                \
-    do {                                                                                           \
-        uint64_t until_ = base_now_ms() + 20000;                                                   \
-        while (!(cond)) {                                                                          \
-            ck_assert_msg(base_now_ms() < until_, "never: " #cond " (%s)", journey);               \
-            loop_once(loop, 10);                                                                   \
-        }                                                                                          \
+#define UNTIL(cond)                                                                  \
+    do {                                                                             \
+        uint64_t until_ = base_now_ms() + 20000;                                     \
+        while (!(cond)) {                                                            \
+            ck_assert_msg(base_now_ms() < until_, "never: " #cond " (%s)", journey); \
+            loop_once(loop, 10);                                                     \
+        }                                                                            \
     } while (0)
 
 static bool saw(const char *text)
@@ -223,7 +228,8 @@ static void keep_rc(void *arg, const struct task *t)
     *(int *)arg = t->rc;
 }
 
-static int submit(enum sched_class class, enum task_op op, const char *path, const char *name, int *rc)
+static int submit(enum sched_class class, enum task_op op, const char *path, const char *name,
+                  int *rc)
 {
     struct task *t = task_new(op, path);
     int r;
@@ -398,7 +404,8 @@ START_TEST(a_store_that_was_waited_for_replaces_older_queued_ones)
     a->gated = true;
     add(JOURNAL_STORE, "/a", NULL, false);
     UNTIL(saw("+a"));
-    ck_assert_int_eq(submit(SCHED_STORE, TASK_STORE, "/a", "/a", &rc), 0); /* waits for the object */
+    ck_assert_int_eq(submit(SCHED_STORE, TASK_STORE, "/a", "/a", &rc), 0); /* waits for the object
+                                                                            */
     open_gate();
     UNTIL(rc == 0); /* the first try of the job failed, then the command ran before it */
     UNTIL(jobs() == 0);

@@ -28,8 +28,10 @@ static void make(struct geometry g, size_t total)
     erasure_apply(e, len, src, dst);
     erasure_free(e);
     for (unsigned i = 0; i < f.n; i++) {
-        f.shard[i] = (struct fetch_shard){.state = FETCH_GOOD, .len = len, .spool = spool_new("/tmp")};
-        ck_assert_int_eq(spool_append(f.shard[i].spool, i < g.data ? src[i] : dst[i - g.data], len), 0);
+        f.shard[i] =
+            (struct fetch_shard){.state = FETCH_GOOD, .len = len, .spool = spool_new("/tmp")};
+        ck_assert_int_eq(spool_append(f.shard[i].spool, i < g.data ? src[i] : dst[i - g.data], len),
+                         0);
     }
     for (unsigned i = 0; i < g.parity; i++)
         free(dst[i]);
@@ -60,7 +62,8 @@ START_TEST(any_selection_reads_as_the_same_blob)
         ck_assert_int_eq(shardread_new(&s, g, &f), 0);
         ck_assert_uint_eq(shardread_blob_len(s), 2998);
         ck_assert_uint_eq(shardread_shard_len(s), 1000);
-        for (size_t off = 0, n; off < 2998; off += n) { /* pieces that cross the borders of shards */
+        for (size_t off = 0, n; off < 2998; off += n) { /* pieces that cross the borders of shards
+                                                         */
             n = MIN((size_t)(1 + off % 777), (size_t)2998 - off);
             ck_assert_int_eq(shardread_blob(s, off, got + off, n), 0);
         }
@@ -74,7 +77,8 @@ END_TEST
 
 START_TEST(malformed_padding_is_refused)
 {
-    static const uint8_t bad[][4] = {{1, 2, 3, 0}, {9, 9, 9, 5}, {0, 3, 2, 3}, {7, 7, 1, 2}, {255, 255, 255, 255}};
+    static const uint8_t bad[][4] = {
+        {1, 2, 3, 0}, {9, 9, 9, 5}, {0, 3, 2, 3}, {7, 7, 1, 2}, {255, 255, 255, 255}};
     static const uint8_t good[][4] = {{9, 9, 9, 1}, {9, 9, 2, 2}, {9, 3, 3, 3}, {4, 4, 4, 4}};
     const struct geometry g = {4, 2};
     struct shardread *s = NULL;

@@ -66,7 +66,9 @@ START_TEST(round_trip_at_every_border)
             uint8_t *p = calloc(n + 1, 1);
             struct buf in = BUF_INIT;
             for (size_t i = 0; i < n; i++)
-                p[i] = kind == 0 ? 0 : kind == 1 ? (uint8_t)rand() : (uint8_t)("the quick brown fox "[i % 20]);
+                p[i] = kind == 0   ? 0
+                       : kind == 1 ? (uint8_t)rand()
+                                   : (uint8_t)("the quick brown fox "[i % 20]);
             frame_all(p, n, &in);
             if (n == 0)
                 ck_assert_uint_eq(in.len, 0);
@@ -88,7 +90,7 @@ START_TEST(round_trip_at_every_border)
 }
 END_TEST
 
-#define ID "ff060000734e61507059"
+#define ID    "ff060000734e61507059"
 #define HELLO "01120000ba46f5be48656c6c6f2c207a73746f72210a"
 
 struct stream {
@@ -101,7 +103,10 @@ static const struct stream streams[] = {
     {"empty", "", 0, 0},
     {"identifier only", ID, 0, 0},
     {"identifier twice", ID HELLO ID HELLO, 0, 28},
-    {"skippable and padding chunks", ID "80030000aabbcc" "fd000000" HELLO "fe01000000", 0, 14},
+    {"skippable and padding chunks",
+     ID "80030000aabbcc"
+        "fd000000" HELLO "fe01000000",
+     0, 14},
     {"no identifier", HELLO, -EBADMSG, 0},
     {"padding before the identifier", "fe01000000" ID HELLO, -EBADMSG, 0},
     {"bad identifier", "ff060000734e61507058" HELLO, -EBADMSG, 0},
@@ -116,10 +121,22 @@ static const struct stream streams[] = {
     {"chunk of 76491 bytes", ID "80cb2a01", -EBADMSG, 0},
     {"chunk of 16 MiB", ID "00ffffff", -EBADMSG, 0},
     {"stored body of 65537 bytes", ID "01050001", -EBADMSG, 0},
-    {"compressed block declares 65537 bytes", ID "0008000000000000" "81800400", -EBADMSG, 0},
-    {"compressed block declares 4 GiB", ID "000a000000000000" "ffffffff0f00", -EBADMSG, 0},
-    {"block with a copy before its start", ID "0009000000000000" "0500610506", -EBADMSG, 0},
-    {"block that ends early", ID "0007000000000000" "050061", -EBADMSG, 0},
+    {"compressed block declares 65537 bytes",
+     ID "0008000000000000"
+        "81800400",
+     -EBADMSG, 0},
+    {"compressed block declares 4 GiB",
+     ID "000a000000000000"
+        "ffffffff0f00",
+     -EBADMSG, 0},
+    {"block with a copy before its start",
+     ID "0009000000000000"
+        "0500610506",
+     -EBADMSG, 0},
+    {"block that ends early",
+     ID "0007000000000000"
+        "050061",
+     -EBADMSG, 0},
     {"empty block", ID "0004000000000000", -EBADMSG, 0},
 };
 
@@ -154,7 +171,8 @@ START_TEST(every_cut_and_every_flipped_byte_is_noticed_or_harmless)
         for (int bit = 0; bit < 8; bit++) {
             struct buf out = BUF_INIT;
             buf_data(&in)[i] ^= (uint8_t)(1 << bit);
-            /* a flip may turn the chunk into a skippable one; content that comes out must be right */
+            /* a flip may turn the chunk into a skippable one; content that comes out must be right
+             */
             if (unframe(buf_slice(&in), 9, &out) == 0 && out.len)
                 ck_assert(slice_eq(buf_slice(&out), buf_slice(&want)));
             buf_data(&in)[i] ^= (uint8_t)(1 << bit);

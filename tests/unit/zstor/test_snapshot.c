@@ -59,7 +59,8 @@ END_TEST
 START_TEST(only_segments_are_data)
 {
     static const char *const yes[] = {"d0", "/x/d1", "d10", "/d/d4294967295"};
-    static const char *const no[] = {"d", "d01", "i0", "zdb-namespace", "d1x", ".d1", "/d1/x", "dd1", "D1", ""};
+    static const char *const no[] = {"d",   "d01", "i0", "zdb-namespace", "d1x", ".d1", "/d1/x",
+                                     "dd1", "D1",  ""};
 
     for (size_t i = 0; i < ARRAY_LEN(yes); i++)
         ck_assert_msg(snapshot_is_data(yes[i]), "%s", yes[i]);

@@ -40,7 +40,8 @@ static void verify(struct spool *s)
 
 START_TEST(what_goes_in_comes_out_at_every_size)
 {
-    static const uint64_t sizes[] = {0, 1, SPOOL_HEAP_MAX - 1, SPOOL_HEAP_MAX, SPOOL_HEAP_MAX + 1, 5 * SPOOL_HEAP_MAX};
+    static const uint64_t sizes[] = {
+        0, 1, SPOOL_HEAP_MAX - 1, SPOOL_HEAP_MAX, SPOOL_HEAP_MAX + 1, 5 * SPOOL_HEAP_MAX};
 
     for (size_t k = 0; k < ARRAY_LEN(sizes); k++) {
         struct spool *s = spool_new("/tmp");

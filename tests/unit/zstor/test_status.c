@@ -18,9 +18,13 @@ static void make(void)
     list[0] = (struct poller_backend){.addr = &meta, .meta = true, .known = true, .up = true};
     list[0].info.data_disk_free = list[0].info.index_disk_free = UINT64_MAX;
     list[1] = (struct poller_backend){.addr = &data, .known = true, .up = true};
-    list[1].info = (struct backend_info){
-        .entries = 12, .data_size_bytes = 4096, .data_limits_bytes = 1073741824, .data_disk_free = UINT64_MAX, .data_faults = 3};
-    list[2] = (struct poller_backend){.addr = &down, .known = true, .error = "refused \"by\" \xff\n"};
+    list[1].info = (struct backend_info){.entries = 12,
+                                         .data_size_bytes = 4096,
+                                         .data_limits_bytes = 1073741824,
+                                         .data_disk_free = UINT64_MAX,
+                                         .data_faults = 3};
+    list[2] =
+        (struct poller_backend){.addr = &down, .known = true, .error = "refused \"by\" \xff\n"};
     st = (struct status){.backends = list, .n = 3, .daemon = true};
     st.queue = (struct sched_stats){.jobs = 2, .bytes = 96 * MIB, .failing = 1, .oldest_s = 7};
 }
@@ -34,13 +38,20 @@ static void drop(void)
 
 START_TEST(the_tables_are_upstreams)
 {
-    static const char want[] = "+------------------------+-----------+---------+------------+------------+------------------+\n"
-                               "| backend                | reachable | objects | used space | free space | usage percentage |\n"
-                               "+========================+===========+=========+============+============+==================+\n"
-                               "| 127.0.0.1:9900 - ns1   | Yes       |      12 |       4096 | 1073737728 |                0 |\n"
-                               "+------------------------+-----------+---------+------------+------------+------------------+\n"
-                               "| [::1]:12345 - default  | No        |       - |          - |          - |                - |\n"
-                               "+------------------------+-----------+---------+------------+------------+------------------+\n";
+    static const char want[] = "+------------------------+-----------+---------+------------+------"
+                               "------+------------------+\n"
+                               "| backend                | reachable | objects | used space | free "
+                               "space | usage percentage |\n"
+                               "+========================+===========+=========+============+======"
+                               "======+==================+\n"
+                               "| 127.0.0.1:9900 - ns1   | Yes       |      12 |       4096 | "
+                               "1073737728 |                0 |\n"
+                               "+------------------------+-----------+---------+------------+------"
+                               "------+------------------+\n"
+                               "| [::1]:12345 - default  | No        |       - |          - |      "
+                               "    - |                - |\n"
+                               "+------------------------+-----------+---------+------------+------"
+                               "------+------------------+\n";
     struct buf b = BUF_INIT;
     char *text, *second;
 
@@ -65,7 +76,8 @@ START_TEST(the_tables_are_upstreams)
             expected[n++] = *p;
     expected[n] = '\0';
     ck_assert_msg(strstr(squeezed, expected) != NULL, "%s", text);
-    ck_assert_ptr_nonnull(strstr(text, "queue: 2 jobs, 96.0 MiB, 0 running, 1 failing, oldest 7 s"));
+    ck_assert_ptr_nonnull(
+        strstr(text, "queue: 2 jobs, 96.0 MiB, 0 running, 1 failing, oldest 7 s"));
     ck_assert_ptr_null(strstr(text, "cache:"));
     free(text);
 }
@@ -80,7 +92,8 @@ START_TEST(all_rows_of_a_table_are_equally_wide)
 
     status_table(&b, &st);
     text = buf_take_str(&b);
-    for (line = strtok_r(text, "\n", &save); line && *line != 'q'; line = strtok_r(NULL, "\n", &save), rows++) {
+    for (line = strtok_r(text, "\n", &save); line && *line != 'q';
+         line = strtok_r(NULL, "\n", &save), rows++) {
         bool is_rule = *line == '+';
 
         if (is_rule && rule) /* the next table */
@@ -105,7 +118,8 @@ START_TEST(json_is_escaped_and_complete)
     ck_assert_ptr_nonnull(strstr(text, "\"namespace\": \"m\\\"1\""));
     ck_assert_ptr_nonnull(strstr(text, "\"error\": \"refused \\\"by\\\" ?\\u000a\""));
     ck_assert_ptr_nonnull(strstr(text, "\"at_risk\": true"));
-    ck_assert_ptr_nonnull(strstr(text, "\"jobs\": 2, \"bytes\": 100663296, \"oldest_seconds\": 7, \"failing\": 1"));
+    ck_assert_ptr_nonnull(
+        strstr(text, "\"jobs\": 2, \"bytes\": 100663296, \"oldest_seconds\": 7, \"failing\": 1"));
     ck_assert_ptr_null(strstr(text, "secret"));
     ck_assert_uint_eq(strlen(text), strcspn(text, "\n") + 1);
     free(text);
@@ -128,10 +142,12 @@ END_TEST
 START_TEST(metrics_have_upstreams_names)
 {
     static const char *const lines[] = {
-        "connection_status{address=\"127.0.0.1:9900\",backend_type=\"meta\",namespace=\"m\\\"1\"} 1\n",
+        "connection_status{address=\"127.0.0.1:9900\",backend_type=\"meta\",namespace=\"m\\\"1\"} "
+        "1\n",
         "connection_status{address=\"[::1]:9\",backend_type=\"data\",namespace=\"\"} 0\n",
         "entries{address=\"127.0.0.1:9900\",backend_type=\"data\",namespace=\"ns1\"} 12\n",
-        "data_limit_bytes{address=\"127.0.0.1:9900\",backend_type=\"data\",namespace=\"ns1\"} 1073741824\n",
+        "data_limit_bytes{address=\"127.0.0.1:9900\",backend_type=\"data\",namespace=\"ns1\"} "
+        "1073741824\n",
         "data_faults{address=\"127.0.0.1:9900\",backend_type=\"data\",namespace=\"ns1\"} 3\n",
         "zstore_store_commands_finished{success=\"true\"} 5\n",
         "zstore_store_commands_finished{success=\"false\"} 4\n",
@@ -161,7 +177,8 @@ START_TEST(metrics_have_upstreams_names)
     text = buf_take_str(&b);
     for (size_t i = 0; i < ARRAY_LEN(lines); i++)
         ck_assert_msg(strstr(text, lines[i]) != NULL, "%s is not in\n%s", lines[i], text);
-    ck_assert_ptr_null(strstr(text, "entries{address=\"[::1]:9\"")); /* a dead backend has no other series */
+    ck_assert_ptr_null(strstr(text, "entries{address=\"[::1]:9\"")); /* a dead backend has no other
+                                                                        series */
     ck_assert_ptr_null(strstr(text, "data_disk_freespace_bytes{"));  /* not told */
     ck_assert_ptr_null(strstr(text, "secret"));
     free(text);

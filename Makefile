@@ -39,7 +39,7 @@ LIBS_common := $(COMMON_LIBS)
 DAEMONS := zdb zdbfs zstor
 PARTS   := common $(DAEMONS)
 # objects of a part, without its main(): what the unit tests link against
-objs     = $(patsubst %.c,$(B)/%.o,$(filter-out $(1)/main.c,$(wildcard $(1)/*.c)))
+objs     = $(patsubst %.c,$(B)/%.o,$(filter-out $(1)/main.c,$(wildcard $(1)/*.c $(1)/*/*.c)))
 
 all: $(DAEMONS:%=$(BIN)/%)
 
@@ -58,8 +58,8 @@ $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
-# --- unit tests: tests/unit/<part>/test_<module>.c, one program each -------------------------------
-UNIT_SRC  := $(foreach p,$(PARTS),$(wildcard tests/unit/$(p)/test_*.c))
+# --- unit tests: tests/unit/<part>/[<room>/]test_<module>.c, one program each -------------------------------
+UNIT_SRC  := $(foreach p,$(PARTS),$(wildcard tests/unit/$(p)/test_*.c tests/unit/$(p)/*/test_*.c))
 UNIT_BIN  := $(UNIT_SRC:%.c=$(B)/%)
 CHECK_LIBS := $(shell pkg-config --libs check 2>/dev/null)
 
@@ -87,7 +87,7 @@ format:
 	@clang-format -i $$(find $(PARTS) tests -name '*.[ch]')
 
 compile_commands.json: Makefile
-	tests/compile-commands.sh "$(ALL_CFLAGS)" $(wildcard $(PARTS:%=%/*.c)) > $@
+	tests/compile-commands.sh "$(ALL_CFLAGS)" $(wildcard $(PARTS:%=%/*.c) $(PARTS:%=%/*/*.c)) > $@
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/qsfs $(DESTDIR)$(PREFIX)/share/man/man8

@@ -8,8 +8,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
 for part in "$@"; do
-    for notes in "$build/$part"/*.gcno; do
-        [ -e "$notes" ] || continue
+    find "$build/$part" -name "*.gcno" | sort | while read -r notes; do
         (cd "$top" && gcov -n -o "${notes%.gcno}.o" "${notes%.gcno}.c") 2>/dev/null
     done
 done | awk '
@@ -17,7 +16,7 @@ done | awk '
     /^Lines executed:/ && file != "" {
         split($0, v, /[:% ]+/)
         part = file
-        if (part !~ /^[a-z]+\/[a-z0-9_]+\.c$/) { file = ""; next }
+        if (part !~ /^[a-z]+\/([a-z]+\/)?[a-z0-9_]+\.c$/) { file = ""; next }
         sub(/\/.*/, "", part)
         hit[part] += v[3] * v[5] / 100
         all[part] += v[5]

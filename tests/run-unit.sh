@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # run-unit.sh [PROGRAM...] - run unit test programs (Check) and add up what they say.
-# Without arguments: those built for tests/unit/*/test_*.c under build/${QSFS_FLAVOUR:-plain}.
+# Without arguments: those built for tests/unit/<part>/[<room>/]test_*.c under build/${QSFS_FLAVOUR:-plain}.
 # Last line: "N passed, M failed"; exit 1 when M > 0 or nothing ran.  A program that crashes, hangs or says nothing is a failure.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
 programs=("$@")
 if [ $# -eq 0 ]; then
-    for source in tests/unit/*/test_*.c; do
+    for source in tests/unit/*/test_*.c tests/unit/*/*/test_*.c; do
         [ -e "$source" ] && programs+=("build/${QSFS_FLAVOUR:-plain}/${source%.c}")
     done
 fi
@@ -27,7 +27,7 @@ trap 'rm -f "$output"' EXIT
 for program in ${programs[@]+"${programs[@]}"}; do
     name=${program##*/}
     part=${program%/*}
-    part=${part##*/}
+    part=${part##*tests/unit/}
     timeout -k 10 "$limit" "./${program#./}" >"$output" 2>&1
     code=$?
     # "93%: Checks: 15, Failures: 1, Errors: 0"

@@ -19,12 +19,12 @@
 #include "common/daemon.h"
 #include "common/io.h"
 #include "common/log.h"
-#include "zdbfs/check.h"
-#include "zdbfs/commit.h"
-#include "zdbfs/ops.h"
-#include "zdbfs/space.h"
-#include "zdbfs/volume.h"
-#include "zdbfs/writeback.h"
+#include "zdbfs/fsck/walk.h"
+#include "zdbfs/txn/commit.h"
+#include "zdbfs/fuse/session.h"
+#include "zdbfs/core/space.h"
+#include "zdbfs/txn/volume.h"
+#include "zdbfs/core/writeback.h"
 
 extern char **environ;
 

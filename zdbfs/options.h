@@ -3,7 +3,7 @@
 #ifndef ZDBFS_OPTIONS_H
 #define ZDBFS_OPTIONS_H
 
-#include "zdbfs/kv.h"
+#include "zdbfs/store/kv.h"
 
 #define OPTIONS_VERSION "0.2.0"
 

@@ -4,8 +4,8 @@
 #ifndef ZSTOR_CONF_H
 #define ZSTOR_CONF_H
 
-#include "zstor/backend_addr.h"
-#include "zstor/types.h"
+#include "zstor/format/address.h"
+#include "zstor/format/types.h"
 
 struct zstor_group {
     struct backend_addr *backends;

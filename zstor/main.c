@@ -2,7 +2,7 @@
 #include <signal.h>
 
 #include "common/daemon.h"
-#include "zstor/cli.h"
+#include "zstor/daemon/cli.h"
 
 int main(int argc, char **argv)
 {

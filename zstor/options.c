@@ -13,7 +13,7 @@
 
 #include "common/conf.h"
 #include "common/parse.h"
-#include "zstor/placement.h"
+#include "zstor/backend/placement.h"
 
 #define PREFIX_MAX   216 /* "/<prefix>/meta/<32 digits>" has to fit the 255 bytes of a zdb key */
 #define NS_MAX       255

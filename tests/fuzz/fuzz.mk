@@ -8,7 +8,7 @@ FUZZ_SRC     := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZ_BIN     := $(FUZZ_SRC:tests/fuzz/%.c=build/fuzz/%)
 FUZZ_SAN     := address,undefined
 FUZZ_CFLAGS   = $(filter-out -O% -fsanitize=%,$(ALL_CFLAGS)) -O1 -fno-omit-frame-pointer -fno-sanitize-recover=all
-fuzz_objs     = $(patsubst %.c,build/fuzz/obj/%.o,$(filter-out $(1)/main.c,$(wildcard $(1)/*.c)))
+fuzz_objs     = $(patsubst %.c,build/fuzz/obj/%.o,$(filter-out $(1)/main.c,$(wildcard $(1)/*.c $(1)/*/*.c)))
 
 build/fuzz/obj/%.o: %.c
 	@mkdir -p $(@D)

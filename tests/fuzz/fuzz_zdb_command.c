@@ -9,9 +9,9 @@
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/path.h"
-#include "zdb/command.h"
-#include "zdb/hook.h"
-#include "zdb/nslist.h"
+#include "zdb/server/dispatch.h"
+#include "zdb/server/hooks.h"
+#include "zdb/store.h"
 
 #define MAX_REQUESTS 200
 

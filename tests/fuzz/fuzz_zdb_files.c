@@ -7,8 +7,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "zdb/compact_format.h"
-#include "zdb/dump_file.h"
+#include "zdb/format/compaction.h"
+#include "zdb/tools/dump_file.h"
 
 static void journal(struct slice in)
 {

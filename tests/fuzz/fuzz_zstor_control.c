@@ -6,8 +6,8 @@
 
 #include "common/crc.h"
 #include "common/resp.h"
-#include "zstor/control_proto.h"
-#include "zstor/journal.h"
+#include "zstor/daemon/protocol.h"
+#include "zstor/queue/journal.h"
 
 static void requests(struct slice in)
 {

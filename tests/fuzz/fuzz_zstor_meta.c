@@ -2,9 +2,9 @@
  * any bytes are judged without harm.  First byte: what the rest is. */
 #include "tests/fuzz/fuzz.h"
 
-#include "zstor/backend.h"
-#include "zstor/meta_format.h"
-#include "zstor/meta_value.h"
+#include "zstor/backend/nsinfo.h"
+#include "zstor/format/record.h"
+#include "zstor/format/record_value.h"
 
 static void record(struct slice in)
 {

@@ -3,7 +3,7 @@
 #include "tests/fuzz/fuzz.h"
 
 #include "common/buf.h"
-#include "zstor/snappy.h"
+#include "zstor/format/snappy.h"
 
 #define LIMIT (1024 * 1024)
 

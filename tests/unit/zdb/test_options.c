@@ -1,5 +1,5 @@
 /* Command line of zdb: the original's names and abbreviations, ranges, what is refused. */
-#include "../unit.h"
+#include "tests/unit/unit.h"
 #include "zdb/options.h"
 #include "common/bytes.h"
 #include "common/base.h"

@@ -8,7 +8,7 @@
 
 #include "common/path.h"
 #include "tests/unit/zstor/fake_zdb.h"
-#include "zstor/object.h"
+#include "zstor/object/object.h"
 
 struct cluster_test {
     struct fake *fake;

@@ -1,0 +1,546 @@
+/* Commands without sockets: the order of checks, sessions, watchers and mirrors, requests that go
+ * on later. */
+#include "tests/unit/unit.h"
+#include "zdb/server/dispatch.h"
+#include "zdb/server/hooks.h"
+#include "zdb/store.h"
+#include "common/digest.h"
+#include "common/loop.h"
+#include "common/path.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+static char dir[32], data[64], idx[64];
+static struct loop *loop;
+static struct hooks *hooks;
+static struct nslist *list;
+static struct zdb db;
+
+struct conn {
+    struct session s;
+    struct buf out;
+    bool resumed;
+};
+static struct conn a, b;
+
+static void on_touched(struct session *s)
+{
+    (void)s;
+}
+
+static void on_resume(struct session *s)
+{
+    container_of(s, struct conn, s)->resumed = true;
+}
+
+static void connect_(struct conn *c)
+{
+    memset(c, 0, sizeof *c);
+    req_session_init(&c->s, &db, &c->out);
+    c->s.touched = on_touched;
+    c->s.resume = on_resume;
+}
+
+static void disconnect(struct conn *c)
+{
+    req_session_fini(&c->s);
+    buf_fini(&c->out);
+}
+
+static void open_db(const struct zdb_conf *conf, enum ns_mode mode)
+{
+    struct err e = {0};
+    struct hook_conf hc = {.instance = "unix:///x",
+                           .fast_timeout_ms = 1000,
+                           .slow_timeout_ms = 1000};
+    struct nslist_conf nc = {.data_dir = data, .index_dir = idx, .mode = mode, .datasize = 1 << 20};
+
+    strcpy(dir, "/tmp/command.XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    snprintf(data, sizeof data, "%s/data", dir);
+    snprintf(idx, sizeof idx, "%s/index", dir);
+    ck_assert_int_eq(loop_new(&loop, &e), 0);
+    ck_assert_int_eq(hook_new(&hooks, loop, &hc, &e), 0);
+    ck_assert_msg(nslist_new(&list, &nc, loop, &e) == 0, "%s", e.text);
+    ck_assert_msg(nslist_load(list, &e) == 0, "%s", e.text);
+    ck_assert_int_eq(req_db_init(&db, conf, loop, &e), 0);
+    db.nslist = list;
+    db.hooks = hooks;
+    connect_(&a);
+    connect_(&b);
+}
+
+static void close_db(void)
+{
+    disconnect(&a);
+    disconnect(&b);
+    req_db_fini(&db);
+    nslist_close(list);
+    nslist_free(list);
+    hook_free(hooks);
+    loop_free(loop);
+    path_remove_tree(dir);
+}
+
+/* What has been sent to the connection, as text; the buffer is emptied. */
+static const char *taken(struct conn *c)
+{
+    static char text[8][70000];
+    static int turn;
+    char *t = text[turn++ % 8];
+
+    ck_assert_uint_lt(c->out.len, sizeof text[0]);
+    memcpy(t, buf_data(&c->out) ? (const void *)buf_data(&c->out) : "", c->out.len);
+    t[c->out.len] = '\0';
+    buf_clear(&c->out);
+    return t;
+}
+
+static const char *run_argv(struct conn *c, unsigned argc, const struct slice *argv)
+{
+    enum req_result r;
+
+    while ((r = command_run(&c->s, argc, argv)) == REQ_PARK) {
+        for (int i = 0; i < 1000 && !c->resumed; i++)
+            loop_once(loop, 10);
+        ck_assert(c->resumed);
+        c->resumed = false;
+    }
+    ck_assert_int_eq(r, REQ_DONE);
+    return taken(c);
+}
+
+/* words end with NULL */
+static const char *run_words(struct conn *c, const char *const *words)
+{
+    struct slice argv[16];
+    unsigned argc = 0;
+
+    while (words[argc]) {
+        argv[argc] = slice_str(words[argc]);
+        argc++;
+    }
+    return run_argv(c, argc, argv);
+}
+
+#define RUN(c, ...) run_words(c, (const char *const[]){__VA_ARGS__, NULL})
+#define OK          "+OK\r\n"
+
+static char long_key[257], key_255[256], long_name[130];
+
+static void open_plain(void)
+{
+    static const struct zdb_conf conf = {.max_output = 65536};
+    memset(long_key, 'x', 256);
+    memset(key_255, 'x', 255);
+    memset(long_name, 'n', 129);
+    open_db(&conf, NS_MIXED);
+}
+
+static void open_admin(void)
+{
+    static const struct zdb_conf conf = {.admin = "adminpw", .max_output = 65536};
+    open_plain();
+    close_db();
+    open_db(&conf, NS_MIXED);
+}
+
+START_TEST(words_are_exact_and_without_case)
+{
+    ck_assert_str_eq(RUN(&a, "PING"), "+PONG\r\n");
+    ck_assert_str_eq(RUN(&a, "pInG", "ignored"), "+PONG\r\n");
+    ck_assert_str_eq(RUN(&a, "PIN"), "-Command not supported\r\n");
+    ck_assert_str_eq(RUN(&a, "PINGX"), "-Command not supported\r\n");
+    ck_assert_str_eq(RUN(&a, "a-word-that-is-longer-than-any-command"),
+                     "-Command not supported\r\n");
+    ck_assert_str_eq(RUN(&a, ""), "-This is not a valid command\r\n");
+    ck_assert_str_eq(RUN(&a, "*"), "-This is not a valid command\r\n");
+    const struct slice nul[] = {slice_of("PING\0X", 6)}, nul2[] = {slice_of("\0", 1)};
+    ck_assert_str_eq(run_argv(&a, 1, nul), "-Command not supported\r\n");
+    ck_assert_str_eq(run_argv(&a, 1, nul2), "-Command not supported\r\n");
+    static const char *const known[] = {"AUTH",   "CHECK",   "DATA",    "DBSIZE", "DEL",   "EXISTS",
+                                        "FLUSH",  "GET",     "HISTORY", "HOOKS",  "INDEX", "INFO",
+                                        "KEYCUR", "KEYTIME", "KSCAN",   "LENGTH", "MGET",  "NSDEL",
+                                        "NSINFO", "NSJUMP",  "NSLIST",  "NSNEW",  "NSSET", "RELOAD",
+                                        "RSCAN",  "SCAN",    "SCANX",   "SELECT", "SET",   "SETX",
+                                        "STOP",   "SYNC",    "TIME",    "WAIT"};
+    for (size_t i = 0; i < ARRAY_LEN(known); i++)
+        ck_assert_str_ne(RUN(&a, known[i]), "-Command not supported\r\n");
+}
+END_TEST
+
+START_TEST(checks_of_keys_come_in_order)
+{
+    ck_assert_str_eq(RUN(&a, "SET", "k"), "-Unexpected arguments\r\n");
+    ck_assert_str_eq(RUN(&a, "SET", "", "v"), "-Invalid argument, key needed\r\n");
+    ck_assert_str_eq(RUN(&a, "SET", long_key, "v"), "-Key too large\r\n");
+    ck_assert_str_eq(RUN(&a, "SET", "k", ""), "$1\r\nk\r\n");
+    ck_assert_str_eq(RUN(&a, "GET", "k"), "$0\r\n\r\n");
+    ck_assert_str_eq(RUN(&a, "SET", "k", ""), "$-1\r\n");
+    ck_assert_str_eq(RUN(&a, "GET", long_key), "-Invalid key\r\n");
+    ck_assert_str_eq(RUN(&a, "GET", ""), "-Invalid argument\r\n");
+    ck_assert_str_eq(RUN(&a, "GET", "", ""), "-Unexpected arguments\r\n");
+    ck_assert_str_eq(RUN(&a, "DEL", ""), "-Invalid argument\r\n");
+    ck_assert_str_eq(RUN(&a, "DEL", "", "1"), "-Key not found\r\n");
+    ck_assert_str_eq(RUN(&a, "DEL", long_key), "-Invalid key\r\n");
+    ck_assert_str_eq(RUN(&a, "DEL", "k"), OK);
+    ck_assert_str_eq(RUN(&a, "KEYCUR", long_key), "-Key not found\r\n");
+    ck_assert_str_eq(RUN(&a, "MGET", "a", long_key), "-Invalid key\r\n");
+    ck_assert_str_eq(RUN(&a, "MGET", "", "a"), "*2\r\n$-1\r\n$-1\r\n");
+    ck_assert_int_eq(strncmp(RUN(&a, "SET", key_255, "v"), "$255\r\nxxx", 9), 0);
+    ck_assert_str_eq(RUN(&a, "GET", key_255), "$1\r\nv\r\n");
+}
+END_TEST
+
+START_TEST(lock_freeze_worm_and_quota_refuse_in_the_originals_words)
+{
+    ck_assert_str_eq(RUN(&a, "NSNEW", "n"), OK);
+    ck_assert_str_eq(RUN(&b, "SELECT", "n"), OK);
+    ck_assert_str_eq(RUN(&b, "SET", "a", "1"), "$1\r\na\r\n");
+    ck_assert_str_eq(RUN(&a, "NSSET", "n", "lock", "1"), OK);
+    ck_assert_str_eq(RUN(&b, "SET", "a", "2"), "-Namespace is temporarily locked (read-only)\r\n");
+    ck_assert_str_eq(RUN(&b, "GET", "a"), "$1\r\n1\r\n");
+    ck_assert_str_eq(RUN(&a, "NSSET", "n", "freeze", "1"), OK);
+    ck_assert_str_eq(RUN(&b, "GET", "a"),
+                     "-Namespace is temporarily frozen (read-write disabled)\r\n");
+    ck_assert_str_eq(RUN(&b, "MGET", long_key), "-Invalid key\r\n"); /* keys first */
+    ck_assert_str_eq(RUN(&b, "MGET", "a"),
+                     "-Namespace is temporarily frozen (read-write disabled)\r\n");
+    ck_assert_str_eq(RUN(&b, "SCAN", "bad"),
+                     "-Namespace is temporarily frozen (read-write disabled)\r\n");
+    ck_assert_str_eq(RUN(&b, "DBSIZE"), ":1\r\n");
+    ck_assert_str_eq(RUN(&a, "NSSET", "n", "lock", "0"), OK);
+    ck_assert_str_eq(RUN(&a, "NSSET", "n", "worm", "1"), OK);
+    ck_assert_str_eq(RUN(&b, "SET", "a", "1"), "-Namespace is protected by worm mode\r\n");
+    ck_assert_str_eq(RUN(&b, "DEL", "a"),
+                     "-Cannot delete a key when namespace is in worm mode\r\n");
+    ck_assert_str_eq(RUN(&a, "NSSET", "n", "worm", "0"), OK);
+    ck_assert_str_eq(RUN(&a, "NSSET", "n", "maxsize", "5"), OK);
+    ck_assert_str_eq(RUN(&b, "SET", "b", "12345"), "-No space left on this namespace\r\n");
+    ck_assert_str_eq(RUN(&b, "SET", "b", "1234"), "$1\r\nb\r\n"); /* equality is accepted */
+    ck_assert_str_eq(RUN(&b, "SET", "b", "12345"), "-No space left on this namespace\r\n");
+    ck_assert_str_eq(RUN(&b, "DEL", "b"), OK);
+}
+END_TEST
+
+START_TEST(timestamps_are_for_admins_and_read_as_atoll_does)
+{
+    static const struct {
+        const char *text, *reply;
+    } t[] = {{"1600000000", ":1600000000\r\n"},
+             {"abc", ":0\r\n"},
+             {"", ":0\r\n"},
+             {" 12x", ":12\r\n"},
+             {"-1", ":4294967295\r\n"},
+             {"4294967296", ":0\r\n"},
+             {"4294967303", ":7\r\n"}};
+    for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+        char key[2] = {(char)('a' + i), 0};
+        RUN(&a, "SET", key, "v", t[i].text);
+        ck_assert_str_eq(RUN(&a, "KEYTIME", key), t[i].reply);
+    }
+    a.s.admin = false;
+    ck_assert_str_eq(RUN(&a, "SET", "z", "v", "1"), "-Permission denied\r\n");
+    ck_assert_str_eq(RUN(&a, "DEL", long_key, "1"), "-Permission denied\r\n");
+    ck_assert_uint_eq(db.unauthorized, 2);
+}
+END_TEST
+
+START_TEST(admin_commands_are_refused_before_their_arguments_are_looked_at)
+{
+    static const char *const admin[] = {"NSNEW", "NSDEL", "NSSET", "NSJUMP", "RELOAD",
+                                        "HOOKS", "INDEX", "DATA",  "MIRROR", "MASTER"};
+    for (size_t i = 0; i < ARRAY_LEN(admin); i++)
+        ck_assert_str_eq(RUN(&a, admin[i]), "-Permission denied\r\n");
+    ck_assert_uint_eq(db.unauthorized, ARRAY_LEN(admin));
+    ck_assert_str_eq(RUN(&a, "AUTH", "wrong"), "-Access denied\r\n");
+    ck_assert_str_eq(RUN(&a, "AUTH", "adminpw"), OK);
+    ck_assert_str_eq(RUN(&a, "NSNEW"), "-Unexpected arguments\r\n");
+    ck_assert_str_eq(RUN(&a, "NSNEW", ""), "-Invalid argument\r\n");
+    ck_assert_str_eq(RUN(&a, "NSNEW", long_name), "-Namespace too long\r\n");
+    ck_assert_str_eq(RUN(&a, "HOOKS"), "*0\r\n");
+    ck_assert_str_eq(RUN(&a, "HOOKS", "pending"), ":0\r\n");
+    ck_assert_str_eq(RUN(&b, "HOOKS"), "-Permission denied\r\n"); /* another connection */
+}
+END_TEST
+
+static const char *hash_of(const char *challenge, const char *password)
+{
+    static char hash[41];
+    char text[64];
+    snprintf(text, sizeof text, "%.16s:%s", challenge + 1, password);
+    digest_sha1_hex(slice_str(text), hash);
+    return hash;
+}
+
+START_TEST(a_challenge_is_good_for_one_login)
+{
+    ck_assert_str_eq(RUN(&a, "AUTH", "SECURE", hash_of("+0123456789abcdef", "adminpw")),
+                     "-No CHALLENGE requested, secure authentication not available\r\n");
+    const char *challenge = RUN(&a, "AUTH", "secure", "CHALLENGE");
+    ck_assert_str_eq(RUN(&a, "AUTH", "SECURE", "short"), "-Invalid hash length\r\n"); /* keeps it */
+    ck_assert_str_eq(RUN(&a, "AUTH", "SECURE", hash_of(challenge, "adminpw")), OK);
+    ck_assert_str_eq(RUN(&a, "AUTH", "SECURE", hash_of(challenge, "adminpw")),
+                     "-No CHALLENGE requested, secure authentication not available\r\n");
+    RUN(&a, "NSNEW", "n");
+    RUN(&a, "NSSET", "n", "password", "secret");
+    challenge = RUN(&b, "AUTH", "SECURE", "CHALLENGE");
+    ck_assert_str_eq(RUN(&b, "SELECT", "n", "SECURE", hash_of(challenge, "wrong")),
+                     "-Access denied\r\n");
+    ck_assert_str_eq(RUN(&b, "SELECT", "n", "SECURE", hash_of(challenge, "secret")), OK);
+    ck_assert_str_eq(RUN(&b, "SELECT", "n", "SECURE", hash_of(challenge, "secret")),
+                     "-No CHALLENGE requested, secure authentication not available\r\n");
+    ck_assert_str_eq(RUN(&b, "SET", "a", "b"), "$1\r\na\r\n");
+}
+END_TEST
+
+START_TEST(select_keeps_the_old_namespace_when_refused)
+{
+    RUN(&a, "NSNEW", "n");
+    RUN(&a, "NSSET", "n", "password", "secret");
+    ck_assert_str_eq(RUN(&b, "SELECT", "n"), OK);
+    ck_assert_str_eq(RUN(&b, "SET", "a", "b"), "-Namespace is in read-only mode\r\n");
+    RUN(&a, "NSSET", "n", "public", "0");
+    ck_assert_str_eq(RUN(&b, "SELECT", "default"), OK);
+    ck_assert_str_eq(RUN(&b, "SELECT", "n"), "-Namespace protected and private\r\n");
+    ck_assert_str_eq(RUN(&b, "SELECT", "n", "a", "b", "c"), "-Too many arguments\r\n");
+    ck_assert_str_eq(RUN(&b, "SELECT", "n", "bad"), "-Access denied\r\n");
+    ck_assert_str_eq(RUN(&b, "SELECT", "n", "secre"), "-Access denied\r\n");
+    ck_assert_str_eq(RUN(&b, "SELECT"), "-Invalid argument\r\n");
+    ck_assert_str_eq(RUN(&b, "SET", "a", "b"), "$1\r\na\r\n"); /* default is still selected */
+    ck_assert_str_eq(RUN(&a, "GET", "a"), "$1\r\nb\r\n");
+    ck_assert_str_eq(RUN(&b, "SELECT", "n", "secret"), OK);
+    ck_assert_str_eq(RUN(&b, "GET", "a"), "$-1\r\n");
+    ck_assert_str_eq(RUN(&b, "FLUSH"), OK);
+}
+END_TEST
+
+START_TEST(flush_needs_a_private_namespace_and_removes_its_keys)
+{
+    ck_assert_str_eq(RUN(&a, "FLUSH"), "-Flushing public namespace denied\r\n");
+    RUN(&a, "NSNEW", "n");
+    RUN(&a, "NSSET", "n", "password", "p");
+    ck_assert_str_eq(RUN(&b, "SELECT", "n", "p"), OK);
+    RUN(&b, "SET", "a", "1");
+    ck_assert_str_eq(RUN(&b, "FLUSH"), "-Flushing public namespace denied\r\n");
+    RUN(&a, "NSSET", "n", "public", "0");
+    RUN(&a, "NSSET", "n", "lock", "1");
+    ck_assert_str_eq(RUN(&b, "FLUSH"), "-Namespace is temporarily locked (read-only)\r\n");
+    RUN(&a, "NSSET", "n", "lock", "0");
+    ck_assert_str_eq(RUN(&b, "FLUSH"), OK);
+    ck_assert_str_eq(RUN(&b, "GET", "a"), "$-1\r\n");
+    ck_assert_str_eq(RUN(&b, "DBSIZE"), ":0\r\n");
+    ck_assert_str_eq(RUN(&b, "SET", "a", "2"), "$1\r\na\r\n");
+    ck_assert_str_eq(RUN(&b, "GET", "a"), "$1\r\n2\r\n");
+}
+END_TEST
+
+START_TEST(deleted_namespaces_detach_their_sessions)
+{
+    static const char gone[] =
+        "-Your active namespace is not available anymore (probably removed).\r\n";
+    RUN(&a, "NSNEW", "n");
+    RUN(&b, "SELECT", "n");
+    ck_assert_str_eq(RUN(&b, "NSDEL", "n"), "-Cannot remove namespace you're currently using.\r\n");
+    ck_assert_str_eq(RUN(&a, "NSDEL", "default"), "-Cannot remove default namespace\r\n");
+    ck_assert_str_eq(RUN(&a, "NSDEL", "n"), OK);
+    ck_assert_str_eq(RUN(&b, "PING"), gone);
+    ck_assert_str_eq(RUN(&b, "NOTACOMMAND"), gone);
+    ck_assert_str_eq(RUN(&a, "NSLIST"), "*1\r\n$7\r\ndefault\r\n");
+}
+END_TEST
+
+START_TEST(watchers_hear_of_others_in_their_namespace_once)
+{
+    const char *const wait_set[] = {"WAIT", "SET", NULL};
+    RUN(&a, "NSNEW", "n");
+    ck_assert_str_eq(run_words(&b, wait_set), "");
+    RUN(&b, "SET", "own", "1"); /* its own commands do not count */
+    ck_assert_str_eq(taken(&b), "");
+    RUN(&a, "GET", "x");
+    RUN(&a, "SETX", "x", "1"); /* another table entry */
+    ck_assert_str_eq(taken(&b), "");
+    RUN(&a, "SET", "x"); /* fails, and counts */
+    ck_assert_str_eq(taken(&b), "+SET\r\n");
+    RUN(&a, "SET", "x", "2");
+    ck_assert_str_eq(taken(&b), "");
+    ck_assert_str_eq(RUN(&b, "WAIT", "*"), "");
+    RUN(&a, "SELECT", "n");
+    RUN(&a, "PING"); /* in n */
+    ck_assert_str_eq(taken(&b), "");
+    RUN(&a, "SELECT", "default");
+    ck_assert_str_eq(taken(&b), "+SELECT\r\n");
+    ck_assert_str_eq(RUN(&b, "WAIT", "NOPE"), "-Unknown command to watch\r\n");
+    ck_assert_str_eq(RUN(&b, "WAIT", "SE"), "-Unknown command to watch\r\n");
+    ck_assert_str_eq(RUN(&b, "WAIT", "SET", "99"), "-Invalid timeout\r\n");
+    ck_assert_str_eq(RUN(&b, "WAIT", "SET", "1800001"), "-Invalid timeout\r\n");
+    ck_assert_str_eq(RUN(&b, "WAIT", "SET", "12345678901234567"), "-Invalid timeout\r\n");
+    ck_assert_str_eq(RUN(&b, "WAIT"), "-Invalid arguments\r\n");
+    ck_assert_str_eq(RUN(&b, "WAIT", "SET", "1800000"), "");
+    ck_assert_str_eq(RUN(&b, "WAIT", "GET", "100"), ""); /* replaces it */
+    uint64_t start = base_now_ms();
+    while (b.out.len == 0 && base_now_ms() - start < 5000)
+        loop_once(loop, 50);
+    ck_assert_str_eq(taken(&b), "-Timeout\r\n");
+    ck_assert_uint_ge(base_now_ms() - start, 99);
+}
+END_TEST
+
+/* The stream without its time */
+static const char *mirrored(struct conn *c)
+{
+    const char *t = taken(c), *p = strstr(t, "\r\n:");
+    if (!p)
+        return t;
+    p = strstr(p + 3, "\r\n");
+    ck_assert_ptr_nonnull(p);
+    return p + 2;
+}
+
+START_TEST(mirrors_get_what_others_did_with_its_owner)
+{
+    ck_assert_str_eq(RUN(&b, "MIRROR"), "+Starting mirroring\r\n");
+    RUN(&a, "SET", "k", "v", "5");
+    ck_assert_str_eq(mirrored(&b),
+                     "$7\r\ndefault\r\n:0\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n$1\r\n5\r\n");
+    RUN(&a, "GET"); /* failed ones too */
+    ck_assert_str_eq(mirrored(&b), "$7\r\ndefault\r\n:0\r\n$3\r\nGET\r\n");
+    RUN(&a, "NOPE"); /* unknown ones not */
+    ck_assert_str_eq(mirrored(&b), "");
+    ck_assert_str_eq(RUN(&b, "PING"), "+PONG\r\n"); /* nor its own */
+    ck_assert_str_eq(RUN(&a, "MASTER"), "+Hello, master\r\n");
+    mirrored(&b);
+    ck_assert_str_eq(RUN(&a, "GET", "k", "17"), "$1\r\nv\r\n");
+    ck_assert_str_eq(mirrored(&b), "$7\r\ndefault\r\n:17\r\n$3\r\nGET\r\n$1\r\nk\r\n");
+    RUN(&a, "GET", "k", "0");
+    ck_assert_str_eq(mirrored(&b), "");
+    ck_assert_str_eq(RUN(&a, "PING"), "-Missing arguments\r\n");
+    ck_assert_str_eq(RUN(&a, "GET", "k", "123456789012345678901234567890123"),
+                     "-Argument too long\r\n");
+    RUN(&a, "NSNEW", "n", "1");
+    RUN(&a, "NSSET", "n", "password", "raw", "1");
+    ck_assert_ptr_nonnull(strstr(RUN(&a, "NSINFO", "n", "1"), "password_raw: raw\n"));
+    ck_assert_ptr_null(strstr(RUN(&b, "NSINFO", "n"), "password_raw"));
+}
+END_TEST
+
+START_TEST(a_big_mget_comes_in_parts_of_the_output_limit)
+{
+    static char value[30001];
+    struct slice argv[11] = {slice_str("MGET")};
+    size_t total = 0, parts = 1;
+
+    memset(value, 'v', 30000);
+    RUN(&a, "SET", "k", value);
+    for (int i = 1; i < 11; i++)
+        argv[i] = slice_str(i % 3 ? "k" : "absent");
+    enum req_result r;
+    while ((r = command_run(&a.s, 11, argv)) == REQ_LATER) {
+        ck_assert_uint_lt(a.out.len, 65536 + 30100);
+        req_session_push(&a.s, slice_str("+message\r\n")); /* comes behind the reply, not into it */
+        total += a.out.len;
+        buf_clear(&a.out);
+        parts++;
+    }
+    ck_assert_int_eq(r, REQ_DONE);
+    total += a.out.len;
+    ck_assert_uint_gt(parts, 2);
+    size_t array = strlen("*10\r\n"), one = strlen("$30000\r\n") + 30000 + 2,
+           absent = strlen("$-1\r\n");
+    ck_assert_uint_eq(total, array + 7 * one + 3 * absent + (parts - 1) * 10);
+    ck_assert(slice_eq_str(slice_of(buf_data(&a.out) + a.out.len - 10, 10), "+message\r\n"));
+    buf_clear(&a.out);
+    ck_assert_str_eq(RUN(&a, "PING"), "+PONG\r\n");
+}
+END_TEST
+
+START_TEST(info_counts)
+{
+    RUN(&a, "PING");
+    RUN(&a, "NOPE");
+    const char *t = RUN(&a, "INFO");
+    ck_assert_ptr_nonnull(strstr(t, "\ncommands_executed: 1\n"));
+    ck_assert_ptr_nonnull(strstr(t, "\ncommands_failed: 1\n"));
+    ck_assert_ptr_nonnull(strstr(t, "\nclients_lifetime: 2\n"));
+    ck_assert_ptr_nonnull(
+        strstr(t, "\nsequential_key_size: 8\ndata_version: 3\nindex_version: 4\n"));
+}
+END_TEST
+
+START_TEST(sequential_keys_and_modes)
+{
+    ck_assert_str_eq(RUN(&a, "NSNEW", "s"), OK);
+    ck_assert_str_eq(RUN(&a, "NSSET", "s", "mode", "bad"),
+                     "-Invalid property value (expected: user, seq)\r\n");
+    ck_assert_str_eq(RUN(&a, "NSSET", "s", "mode", "seq"), OK);
+    RUN(&a, "SELECT", "s");
+    const struct slice empty[] = {slice_str("SET"), slice_str(""), slice_str("x")};
+    run_argv(&a, 3, empty);
+    ck_assert_str_eq(RUN(&a, "NSSET", "s", "mode", "user"),
+                     "-Cannot change mode of used namespace\r\n");
+    ck_assert_str_eq(RUN(&a, "NSSET", "s", "mode", "bad"),
+                     "-Cannot change mode of used namespace\r\n");
+    ck_assert_str_eq(RUN(&a, "SET", "abc", "x"), "-Invalid key, only update authorized\r\n");
+    ck_assert_str_eq(RUN(&a, "NSSET", "default", "worm", "1"),
+                     "-Cannot update default namespace\r\n");
+    ck_assert_str_eq(RUN(&a, "NSSET", "s", "Worm", "1"), "-Invalid property\r\n");
+    ck_assert_str_eq(RUN(&a, "SYNC"), OK);
+}
+END_TEST
+
+START_TEST(numbers_are_read_as_c_does)
+{
+    static const struct {
+        const char *text;
+        int64_t v;
+    } t[] = {{"", 0},
+             {"12", 12},
+             {" \t+7 ", 7},
+             {"-9x", -9},
+             {"x", 0},
+             {"9223372036854775807", INT64_MAX},
+             {"9223372036854775808", INT64_MAX},
+             {"-9223372036854775808", INT64_MIN},
+             {"-99999999999999999999", INT64_MIN}};
+    for (size_t i = 0; i < ARRAY_LEN(t); i++)
+        ck_assert_int_eq(req_number(slice_str(t[i].text)), t[i].v);
+    ck_assert_uint_eq(req_text(slice_of("ab\0c", 4)).len, 2);
+    ck_assert(req_prefix(slice_str("sec"), "SECURE"));
+    ck_assert(!req_prefix(slice_str("SECUREX"), "SECURE"));
+    ck_assert(!req_word(slice_str("SEC"), "SECURE"));
+}
+END_TEST
+
+static TCase *open_cases(void)
+{
+    TCase *t = tcase_create("open");
+    tcase_add_checked_fixture(t, open_plain, close_db);
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, words_are_exact_and_without_case);
+    tcase_add_test(t, checks_of_keys_come_in_order);
+    tcase_add_test(t, lock_freeze_worm_and_quota_refuse_in_the_originals_words);
+    tcase_add_test(t, timestamps_are_for_admins_and_read_as_atoll_does);
+    tcase_add_test(t, select_keeps_the_old_namespace_when_refused);
+    tcase_add_test(t, flush_needs_a_private_namespace_and_removes_its_keys);
+    tcase_add_test(t, deleted_namespaces_detach_their_sessions);
+    tcase_add_test(t, watchers_hear_of_others_in_their_namespace_once);
+    tcase_add_test(t, mirrors_get_what_others_did_with_its_owner);
+    tcase_add_test(t, a_big_mget_comes_in_parts_of_the_output_limit);
+    tcase_add_test(t, info_counts);
+    tcase_add_test(t, sequential_keys_and_modes);
+    tcase_add_test(t, numbers_are_read_as_c_does);
+    return t;
+}
+
+static TCase *admin_cases(void)
+{
+    TCase *t = tcase_create("admin");
+    tcase_add_checked_fixture(t, open_admin, close_db);
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, admin_commands_are_refused_before_their_arguments_are_looked_at);
+    tcase_add_test(t, a_challenge_is_good_for_one_login);
+    return t;
+}
+
+UNIT_MAIN("zdb commands", open_cases, admin_cases)

@@ -1,0 +1,291 @@
+/* namespace_impl - the inside of a namespace, shared by ns*.c, recovery/load.c and store.c only.
+ * Thread: the zdb loop. */
+#ifndef ZDB_ENGINE_NAMESPACE_IMPL_H
+#define ZDB_ENGINE_NAMESPACE_IMPL_H
+
+#include "zdb/file/data.h"
+#include "zdb/engine/flagset.h"
+#include "zdb/engine/keys.h"
+#include "zdb/file/index.h"
+#include "zdb/engine/ids.h"
+#include "zdb/engine/namespace.h"
+#include <sys/queue.h>
+
+struct loop;
+struct loop_defer;
+struct workq;
+
+/* A segment: index file and data file of one number. */
+struct seg {
+    uint32_t id;
+    struct index_file index;
+    struct data data;
+    struct flagset flags;  /* index records that are superseded, as far as the file does not say so
+                            */
+    struct ns_miss *fetch; /* its data file is being fetched */
+    bool noted;            /* in ns_sync_state.unsynced */
+    uint64_t synced;       /* bytes of the data file that are durable, as far as known */
+    uint64_t marked;       /* the mark on the data file: its size */
+    struct data_mark safe; /* a mark that may be set; size 0 = none */
+    struct data_mark next; /* the one that may be set once the patches up to next_clock are durable;
+                              size 0 = none */
+    struct data_mark later; /* of a younger sync than next; takes its place */
+    uint64_t next_clock, later_clock;
+    bool unmarked;       /* load: its data has no mark yet */
+    uint64_t loaded_end; /* load: index records from here on were recovered from the data */
+};
+
+/* Rewrites of index records that are held back (engine/rewrite.c). */
+struct ns_patches {
+    struct ns_patch **bucket; /* by place */
+    size_t nbuckets, n;
+    uint64_t clock;                 /* number of the newest patch */
+    struct ns_patch *first, **tail; /* oldest first */
+    uint64_t since_ms;              /* when the oldest came */
+    struct ns_flags { /* a generation in the flagsets: flags that are to be written together */
+        size_t n;
+        uint64_t from, to; /* numbers of its first and its last one */
+    } gen[FLAGSET_GENERATIONS];
+    unsigned open; /* the one that is being filled */
+    size_t flags;  /* in all of them */
+};
+
+/* What requests wait for: one fetch, one cold read, one sync. */
+struct ns_wait_link {
+    struct ns_wait *wait;
+    struct ns_miss *miss;
+    struct ns_wait_link *next; /* of the wait */
+    TAILQ_ENTRY(ns_wait_link) in_miss;
+};
+
+struct ns_miss {
+    TAILQ_HEAD(, ns_wait_link) links;
+    struct ns *ns; /* referenced */
+    uint32_t seg;  /* fetch */
+    bool is_fetch, is_sync;
+};
+
+struct ns_wait_fail {
+    struct ns_wait_fail *next;
+    const struct ns *ns; /* only compared */
+    uint32_t seg;
+    int error;
+};
+
+/* A question put to the front end: the answer comes with the token. */
+struct ns_hook {
+    LIST_ENTRY(ns_hook) entry;
+    uint64_t token;
+    struct ns *ns;         /* referenced */
+    struct ns_miss *fetch; /* missing_data, else jump_index: */
+    uint32_t *dirty;
+    size_t ndirty;
+    uint64_t rewrites; /* files.rewrites when it was asked */
+};
+
+/* A jump that the front end has not been told of: its hooks take the closed files away, so those
+ * are made durable first. */
+struct ns_jumped {
+    struct ns_jumped *next;
+    uint32_t closed, opened;
+    uint64_t writes, clock; /* what has to be durable: changes, rewrites */
+    uint32_t *dirty;        /* as it was at the jump */
+    size_t ndirty;
+    uint64_t rewrites;
+};
+
+/* One per server: settings and what namespaces share. */
+struct ns_env {
+    enum ns_mode mode;
+    uint64_t datasize, reserve;
+    bool sync, secure;
+    unsigned synctime_s, rotate_s;
+    const char *data_root, *index_root;
+    struct ns_events events;
+    struct loop *loop;
+    struct workq *reader, *syncer;
+    struct tails tails;
+    struct files files;
+    LIST_HEAD(, ns_hook) hooks;
+    uint64_t next_token;
+    TAILQ_HEAD(, ns_wait) ready; /* to be called from the loop */
+    bool ready_posted;
+    unsigned jobs; /* handed to helpers and not yet back */
+    uint64_t misses, cold_reads, syncs;
+};
+
+/* Durability of a namespace (engine/sync.c).
+ *   clean    unsynced empty, no job              leaves: a write puts its segment into unsynced
+ *   dirty    unsynced not empty, no job          leaves: ns_sync (at the end of the round), timer,
+ * --secure start a job running  job takes unsynced, waiters in now  leaves: the job's end; writes
+ * and waiters meanwhile go to unsynced, next */
+struct ns_sync_state {
+    uint32_t *unsynced; /* numbers of segments with unsynced bytes; the flags in seg say which file
+                         */
+    size_t n, cap;
+    uint64_t writes, job_writes, durable; /* changes noted, those that the running
+                                           * (or last) job covers, and the last good one */
+    uint64_t patch_due;                   /* patches up to this number may be written */
+    uint64_t patch_durable;               /* patches up to this number are durable */
+    uint64_t job_clock;                   /* patch_due once the running job has ended well */
+    bool pumping;
+    bool settling;
+    int broken;       /* unsynced bytes were lost: the error of every ns_sync from now on */
+    bool everything;  /* after a load: whatever an earlier process left in the page cache */
+    bool directories; /* files were made or removed */
+    struct ns_sync_job *running;
+    struct loop_defer *begin;   /* NULL until somebody has waited */
+    struct ns_miss *now, *next; /* waiters of the running job, of the one after it */
+    uint64_t last_ms;           /* when the last job ended */
+    bool failed; /* it did badly: the next one that nobody waits for comes a little later */
+};
+
+struct ns {
+    struct ns_env *env;
+    char *name, *index_dir, *data_dir;
+    unsigned refs; /* jobs and hooks under way, and the list */
+    bool dead;     /* removed; only references keep it */
+    void *user;
+
+    enum ns_mode mode;
+    enum ns_lock lock;
+    bool is_public, worm;
+    struct buf password, password_override;
+    bool has_password_override;
+    uint64_t max_size, max_size_override;
+
+    struct seg **segs; /* ascending by number; the last is the active one */
+    size_t nsegs, cap_segs;
+    struct index *keys;   /* user mode */
+    struct index_seq seq; /* seq mode */
+    uint64_t entries, data_size, index_size;
+    uint64_t next_id;    /* user mode: what NSINFO shows */
+    uint32_t last_index; /* `previous` of the next index record */
+    uint32_t last_data;  /* `previous` of the next data record */
+    bool appended;       /* since the active segment was opened: --rotate */
+    uint64_t opened_ms;  /* when that was */
+    uint64_t index_io_errors, data_io_errors;
+    int64_t index_io_error_last, data_io_error_last;
+    struct ns_sync_state sync;
+    struct ns_patches patches;
+    struct ns_jumped *jumps; /* oldest first */
+};
+
+static inline struct seg *ns_active(const struct ns *ns)
+{
+    return ns->segs[ns->nsegs - 1];
+}
+
+/* --- engine/namespace.c
+ * ------------------------------------------------------------------------------------ */
+struct ns *ns_new(struct ns_env *env, const char *name); /* empty: no segments; one reference */
+void ns_ref(struct ns *ns);
+void ns_unref(struct ns *ns);
+int ns_commit(struct ns *ns); /* what was appended is in the files; 0 or -errno */
+void ns_index_failed(struct ns *ns);
+void ns_data_failed(struct ns *ns);
+uint64_t ns_limit(const struct ns *ns); /* quota in force */
+void ns_reset(struct ns *ns);           /* no keys, no counters; segments are gone already */
+int ns_write_descriptor(struct ns *ns, struct err *e);
+int ns_read_descriptor(struct ns *ns, struct err *e); /* missing or short: written with defaults;
+                                                         -EPROTONOSUPPORT */
+
+void ns_entry_of_rec(const struct ns *ns, uint32_t file, uint32_t off, const struct index_rec *r,
+                     struct ns_entry *e);
+
+/* --- engine/segments.c: segments and their rotation
+ * --------------------------------------------------- */
+struct seg *ns_seg_find(const struct ns *ns, uint32_t id);
+struct seg *ns_seg_add(struct ns *ns, uint32_t id); /* id above all others; files are not touched */
+/* The data file of s is new: its name and its first mark become durable before anything is in it.
+ * So one that is missing at load was removed, and not lost by a power cut, and one without a mark
+ * is not ours. */
+void ns_seg_first_mark(struct ns *ns, struct seg *s);
+void ns_seg_drop_last(struct ns *ns);          /* out of memory; files are not touched */
+void ns_seg_clear(struct ns *ns);              /* all of them */
+int ns_seg_create(struct ns *ns, uint32_t id); /* -NS_EINDEX, -NS_EDATA; nothing is left behind on
+                                                  failure */
+int ns_seg_remove_files(struct ns *ns);        /* all segments, newest first, memory too */
+void ns_seg_jumped_free(struct ns_jumped *j);
+void ns_seg_tell(struct ns *ns, bool all); /* jump events that are due; all: whether due or not */
+void ns_seg_sweep(struct ns *ns);          /* timer: drops descriptors of files removed by others */
+void ns_seg_hook_done(struct ns_hook *h, int status);
+void ns_seg_dirty_list(const struct ns *ns, uint32_t **ids, size_t *n); /* given (free) */
+/* One index record, in whatever file.  0, -EINPROGRESS, -EBADMSG, -EIO. */
+int ns_seg_record(struct ns *ns, uint32_t file, uint32_t off, struct index_rec *rec,
+                  uint8_t bytes[INDEX_REC_MAX], struct ns_wait *w);
+
+/* --- engine/wait.c: parking, fetches, cold reads -------------------------------------------------
+ */
+static inline bool ns_wait_nowait(const struct ns_wait *w)
+{
+    return w && w->rounds < 3; /* afterwards read at once: pages may go faster than they are asked
+                                  for again */
+}
+struct ns_miss *ns_wait_miss(struct ns *ns);
+void ns_wait_add(struct ns_wait *w, struct ns_miss *m);
+void ns_wait_finish(struct ns_miss *m, int result); /* wakes; frees m */
+/* The data file of s is missing.  -EINPROGRESS, or why it cannot be had. */
+int ns_wait_fetch(struct ns *ns, struct seg *s, struct ns_wait *w);
+/* Pages of f are not at hand.  -EINPROGRESS, or 0: read at once. */
+int ns_wait_warm(struct ns *ns, struct file *f, uint64_t off, uint64_t len, struct ns_wait *w);
+void ns_wait_hook_done(struct ns_env *env, uint64_t token, int status);
+struct ns_hook *ns_wait_hook(struct ns *ns); /* a new question */
+void ns_wait_hook_free(struct ns_hook *h);
+void ns_wait_keep_fetches(struct ns *ns); /* segments were loaded anew: fetches go on for them */
+void ns_wait_drop_hooks(struct ns *ns);   /* the namespace goes: fetches fail, the rest is forgotten
+                                           */
+
+/* --- engine/sync.c -------------------------------------------------------------------------------
+ */
+void ns_sync_note(struct ns *ns, struct seg *s);       /* s has unsynced bytes now */
+void ns_sync_note_quiet(struct ns *ns, struct seg *s); /* the same, but nobody was promised anything
+                                                          about them */
+void ns_sync_directories(struct ns *ns);               /* files were made or removed */
+void ns_sync_everything(struct ns *ns);            /* whatever an earlier process left unsynced */
+void ns_sync_kick(struct ns *ns);                  /* start a job if there is something to do */
+int ns_sync_block(struct ns *ns);                  /* at once, on this thread */
+int ns_sync_settle(struct ns *ns);                 /* the same, patches written and durable too */
+void ns_sync_forget(struct ns *ns);                /* all segments are gone */
+void ns_sync_abandon(struct ns *ns);               /* the namespace goes: waiters get -ECANCELED */
+void ns_sync_tick(struct ns *ns, uint64_t now_ms); /* --synctime */
+
+/* --- engine/rewrite.c
+ * ------------------------------------------------------------------------------ */
+void ns_patch_init(struct ns_patches *p);
+void ns_patch_fini(struct ns_patches *p);
+/* What is queued in p is forgotten, and it gets what is queued in from, as its youngest. */
+void ns_patch_take(struct ns_patches *p, struct ns_patches *from);
+bool ns_patch_any(const struct ns *ns);
+/* The live record (user mode) was replaced by a younger one: it gets its deleted flag. */
+void ns_patch_supersede(struct ns *ns, uint32_t file, uint32_t off);
+/* A job is made: flags that come later are not in the generation that it covers. */
+void ns_patch_close(struct ns *ns);
+/* Queue: the record gets its deleted flag; or these bytes (n: INDEX_REC_SIZE, or with a key of 8).
+ */
+void ns_patch_flag(struct ns *ns, uint32_t file, uint32_t off);
+void ns_patch_bytes(struct ns *ns, uint32_t file, uint32_t off, const uint8_t *bytes, size_t n);
+/* If something is queued for this place, it gets the deleted flag as well. */
+void ns_patch_flag_queued(struct ns *ns, uint32_t file, uint32_t off);
+/* Forget what is queued for this place. */
+void ns_patch_forget(struct ns *ns, uint32_t file, uint32_t off);
+/* Bytes of the record at (file, off), at least INDEX_REC_SIZE of them, as they will be. */
+void ns_patch_see(const struct ns *ns, uint32_t file, uint32_t off, uint8_t *bytes, size_t n);
+bool ns_patch_queued(const struct ns *ns, uint32_t file, uint32_t off);
+/* Load: forget those that the files agree with. */
+void ns_patch_forget_same(struct ns *ns);
+/* Number up to which all are written (or forgotten). */
+uint64_t ns_patch_written(const struct ns *ns);
+/* Write what was queued up to this number, at most max of them; true: there is more. */
+bool ns_patch_write(struct ns *ns, uint64_t upto, size_t max);
+
+/* --- engine/rescue.c -----------------------------------------------------------------------------
+ */
+void ns_rescue(struct ns *ns); /* after a failed sync: see there */
+
+/* --- recovery/load.c ----------------------------------------------------------------------------
+ */
+int index_load(struct ns *ns, struct err *e); /* segments and keys from the files; ns has none yet
+                                               */
+
+#endif

@@ -1,0 +1,397 @@
+/* segments - the segments of a namespace: table, creation, rotation, removal, dirty bits, files
+ * removed by others. Contract: engine/namespace.h, engine/namespace_impl.h.  Rules: spec
+ * zdb-protocol, section 7; zdb-files, section 6. */
+#include "common/io.h"
+#include "common/log.h"
+#include "common/path.h"
+#include "zdb/engine/namespace_impl.h"
+#include <assert.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct seg *ns_seg_find(const struct ns *ns, uint32_t id)
+{
+    size_t lo = 0, hi = ns->nsegs;
+
+    if (id < ns->nsegs && ns->segs[id]->id == id) /* no gap below */
+        return ns->segs[id];
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (ns->segs[mid]->id < id)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo < ns->nsegs && ns->segs[lo]->id == id ? ns->segs[lo] : NULL;
+}
+
+struct seg *ns_seg_add(struct ns *ns, uint32_t id)
+{
+    struct seg *s = xcalloc(1, sizeof *s);
+
+    assert(ns->nsegs == 0 || ns_active(ns)->id < id);
+    s->id = id;
+    /* index records never reach the file before the data they are about */
+    index_file_init(&s->index, &ns->env->files, ns->index_dir, id);
+    data_init(&s->data, &ns->env->files, ns->data_dir, id);
+    s->index.tail.after = &s->data.tail;
+    if (ns->nsegs == ns->cap_segs) {
+        size_t cap = ns->cap_segs ? ns->cap_segs * 2 : 2;
+        struct seg **p = xcalloc(cap, sizeof *p);
+        if (ns->nsegs)
+            memcpy(p, ns->segs, ns->nsegs * sizeof *p);
+        free(ns->segs);
+        ns->segs = p;
+        ns->cap_segs = cap;
+    }
+    ns->segs[ns->nsegs++] = s;
+    return s;
+}
+
+void ns_seg_drop_last(struct ns *ns)
+{
+    struct seg *s = ns->segs[--ns->nsegs];
+
+    index_file_fini(&s->index);
+    data_fini(&s->data);
+    flagset_fini(&s->flags);
+    free(s);
+}
+
+void ns_seg_clear(struct ns *ns)
+{
+    while (ns->nsegs)
+        ns_seg_drop_last(ns);
+    free(ns->segs);
+    ns->segs = NULL;
+    ns->cap_segs = 0;
+}
+
+void ns_seg_first_mark(struct ns *ns, struct seg *s)
+{
+    int r;
+
+    data_mark(&s->data, &(struct data_mark){DATA_HEADER_SIZE, INDEX_HEADER_SIZE, 0});
+    s->marked = DATA_HEADER_SIZE;
+    r = data_open(&s->data);
+    if (r == 0)
+        r = io_fsync(s->data.file->fd);
+    if (r == 0)
+        r = path_sync_dir(ns->data_dir);
+    if (r < 0)
+        log_warn("data %s: %s", s->data.path, strerror(-r));
+}
+
+int ns_seg_create(struct ns *ns, uint32_t id)
+{
+    struct seg *s = ns_seg_add(ns, id);
+    int r;
+
+    r = index_file_create(&s->index, (uint8_t)ns->mode);
+    if (r < 0) {
+        log_error("index %s: cannot be created: %s", s->index.path, strerror(-r));
+        ns_index_failed(ns);
+        ns_seg_drop_last(ns);
+        return -NS_EINDEX;
+    }
+    r = data_create(&s->data);
+    if (r < 0) {
+        log_error("data %s: cannot be created: %s", s->data.path, strerror(-r));
+        ns_data_failed(ns);
+        unlink(s->index.path);
+        ns_seg_drop_last(ns);
+        return -NS_EDATA;
+    }
+    if (ns->mode == NS_SEQ)
+        index_seq_push(&ns->seq, id, index_seq_next(&ns->seq));
+    ns_seg_first_mark(ns, s);
+    ns_sync_directories(ns);
+    ns->appended = false;
+    ns->opened_ms = base_now_ms();
+    ns_sync_note(ns, s);
+    return 0;
+}
+
+void ns_seg_dirty_list(const struct ns *ns, uint32_t **ids, size_t *n)
+{
+    *n = 0;
+    for (size_t i = 0; i < ns->nsegs; i++)
+        *n += ns->segs[i]->index.dirty_at != 0;
+    *ids = xcalloc(*n + 1, sizeof **ids);
+    *n = 0;
+    for (size_t i = 0; i < ns->nsegs; i++) {
+        if (ns->segs[i]->index.dirty_at)
+            (*ids)[(*n)++] = ns->segs[i]->id;
+    }
+}
+
+static void tell_jump(struct ns *ns, struct ns_jumped *j, struct seg *closed, struct seg *opened)
+{
+    struct ns_events *ev = &ns->env->events;
+    struct ns_hook *h;
+
+    if (ev->jump_index) {
+        h = ns_wait_hook(ns);
+        h->rewrites = j->rewrites;
+        h->dirty = j->dirty;
+        h->ndirty = j->ndirty;
+        j->dirty = NULL;
+        ev->jump_index(ev->arg, ns, closed->index.path, opened->index.path, h->dirty, h->ndirty,
+                       h->token);
+    }
+    if (ev->jump_data)
+        ev->jump_data(ev->arg, ns, closed->data.path, opened->data.path);
+}
+
+void ns_seg_jumped_free(struct ns_jumped *j)
+{
+    free(j->dirty);
+    free(j);
+}
+
+void ns_seg_tell(struct ns *ns, bool all)
+{
+    struct ns_jumped *j;
+
+    while ((j = ns->jumps)) {
+        struct seg *closed = ns_seg_find(ns, j->closed), *opened = ns_seg_find(ns, j->opened);
+
+        if (!all && (ns->sync.durable < j->writes || ns->sync.patch_durable < j->clock))
+            return;
+        ns->jumps = j->next;
+        if (closed && opened)
+            tell_jump(ns, j, closed, opened);
+        ns_seg_jumped_free(j);
+    }
+}
+
+static void tell_later(struct ns *ns, uint32_t closed, uint32_t opened)
+{
+    struct ns_jumped **at = &ns->jumps;
+
+    while (*at)
+        at = &(*at)->next;
+    *at = xcalloc(1, sizeof **at);
+    **at = (struct ns_jumped){.closed = closed,
+                              .opened = opened,
+                              .writes = ns->sync.writes,
+                              .clock = ns->patches.clock,
+                              .rewrites = ns->env->files.rewrites};
+    ns_seg_dirty_list(ns, &(*at)->dirty, &(*at)->ndirty);
+}
+
+/* What was rewritten since the list was made stays dirty. */
+void ns_seg_hook_done(struct ns_hook *h, int status)
+{
+    struct seg *s;
+
+    if (status != 0 || h->ns->dead)
+        return;
+    for (size_t i = 0; i < h->ndirty; i++) {
+        s = ns_seg_find(h->ns, h->dirty[i]);
+        if (s && s->index.dirty_at <= h->rewrites)
+            s->index.dirty_at = 0;
+    }
+}
+
+int ns_jump(struct ns *ns)
+{
+    struct seg *closed = ns_active(ns);
+    int r;
+
+    if (closed->id == UINT32_MAX || ns_commit(ns) < 0)
+        return -NS_EDATA;
+    r = ns_seg_create(ns, closed->id + 1);
+    if (r < 0)
+        return r;
+    data_seal(&closed->data);
+    index_file_release(&closed->index);
+    log_info("namespace %s: jumped to segment %u", ns->name, closed->id + 1);
+    tell_later(ns, closed->id, closed->id + 1);
+    ns_sync_kick(ns); /* in the background: not more than a segment or two are ever in doubt after a
+                         power cut */
+    return 0;
+}
+
+/* Newest first: a crash in between leaves an older, consistent state.  The first index file goes
+ * last: without it the directory would look new while older data is there. */
+int ns_seg_remove_files(struct ns *ns)
+{
+    int result = 0;
+
+    for (size_t i = ns->nsegs; i-- > 0;) {
+        struct seg *s = ns->segs[i];
+        if ((unlink(s->data.path) < 0 && errno != ENOENT) ||
+            (unlink(s->index.path) < 0 && errno != ENOENT)) {
+            if (result == 0)
+                result = -errno;
+            log_error("segment %u of namespace %s: cannot be removed: %s", s->id, ns->name,
+                      strerror(errno));
+        }
+    }
+    ns_seg_clear(ns);
+    return result;
+}
+
+/* The evictor removes sealed data files: a descriptor that is kept would hold the disk space. */
+void ns_seg_sweep(struct ns *ns)
+{
+    for (size_t i = 0; i + 1 < ns->nsegs; i++) {
+        struct data *d = &ns->segs[i]->data;
+        if (d->file && files_unlinked(d->file))
+            files_drop(d->fs, &d->file);
+    }
+}
+
+int ns_seg_record(struct ns *ns, uint32_t file, uint32_t off, struct index_rec *rec,
+                  uint8_t bytes[INDEX_REC_MAX], struct ns_wait *w)
+{
+    struct seg *s = ns_seg_find(ns, file);
+    size_t want = ns->mode == NS_SEQ ? INDEX_SEQ_REC : INDEX_REC_MAX;
+    struct rd rd;
+    ssize_t n;
+
+    if (!s || off < INDEX_HEADER_SIZE)
+        return -EBADMSG;
+    n = index_file_block(&s->index, off, bytes, want, ns_wait_nowait(w));
+    if (n == -EAGAIN) {
+        int r = ns_wait_warm(ns, s->index.file, off, want, w);
+        if (r < 0)
+            return r;
+        n = index_file_block(&s->index, off, bytes, want, false);
+    }
+    if (n < 0) {
+        log_error("index %s: record at %u cannot be read: %s", s->index.path, off,
+                  strerror((int)-n));
+        ns_index_failed(ns);
+        return -EIO;
+    }
+    if (n >= INDEX_REC_SIZE)
+        ns_patch_see(ns, file, off, bytes, (size_t)n);
+    rd = rd_of(slice_of(bytes, (size_t)n));
+    return index_rec_decode(&rd, rec) == 1 ? 0 : -EBADMSG;
+}
+
+void ns_dirty(struct ns *ns, struct buf *ids)
+{
+    for (size_t i = 0; i < ns->nsegs; i++) {
+        if (ns->segs[i]->index.dirty_at)
+            buf_put_le32(ids, ns->segs[i]->id);
+    }
+}
+
+void ns_dirty_reset(struct ns *ns)
+{
+    for (size_t i = 0; i < ns->nsegs; i++)
+        ns->segs[i]->index.dirty_at = 0;
+}
+
+/* --- all segments at once -------------------------------------------------------------------- */
+
+void ns_reset(struct ns *ns)
+{
+    index_free(ns->keys);
+    ns->keys = index_new();
+    index_seq_fini(&ns->seq);
+    ns->entries = ns->data_size = ns->index_size = ns->next_id = 0;
+    ns->last_index = ns->last_data = 0;
+    ns->appended = false;
+}
+
+/* What the files say replaces what memory says.  The new state is made beside the old one, which
+ * stays on failure. */
+static int load_anew(struct ns *ns, struct err *e)
+{
+    struct ns *fresh = ns_new(ns->env, ns->name);
+    int r = ns_sync_settle(ns); /* rewrites that are still in memory go to the files first */
+
+    if (r < 0 && ns_commit(ns) < 0) {
+        ns_unref(fresh);
+        return err_sys(e, -r, "namespace %s: not written", ns->name);
+    }
+    if (r < 0)
+        log_error("namespace %s: not durable before it is loaded anew: %s", ns->name, strerror(-r));
+    r = index_load(fresh, e);
+    if (r < 0) {
+        ns_unref(fresh);
+        return r;
+    }
+    for (size_t i = 0; i < ns->sync.n; i++) { /* what is not durable yet still is not */
+        struct seg *s = ns_seg_find(fresh, ns->sync.unsynced[i]);
+        if (s) {
+            s->data.unsynced = s->index.unsynced = true;
+            ns_sync_note_quiet(fresh, s);
+        }
+    }
+    ns_seg_clear(ns);
+    index_free(ns->keys);
+    index_seq_fini(&ns->seq);
+    free(ns->sync.unsynced);
+    ns->segs = fresh->segs;
+    ns->nsegs = fresh->nsegs;
+    ns->cap_segs = fresh->cap_segs;
+    ns->keys = fresh->keys;
+    ns->seq = fresh->seq;
+    ns->mode = fresh->mode;
+    ns->entries = fresh->entries;
+    ns->data_size = fresh->data_size;
+    ns->index_size = fresh->index_size;
+    ns->next_id = fresh->next_id;
+    ns->last_index = fresh->last_index;
+    ns->last_data = fresh->last_data;
+    ns->appended = false;
+    ns->opened_ms = fresh->opened_ms;
+    ns->sync.unsynced = fresh->sync.unsynced;
+    ns->sync.n = fresh->sync.n;
+    ns->sync.cap = fresh->sync.cap;
+    ns_patch_take(&ns->patches, &fresh->patches);
+    ns_sync_everything(ns);
+    fresh->segs = NULL;
+    fresh->nsegs = 0;
+    fresh->keys = NULL;
+    index_seq_init(&fresh->seq);
+    fresh->sync.unsynced = NULL;
+    ns_unref(fresh);
+    ns_dirty_reset(ns);
+    ns_wait_keep_fetches(ns);
+    return 0;
+}
+
+int ns_reload(struct ns *ns, struct err *e)
+{
+    struct ns_events *ev = &ns->env->events;
+    int r = load_anew(ns, e);
+
+    if (r < 0)
+        return r;
+    log_info("namespace %s: reloaded, %llu keys", ns->name, (unsigned long long)ns->entries);
+    if (ev->reloaded)
+        ev->reloaded(ev->arg, ns->name);
+    return 0;
+}
+
+int ns_flush(struct ns *ns)
+{
+    struct err e = {0};
+    int r;
+
+    ns_seg_tell(ns, true);
+    r = ns_seg_remove_files(ns);
+
+    ns_sync_forget(ns);
+    ns_patch_fini(&ns->patches);
+    ns_sync_directories(ns);
+    if (r < 0) {
+        ns_reset(ns);
+        if (load_anew(ns, &e) < 0) {
+            log_error("namespace %s: %s", ns->name, e.text);
+        } else {
+            return r;
+        }
+    }
+    ns_reset(ns);
+    r = ns_seg_create(ns, 0);
+    log_info("namespace %s: flushed", ns->name);
+    return r;
+}

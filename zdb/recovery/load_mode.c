@@ -1,0 +1,111 @@
+/* load_mode - is a namespace in user or in sequential mode?  Contract: recovery/load.h.
+ * The mode byte of an index file has no checksum, so all witnesses are heard: the headers, what the
+ * records look like, and where these do not agree, the data.  Spec zdb-files, 4.1. */
+#include "common/log.h"
+#include "zdb/file/data_walk.h"
+#include "zdb/recovery/load.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define SLOTS     1024
+#define WITNESSES 16 /* index files */
+
+struct votes {
+    int seq;       /* above 0: sequential, below: user */
+    bool said[2];  /* by a header, by mode */
+    char *path;    /* of the first header that could be read; given */
+    uint8_t first; /* what that one says */
+};
+
+/* Fixed slots of 8-byte keys of which one names a later record as its former version are sequential
+ * (2), anything else than such slots is not (-1). */
+static int of_records(int fd)
+{
+    CLEANUP(base_free) uint8_t *block = xcalloc(SLOTS, INDEX_SEQ_REC);
+    ssize_t n = pread(fd, block, (size_t)SLOTS * INDEX_SEQ_REC, INDEX_HEADER_SIZE);
+    size_t slots = n < 0 ? 0 : (size_t)n / INDEX_SEQ_REC, fit = 0, later = 0;
+
+    for (size_t i = 0; i < slots; i++) {
+        const uint8_t *p = block + i * INDEX_SEQ_REC;
+        uint32_t off = (uint32_t)(INDEX_HEADER_SIZE + i * INDEX_SEQ_REC);
+        fit += p[0] == INDEX_SEQ_KEY && (i == 0 || le32_get(p + 9) == off - INDEX_SEQ_REC);
+        later += p[0] == INDEX_SEQ_KEY && le32_get(p + 30) > off &&
+                 le32_get(p + 30) < off + (slots - i) * INDEX_SEQ_REC;
+    }
+    if (later > 0 && fit * 2 > slots)
+        return 2;
+    return slots > 1 && fit * 2 <= slots ? -1 : 0;
+}
+
+static void hear_index(struct index_load *l, struct votes *v)
+{
+    for (size_t i = 0, n = 0; i < l->n && n < WITNESSES; i++) {
+        char *path = xasprintf("%s/i%u", l->ns->index_dir, l->found[i].id);
+        CLEANUP(base_close) int fd = l->found[i].index ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+        uint8_t bytes[INDEX_HEADER_SIZE];
+        struct index_header h;
+
+        if (fd >= 0 && pread(fd, bytes, sizeof bytes, 0) == (ssize_t)sizeof bytes &&
+            index_header_decode(slice_of(bytes, sizeof bytes), &h) == 0) {
+            n++;
+            v->seq += (h.mode == INDEX_MODE_SEQ ? 1 : -1) + of_records(fd);
+            v->said[h.mode == INDEX_MODE_SEQ] = true;
+            if (!v->path) {
+                v->first = h.mode;
+                v->path = path;
+                path = NULL;
+            }
+        }
+        free(path);
+    }
+}
+
+/* The first record of the first data file that has one: does it begin with id 0?  2 yes, -2 no, 0
+ * nothing can be read. */
+static int of_data(const struct index_load *l)
+{
+    int vote = 0;
+
+    for (size_t i = 0; i < l->n && vote == 0; i++) {
+        CLEANUP(base_free) char *path = xasprintf("%s/d%u", l->ns->data_dir, l->found[i].id);
+        CLEANUP(base_close) int fd = l->found[i].data ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+        struct data_walk_rec rec;
+        struct data_walk w;
+
+        if (fd < 0 || data_walk_init(&w, fd, DATA_HEADER_SIZE) < 0)
+            continue;
+        if (data_walk_next(&w, &rec) == 1)
+            vote = l->found[i].id == 0 && rec.key.len == NS_SEQ_KEY_SIZE && le64_get(rec.key.p) == 0
+                       ? 2
+                       : -2;
+        data_walk_fini(&w);
+    }
+    return vote;
+}
+
+int index_load_mode(struct index_load *l)
+{
+    enum ns_mode forced = l->ns->env->mode;
+    struct votes v = {0};
+    uint8_t mode;
+    int r = 0;
+
+    hear_index(l, &v);
+    if (!v.path && forced != NS_MIXED)
+        return 0;
+    if (v.seq == 0 || (v.said[0] && v.said[1]))
+        v.seq += of_data(l);
+    if (!v.path && v.seq == 0)
+        return 0;
+    mode = v.seq == 0 ? v.first : v.seq > 0 ? INDEX_MODE_SEQ : INDEX_MODE_USER;
+    if (forced != NS_MIXED && mode != (uint8_t)forced)
+        r = err_set(l->e, EINVAL,
+                    "index %s: the namespace is in %s mode, the server was started with --mode %s",
+                    v.path, mode ? "sequential" : "user", mode ? "user" : "seq");
+    else
+        l->ns->mode = mode == INDEX_MODE_SEQ ? NS_SEQ : NS_USER;
+    free(v.path);
+    return r;
+}

@@ -1,0 +1,208 @@
+/* load_user - index records of a user-mode namespace into the key table.
+ * Two unflagged records of a key are the trace of an update whose flag was not written yet: the
+ * later one wins, and the earlier one is flagged when the load is over.  A record that takes the
+ * place of another without being its successor is believed only when its data record has the same
+ * key: a garbled key must not hide a good one. */
+#include "common/log.h"
+#include "zdb/recovery/aside.h"
+#include "zdb/recovery/load.h"
+#include "zdb/recovery/heal.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+void index_load_count(struct ns *ns, uint64_t length, size_t keylen, bool live)
+{
+    if (live) {
+        ns->entries++;
+        ns->data_size += length;
+        ns->index_size += 64 + keylen;
+    } else {
+        ns->entries--;
+        ns->data_size -= length;
+        ns->index_size -= 64 + keylen;
+    }
+}
+
+static bool believed(struct index_load *l, const struct seg *s, const struct index_rec *rec,
+                     const struct index_entry *k)
+{
+    if (!(rec->flags & INDEX_DELETED) && rec->parent_file == k->file && rec->parent_off == k->off)
+        return true;
+    return index_load_has_key(l, s->id, rec) != 0;
+}
+
+static void apply(struct index_load *l, struct seg *s, uint32_t off, const struct index_rec *rec,
+                  uint32_t hash)
+{
+    struct ns *ns = l->ns;
+    struct index_entry *k;
+    bool added;
+
+    ns->next_id++;
+    if (rec->flags & INDEX_DELETED) {
+        k = index_find(ns->keys, rec->key);
+        if (!k || rec->off < DATA_HEADER_SIZE || !believed(l, s, rec, k)) /* no data: blanked by a
+                                                                             repair */
+            return;
+        ns_patch_flag(ns, k->file, k->off);
+        index_load_count(ns, k->length, k->keylen, false);
+        index_remove(ns->keys, rec->key);
+        return;
+    }
+    k = index_put_hashed(ns->keys, rec->key, hash, &added);
+    if (!added && !believed(l, s, rec, k)) {
+        log_error("index %s: record at %u has the key of another record, ignored", s->index.path,
+                  off);
+        ns_patch_flag(ns, s->id, off);
+        return;
+    }
+    if (!added) {
+        index_load_replaced(l, s->id, off, k->file, k->off);
+        ns_patch_flag(ns, k->file, k->off);
+        index_load_count(ns, k->length, k->keylen, false);
+    }
+    k->file = s->id;
+    k->off = off;
+    k->data_off = rec->off;
+    k->length = rec->length;
+    k->crc = rec->crc;
+    k->timestamp = rec->timestamp;
+    index_load_count(ns, rec->length, rec->key.len, true);
+}
+
+/* Records on their way into the table: the memory of one is fetched while those before it are
+ * applied. */
+#define AHEAD 16
+
+struct queue {
+    struct queued {
+        uint32_t off, hash;
+        struct index_rec rec;
+        uint8_t key[INDEX_KEY_MAX];
+    } q[AHEAD];
+    size_t first, n;
+};
+
+static void apply_first(struct index_load *l, struct seg *s, struct queue *q)
+{
+    const struct queued *one = &q->q[q->first++ % AHEAD];
+
+    q->n--;
+    apply(l, s, one->off, &one->rec, one->hash);
+}
+
+static void apply_soon(struct index_load *l, struct seg *s, struct queue *q, uint32_t off,
+                       const struct index_rec *rec)
+{
+    struct queued *one;
+
+    if (q->n == AHEAD)
+        apply_first(l, s, q);
+    one = &q->q[(q->first + q->n++) % AHEAD];
+    one->off = off;
+    one->rec = *rec;
+    memcpy(one->key, rec->key.p, rec->key.len);
+    one->rec.key.p = one->key;
+    one->hash = index_soon(l->ns->keys, one->rec.key);
+    if (q->n > AHEAD / 2)
+        index_sooner(l->ns->keys, q->q[(q->first + q->n - 1 - AHEAD / 2) % AHEAD].hash);
+}
+
+struct walked {
+    struct index_load *l;
+    struct seg *s;
+};
+
+static void before_change(void *arg)
+{
+    const struct walked *a = arg;
+
+    index_load_unmark(a->l, a->s->id);
+}
+
+/* For the walk: is the record what its data file has?  Where only the keys differ nobody can tell
+ * which is right. */
+static int verify(void *arg, const struct index_rec *rec)
+{
+    CLEANUP(buf_fini) struct buf payload = BUF_INIT;
+    struct seg *s = ((struct walked *)arg)->s;
+    uint8_t key[DATA_KEY_MAX];
+    struct data_rec head;
+
+    if (rec->off < DATA_HEADER_SIZE)
+        return -1;
+    switch (data_read(&s->data, rec->off, rec->key, rec->length, rec->crc, &payload, false)) {
+    case 0:
+        return 1;
+    case -ENOENT:
+        return -1;
+    default:
+        break;
+    }
+    if (data_record(&s->data, rec->off, &head, key, NULL, false) < 0)
+        return -1;
+    if (head.keylen != rec->key.len)
+        return 0;
+    /* a key that ends in zeros where that of the data does not: its page never reached the disk */
+    return rec->key.p[rec->key.len - 1] == 0 && key[head.keylen - 1] != 0 ? 0 : -1;
+}
+
+static int cut(struct index_load *l, struct index_walk *w, struct index_file *f)
+{
+    CLEANUP(base_free) char *as = NULL;
+    struct stat st;
+    int r = index_file_open(f);
+
+    if (r < 0)
+        return r;
+    if (fstat(f->file->fd, &st) < 0)
+        return -errno;
+    r = aside_index_is_worth(f->path, w->pos, (uint64_t)st.st_size);
+    if (r == 1)
+        r = aside_tail(f->path, w->pos, (uint64_t)st.st_size, &as);
+    if (as)
+        log_warn("index %s: the rest is kept as %s", f->path, as);
+    if (r < 0)
+        return r;
+    index_load_unmark(l, f->id);
+    return index_file_cut(f, w->pos, w->last);
+}
+
+int index_load_user(struct index_load *l, struct seg *s, bool *damaged)
+{
+    struct queue queue = {.n = 0};
+    struct index_walk w;
+    struct index_rec rec;
+    uint32_t off;
+    uint64_t size;
+    struct index_found *f = index_load_found(l, s->id);
+    struct walked arg = {l, s};
+    int r = index_walk_init(&w, &s->index, f && f->audit ? verify : NULL, &arg);
+
+    if (f && f->replay)
+        w.size = MIN(w.size, f->mark.index_size);
+    size = w.size;
+    w.before_change = before_change;
+    w.before = l->ns->last_index;
+    w.has_before = !l->gap;
+    while (r == 0 && (r = index_walk_next(&w, &off, &rec)) == 1) {
+        index_file_mark(&s->index, off);
+        index_load_note(l, s->id, s->id, off, &rec);
+        apply_soon(l, s, &queue, off, &rec);
+        r = 0;
+    }
+    while (queue.n)
+        apply_first(l, s, &queue);
+    s->index.size = w.pos;
+    s->index.last = w.last;
+    if (w.last)
+        l->ns->last_index = w.last;
+    *damaged = w.lost_bytes > 0 || w.healed > 0;
+    if (*damaged)
+        ns_sync_note(l->ns, s);
+    if (r == 0 && w.pos < size)
+        r = cut(l, &w, &s->index);
+    index_walk_fini(&w);
+    return r < 0 ? err_sys(l->e, -r, "index %s", s->index.path) : 0;
+}

@@ -1,0 +1,70 @@
+/* hooks - events of the database to the operator's program (spec zdb-protocol 10): argv = [path,
+ * name, instance id, args...]. Never blocks: each namespace has a queue whose hooks run one after
+ * the other in the order of hook_push; hook_now runs at once beside the queues (missing-data).
+ * Results are kept 300 s for HOOKS.  Without a program every call answers at once with -ENOENT
+ * through `done`, from the loop, never from inside the call.  Thread: the loop's. */
+#ifndef ZDB_SERVER_HOOKS_H
+#define ZDB_SERVER_HOOKS_H
+
+#include "common/err.h"
+#include "common/buf.h"
+#include <sys/types.h>
+
+struct loop;
+struct hooks;
+
+struct hook_conf {
+    const char *path; /* program; NULL: no hooks.  All strings are borrowed for the life of struct
+                         hooks */
+    const char *instance;     /* "unix://path" or "tcp://host:port" */
+    uint64_t fast_timeout_ms; /* missing-data, namespaces-init, ready, close */
+    uint64_t slow_timeout_ms; /* everything else */
+};
+
+#define HOOK_MAX_ARGS 4
+#define HOOK_KEEP_S   300  /* finished ones stay listed so long */
+#define HOOK_KEEP_MAX 4096 /* and at most so many */
+
+int hook_new(struct hooks **out, struct loop *l, const struct hook_conf *c, struct err *e);
+void hook_free(struct hooks *h); /* running programs are left to themselves, callbacks are dropped
+                                  */
+bool hook_enabled(const struct hooks *h);
+
+/* result: the exit status 0..255; 128 + signal when killed; -ETIMEDOUT; -ENOENT no program set;
+ * -errno could not start. */
+typedef void hook_done_fn(void *arg, int result);
+
+/* Behind everything pushed before with the same queue name (a namespace's name; NULL: the server's
+ * own queue).  Strings are copied.  args: nargs <= HOOK_MAX_ARGS texts behind the instance id. done
+ * may be NULL. */
+void hook_push(struct hooks *h, const char *queue, const char *name, unsigned nargs,
+               const char *const *args, hook_done_fn *done, void *arg);
+/* At once, in no queue. */
+void hook_now(struct hooks *h, const char *name, unsigned nargs, const char *const *args,
+              hook_done_fn *done, void *arg);
+/* Runs the loop until the program has ended (start-up and shutdown only); the same result, or
+ * -EINTR. */
+int hook_wait(struct hooks *h, const char *name, unsigned nargs, const char *const *args);
+/* Ends a hook_wait that is under way, and its program. */
+void hook_interrupt(struct hooks *h);
+/* The owner of arg goes away: hooks still run, their done is not called. */
+void hook_forget(struct hooks *h, const void *arg);
+/* Runs the loop until nothing is queued or running, at most so long.  Number of hooks left. */
+size_t hook_drain(struct hooks *h, uint64_t timeout_ms);
+
+/* One run, for HOOKS */
+struct hook_info {
+    const char *name;
+    const char *const *args; /* behind the instance id */
+    unsigned nargs;
+    pid_t pid;                  /* 0: could not be started, or still waits in its queue */
+    uint64_t started, finished; /* unix seconds; finished 0 = running */
+    int status;                 /* exit status; 128 + signal; 0 while running */
+};
+typedef void hook_each_fn(const struct hook_info *i, void *arg);
+size_t hook_each(const struct hooks *h, hook_each_fn *fn, void *arg); /* running and finished ones,
+                                                                         oldest first; returns their
+                                                                         number; fn may be NULL */
+size_t hook_pending(const struct hooks *h);                           /* queued or running */
+
+#endif

@@ -1,0 +1,287 @@
+/* namespaces - namespaces: NSNEW NSDEL NSLIST NSINFO NSSET NSJUMP SELECT RELOAD FLUSH (spec
+ * zdb-protocol 4). */
+#include "zdb/server/commands.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <sys/statvfs.h>
+
+#include "common/log.h"
+#include "zdb/store.h"
+#include "zdb/server/replies.h"
+
+#define PROPERTY_MAX        256
+#define VALUE_MAX           63
+#define SELECT_PASSWORD_MAX 255
+#define MB                  1048576.0
+
+static struct ns *named(struct req *r)
+{
+    return nslist_find(r->db->nslist, req_text(r->argv[1]));
+}
+
+enum req_result cmd_nsnew(struct req *r)
+{
+    struct slice name = req_text(r->argv[1]);
+    struct err e = {0};
+    struct ns *ns;
+
+    if (!nslist_name_ok(name))
+        return req_error(r, REPLY_NS_NAME);
+    if (nslist_find(r->db->nslist, name))
+        return req_error(r, REPLY_NS_TAKEN);
+    int rc = nslist_create(r->db->nslist, name, &ns, &e);
+    if (rc < 0) {
+        log_error("NSNEW: %s", e.text);
+        return req_error(r, rc == -EEXIST ? REPLY_NS_TAKEN : REPLY_NS_NOT_CREATED);
+    }
+    return req_ok(r);
+}
+
+enum req_result cmd_nsdel(struct req *r)
+{
+    struct ns *ns = named(r);
+
+    if (ns && ns == nslist_default(r->db->nslist))
+        return req_error(r, REPLY_NS_DEL_DEFAULT);
+    if (!ns)
+        return req_error(r, REPLY_NS_DEL_UNKNOWN);
+    if (ns == r->s->ns)
+        return req_error(r, REPLY_NS_DEL_CURRENT);
+    req_detach(r->db, ns);
+    int rc = nslist_remove(r->db->nslist, ns);
+    if (rc < 0)
+        log_error("NSDEL: files could not be removed: %s", strerror(-rc));
+    return req_ok(r);
+}
+
+enum req_result cmd_nslist(struct req *r)
+{
+    size_t n = 0, slots = nslist_slots(r->db->nslist);
+
+    for (size_t i = 0; i < slots; i++)
+        n += nslist_at(r->db->nslist, i) != NULL;
+    resp_put_array(r->out, n);
+    for (size_t i = 0; i < slots; i++) {
+        const struct ns *ns = nslist_at(r->db->nslist, i);
+        if (ns)
+            resp_put_bulk_str(r->out, ns_name(ns));
+    }
+    return REQ_DONE;
+}
+
+/* --- NSINFO ---------------------------------------------------------------------------------- */
+
+static const char *yes_no(bool b)
+{
+    return b ? "yes" : "no";
+}
+
+static void put_free_space(struct buf *b, const char *what, const char *dir)
+{
+    struct statvfs fs;
+
+    if (statvfs(dir, &fs) < 0)
+        return;
+    uint64_t bytes = (uint64_t)fs.f_bsize * fs.f_bavail;
+    buf_printf(b, "%s_disk_freespace_bytes: %" PRIu64 "\n%s_disk_freespace_mb: %.2f\n", what, bytes,
+               what, (double)bytes / MB);
+}
+
+static void put_counters(struct buf *b, const struct ns_info *i)
+{
+    buf_printf(b,
+               "data_size_bytes: %" PRIu64 "\ndata_size_mb: %.2f\ndata_limits_bytes: %" PRIu64
+               "\nindex_size_bytes: %" PRIu64 "\nindex_size_kb: %.2f\n",
+               i->data_size, (double)i->data_size / MB, i->max_size, i->index_size,
+               (double)i->index_size / 1024);
+    buf_printf(b, "next_internal_id: 0x%08" PRIx64 "\nmode: %s\n", __builtin_bswap64(i->next_id),
+               i->mode == NS_SEQ ? "sequential" : "userkey");
+    buf_printf(b,
+               "stats_index_io_errors: %" PRIu64 "\nstats_index_io_error_last: %" PRId64
+               "\nstats_index_faults: 0\n",
+               i->index_io_errors, i->index_io_error_last);
+    buf_printf(b,
+               "stats_data_io_errors: %" PRIu64 "\nstats_data_io_error_last: %" PRId64
+               "\nstats_data_faults: 0\n",
+               i->data_io_errors, i->data_io_error_last);
+    if (i->max_size > 0)
+        buf_printf(b, "space_available: %" PRIu64 "\n", i->max_size - i->data_size);
+}
+
+static void put_paths(struct buf *b, const struct ns_info *i)
+{
+    buf_printf(b, "data_path: %s\ndata_active: %s\nindex_path: %s\nindex_active: %s\n", i->data_dir,
+               i->data_active, i->index_dir, i->index_active);
+    buf_printf(b, "data_current_id: %" PRIu32 "\ndata_current_offset: %" PRIu64 "\n", i->active,
+               i->active_size);
+}
+
+enum req_result cmd_nsinfo(struct req *r)
+{
+    struct buf *b = &r->db->scratch;
+    const struct ns *ns = named(r);
+    struct ns_info i;
+
+    if (!ns)
+        return req_error(r, REPLY_NS_NOT_FOUND);
+    ns_info(ns, &i);
+    buf_clear(b);
+    buf_printf(b,
+               "# namespace\nname: %s\nentries: %" PRIu64
+               "\npublic: %s\nworm: %s\nlocked: %s\npassword: %s\n",
+               i.name, i.entries, yes_no(i.is_public), yes_no(i.worm),
+               yes_no(i.lock != NS_UNLOCKED), yes_no(i.password.len > 0));
+    put_counters(b, &i);
+    put_free_space(b, "index", i.index_dir);
+    put_free_space(b, "data", i.data_dir);
+    if (r->s->master && i.password.len > 0) {
+        buf_put_str(b, "password_raw: ");
+        buf_put_slice(b, i.password);
+        buf_put_str(b, "\n");
+    }
+    if (r->s->admin)
+        put_paths(b, &i);
+    resp_put_bulk(r->out, buf_slice(b));
+    return REQ_DONE;
+}
+
+/* --- NSSET ----------------------------------------------------------------------------------- */
+
+static bool is_on(struct slice value)
+{
+    return value.len > 0 && value.p[0] == '1';
+}
+
+static enum req_result set_mode(struct req *r, struct ns *ns, struct slice value)
+{
+    if (r->db->conf.single_mode)
+        return req_error(r, REPLY_NS_SINGLE_MODE);
+    if (ns_used(ns))
+        return req_error(r, REPLY_NS_USED);
+    if (!slice_eq_str(value, "user") && !slice_eq_str(value, "seq"))
+        return req_error(r, REPLY_NS_MODE_VALUE);
+    int rc = ns_set_mode(ns, slice_eq_str(value, "seq") ? NS_SEQ : NS_USER);
+    if (rc == 0)
+        return req_ok(r);
+    return req_error(r, rc == -NS_EUSED     ? REPLY_NS_USED
+                        : rc == -NS_ESINGLE ? REPLY_NS_SINGLE_MODE
+                                            : REPLY_INTERNAL);
+}
+
+static enum req_result set_result(struct req *r, int rc)
+{
+    if (rc == 0)
+        return req_ok(r);
+    log_error("NSSET: %s", strerror(-rc));
+    return req_error(r, REPLY_INTERNAL);
+}
+
+enum req_result cmd_nsset(struct req *r)
+{
+    struct slice property = req_text(r->argv[2]), value = req_text(r->argv[3]);
+
+    if (r->argv[2].len > PROPERTY_MAX || r->argv[3].len > VALUE_MAX)
+        return req_error(r, REPLY_ARG_TOO_LONG);
+    struct ns *ns = named(r);
+    if (!ns)
+        return req_error(r, REPLY_NS_NOT_FOUND);
+    if (slice_eq_str(property, "mode"))
+        return set_mode(r, ns, value);
+    if (slice_eq_str(property, "lock"))
+        return set_result(r, ns_set_lock(ns, is_on(value) ? NS_LOCKED : NS_UNLOCKED));
+    if (slice_eq_str(property, "freeze"))
+        return set_result(r, ns_set_lock(ns, is_on(value) ? NS_FROZEN : NS_UNLOCKED));
+    if (ns == nslist_default(r->db->nslist))
+        return req_error(r, REPLY_NS_SET_DEFAULT);
+    if (slice_eq_str(property, "maxsize"))
+        return set_result(r, ns_set_maxsize(ns, (uint64_t)req_number(value)));
+    if (slice_eq_str(property, "password"))
+        return set_result(r, ns_set_password(ns,
+                                             slice_eq_str(value, "*") ? slice_of(NULL, 0) : value));
+    if (slice_eq_str(property, "public"))
+        return set_result(r, ns_set_public(ns, is_on(value)));
+    if (slice_eq_str(property, "worm"))
+        return set_result(r, ns_set_worm(ns, is_on(value)));
+    return req_error(r, REPLY_NS_PROPERTY);
+}
+
+/* --- SELECT ---------------------------------------------------------------------------------- */
+
+static const char *check_password(struct req *r, struct slice password)
+{
+    if (r->argc > 4)
+        return REPLY_TOO_MANY_ARGS;
+    if (r->argc == 3) {
+        if (r->argv[2].len > SELECT_PASSWORD_MAX)
+            return REPLY_PASSWORD_LONG;
+        return req_same_secret(r->argv[2], password) ? NULL : REPLY_ACCESS_DENIED;
+    }
+    if (!req_prefix(r->argv[2], "SECURE"))
+        return REPLY_ONLY_SECURE;
+    return req_check_hash(r->s, r->argv[3], password, false);
+}
+
+enum req_result cmd_select(struct req *r)
+{
+    struct ns *ns = named(r);
+    struct ns_info i;
+    bool writable = true;
+
+    if (!ns)
+        return req_error(r, REPLY_NS_NOT_FOUND);
+    ns_info(ns, &i);
+    if (i.password.len > 0) {
+        if (r->argc == 2 && !i.is_public)
+            return req_error(r, REPLY_NS_PRIVATE);
+        const char *refused = r->argc == 2 ? NULL : check_password(r, i.password);
+        if (refused)
+            return req_error(r, refused);
+        writable = r->argc > 2;
+    }
+    req_session_select(r->s, ns, writable);
+    return req_ok(r);
+}
+
+/* --- segments -------------------------------------------------------------------------------- */
+
+enum req_result cmd_nsjump(struct req *r)
+{
+    int rc = ns_jump(r->s->ns);
+    if (rc == 0)
+        return req_ok(r);
+    return req_error(r, rc == -NS_EINDEX ? REPLY_WRITE_INDEX : REPLY_WRITE_DATA);
+}
+
+enum req_result cmd_reload(struct req *r)
+{
+    struct ns *ns = named(r);
+    struct err e = {0};
+
+    if (!ns)
+        return req_error(r, REPLY_NS_NOT_FOUND);
+    if (ns_reload(ns, &e) == 0)
+        return req_ok(r);
+    log_error("RELOAD: %s", e.text);
+    return req_error(r, REPLY_INTERNAL);
+}
+
+enum req_result cmd_flush(struct req *r)
+{
+    struct ns_info i;
+
+    ns_info(r->s->ns, &i);
+    if (i.is_public || i.password.len == 0)
+        return req_error(r, REPLY_FLUSH_PUBLIC);
+    if (!r->s->writable)
+        return req_error(r, REPLY_READ_ONLY);
+    if (i.lock != NS_UNLOCKED)
+        return req_error(r, i.lock == NS_FROZEN ? REPLY_FROZEN : REPLY_LOCKED);
+    if (i.worm)
+        return req_error(r, REPLY_WORM);
+    int rc = ns_flush(r->s->ns);
+    if (rc == 0)
+        return req_ok(r);
+    log_error("FLUSH: %s", strerror(-rc));
+    return req_error(r, REPLY_INTERNAL);
+}

@@ -1,0 +1,243 @@
+/* request - see server/request.h */
+#include "zdb/server/request.h"
+
+#include <limits.h>
+#include <sodium.h>
+#include <strings.h>
+
+#include "common/digest.h"
+#include "common/loop.h"
+#include "zdb/store.h"
+#include "zdb/server/replies.h"
+
+/* --- server state ---------------------------------------------------------------------------- */
+
+static void on_watch_timer(void *arg)
+{
+    struct zdb *db = arg;
+    struct session *s = TAILQ_FIRST(&db->watchers);
+    uint64_t now = base_now_ms(), nearest = UINT64_MAX;
+
+    while (s) {
+        struct session *next = TAILQ_NEXT(s, watching);
+        if (s->watch_deadline_ms <= now) {
+            static const char timeout[] = "-" REPLY_TIMEOUT "\r\n";
+            req_unwatch(s);
+            req_session_push(s, slice_of(timeout, sizeof timeout - 1));
+        } else {
+            nearest = MIN(nearest, s->watch_deadline_ms);
+        }
+        s = next;
+    }
+    if (nearest != UINT64_MAX)
+        loop_timer_start(db->watch_timer, nearest - now, false);
+}
+
+int req_db_init(struct zdb *db, const struct zdb_conf *conf, struct loop *loop, struct err *e)
+{
+    *db = (struct zdb){
+        .conf = *conf, .loop = loop, .boot_time = base_wall_s(), .boot_ms = base_now_ms()};
+    TAILQ_INIT(&db->sessions);
+    TAILQ_INIT(&db->watchers);
+    TAILQ_INIT(&db->mirrors);
+    int r = digest_random(&db->instance_id, sizeof db->instance_id);
+    if (r < 0)
+        return err_set(e, EIO, "no random bytes from the system");
+    db->instance_id = db->instance_id % (1u << 30) + 1;
+    db->watch_timer = loop_timer_new(loop, on_watch_timer, db);
+    return 0;
+}
+
+void req_db_fini(struct zdb *db)
+{
+    buf_fini(&db->scratch);
+    if (db->watch_timer)
+        loop_timer_free(db->watch_timer);
+    db->watch_timer = NULL;
+}
+
+/* --- sessions -------------------------------------------------------------------------------- */
+
+static void on_wait_over(void *arg)
+{
+    struct session *s = arg;
+    s->resume(s);
+}
+
+void req_session_init(struct session *s, struct zdb *db, struct buf *out)
+{
+    *s = (struct session){
+        .db = db, .out = out, .admin = !db->conf.admin, .writable = !db->conf.protect};
+    s->ns = nslist_default(db->nslist);
+    ns_wait_init(&s->wait, on_wait_over, s);
+    TAILQ_INSERT_TAIL(&db->sessions, s, all);
+    db->clients_lifetime++;
+}
+
+void req_session_fini(struct session *s)
+{
+    req_unwatch(s);
+    ns_wait_end(&s->wait);
+    if (s->mirror)
+        TAILQ_REMOVE(&s->db->mirrors, s, mirroring);
+    TAILQ_REMOVE(&s->db->sessions, s, all);
+    buf_fini(&s->later);
+    sodium_memzero(s->nonce, sizeof s->nonce);
+}
+
+void req_session_select(struct session *s, struct ns *ns, bool writable)
+{
+    s->ns = ns;
+    s->writable = writable;
+}
+
+void req_session_push(struct session *s, struct slice text)
+{
+    buf_put_slice(s->busy ? &s->later : s->out, text);
+    if (!s->busy)
+        s->touched(s);
+}
+
+void req_session_end(struct session *s)
+{
+    ns_wait_end(&s->wait);
+    s->busy = false;
+    s->step = 0;
+    s->element = 0;
+    s->scan.set = false;
+    if (s->later.len > 0) {
+        buf_put_slice(s->out, buf_slice(&s->later));
+        buf_fini(&s->later);
+        s->touched(s);
+    }
+}
+
+void req_detach(struct zdb *db, struct ns *ns)
+{
+    struct session *s;
+
+    TAILQ_FOREACH(s, &db->sessions, all)
+    {
+        if (s->ns != ns)
+            continue;
+        s->ns = NULL;
+        if (s->busy) {
+            ns_wait_end(&s->wait);
+            s->resume(s);
+        }
+    }
+}
+
+void req_watch(struct session *s, const struct command *cmd, bool all, uint64_t timeout_ms)
+{
+    struct zdb *db = s->db;
+
+    req_unwatch(s);
+    s->watch = cmd;
+    s->watch_all = all;
+    s->watch_deadline_ms = base_now_ms() + timeout_ms;
+    TAILQ_INSERT_TAIL(&db->watchers, s, watching);
+    on_watch_timer(db);
+}
+
+void req_unwatch(struct session *s)
+{
+    if (!s->watch)
+        return;
+    s->watch = NULL;
+    TAILQ_REMOVE(&s->db->watchers, s, watching);
+}
+
+void req_mirror(struct session *s)
+{
+    if (s->mirror)
+        return;
+    s->mirror = true;
+    TAILQ_INSERT_TAIL(&s->db->mirrors, s, mirroring);
+}
+
+/* --- replies and arguments ------------------------------------------------------------------- */
+
+enum req_result req_error(struct req *r, const char *text)
+{
+    resp_put_error(r->out, text);
+    return REQ_DONE;
+}
+
+enum req_result req_ok(struct req *r)
+{
+    resp_put_simple(r->out, REPLY_OK);
+    return REQ_DONE;
+}
+
+enum req_result req_int(struct req *r, int64_t v)
+{
+    resp_put_int(r->out, v);
+    return REQ_DONE;
+}
+
+enum req_result req_nil(struct req *r)
+{
+    resp_put_nil(r->out);
+    return REQ_DONE;
+}
+
+struct slice req_text(struct slice s)
+{
+    const uint8_t *nul = s.len ? memchr(s.p, 0, s.len) : NULL;
+    return nul ? slice_of(s.p, (size_t)(nul - s.p)) : s;
+}
+
+int64_t req_number(struct slice s)
+{
+    size_t i = 0;
+    bool negative = false;
+    int64_t v = 0;
+
+    while (i < s.len && (s.p[i] == ' ' || (s.p[i] >= '\t' && s.p[i] <= '\r')))
+        i++;
+    if (i < s.len && (s.p[i] == '-' || s.p[i] == '+'))
+        negative = s.p[i++] == '-';
+    for (; i < s.len && s.p[i] >= '0' && s.p[i] <= '9'; i++) {
+        int digit = s.p[i] - '0';
+        if (mul_ovf(v, 10, &v) || add_ovf(v, negative ? -digit : digit, &v))
+            return negative ? INT64_MIN : INT64_MAX;
+    }
+    return v;
+}
+
+bool req_prefix(struct slice s, const char *word)
+{
+    return s.len <= strlen(word) &&
+           (s.len == 0 || strncasecmp((const char *)s.p, word, s.len) == 0);
+}
+
+bool req_word(struct slice s, const char *word)
+{
+    return s.len == strlen(word) && req_prefix(s, word);
+}
+
+bool req_same_secret(struct slice a, struct slice b)
+{
+    return a.len == b.len && (a.len == 0 || sodium_memcmp(a.p, b.p, a.len) == 0);
+}
+
+const char *req_check_hash(struct session *s, struct slice hash, struct slice password,
+                           bool one_try)
+{
+    CLEANUP(buf_fini) struct buf text = BUF_INIT;
+    char want[REQ_HASH_LEN + 1];
+
+    if (!s->nonce[0])
+        return REPLY_NO_CHALLENGE;
+    if (hash.len != REQ_HASH_LEN)
+        return REPLY_HASH_LENGTH;
+    buf_printf(&text, "%s:", s->nonce);
+    buf_put_slice(&text, password);
+    digest_sha1_hex(buf_slice(&text), want);
+    sodium_memzero(buf_data(&text), text.len);
+    bool right = req_same_secret(hash, slice_str(want));
+    if (right || one_try)
+        sodium_memzero(s->nonce, sizeof s->nonce);
+    return right ? NULL : REPLY_ACCESS_DENIED;
+}

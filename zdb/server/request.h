@@ -1,0 +1,122 @@
+/* request - what a command sees: the server's state, the session of its connection, the request,
+ * the reply buffer.  No sockets. Thread: the loop's. */
+#ifndef ZDB_SERVER_REQUEST_H
+#define ZDB_SERVER_REQUEST_H
+
+#include <sys/queue.h>
+
+#include "common/resp.h"
+#include "zdb/engine/namespace.h"
+
+struct hooks;
+struct loop;
+struct loop_timer;
+struct nslist;
+struct session;
+struct command;
+
+TAILQ_HEAD(session_list, session);
+
+struct zdb_conf {
+    const char *admin; /* password, NULL: everybody is admin.  Borrowed */
+    bool single_mode;  /* started with --mode */
+    bool protect;      /* new sessions start read-only */
+    size_t max_output; /* unsent bytes at which a request that streams its reply pauses */
+};
+
+struct zdb { /* one per process */
+    struct zdb_conf conf;
+    struct loop *loop;
+    struct nslist *nslist;
+    struct hooks *hooks;
+    uint32_t instance_id;
+    uint64_t boot_time, boot_ms;
+    struct session_list sessions, watchers, mirrors; /* watchers by deadline of arrival, not sorted
+                                                      */
+    struct loop_timer *watch_timer;
+    struct buf scratch; /* for one command at a time */
+    uint64_t clients_lifetime, executed, failed, unauthorized, rx_bytes, tx_bytes;
+};
+
+#define REQ_NONCE_LEN 16
+#define REQ_HASH_LEN  40
+
+struct session { /* embedded in its connection */
+    TAILQ_ENTRY(session) all, watching, mirroring;
+    struct zdb *db;
+    struct ns *ns; /* NULL: detached, its namespace was deleted */
+    bool admin, writable, master, mirror;
+    char nonce[REQ_NONCE_LEN + 1]; /* "" = none */
+    struct buf *out;               /* replies; the connection's */
+    struct buf later;              /* messages that came in the middle of a reply */
+    /* the connection: touched = out has grown from outside; resume = run the parked request again;
+     * both only schedule */
+    void (*touched)(struct session *s);
+    void (*resume)(struct session *s);
+    /* WAIT */
+    const struct command *watch; /* NULL: not waiting */
+    bool watch_all;
+    uint64_t watch_deadline_ms;
+    /* the request in progress; zero between requests */
+    bool busy;
+    unsigned step;            /* where the handler goes on when it runs again */
+    size_t element;           /* MGET: next key */
+    struct ns_scan_rest scan; /* SCAN: where it goes on */
+    uint8_t id[NS_SEQ_KEY_SIZE];
+    struct ns_wait wait;
+};
+
+struct req {
+    struct zdb *db;
+    struct session *s;
+    struct buf *out;
+    unsigned argc;
+    const struct slice *argv;
+};
+
+/* What a handler answers */
+enum req_result {
+    REQ_DONE,  /* the reply is whole */
+    REQ_PARK,  /* the session's wait is registered; run again when it is over */
+    REQ_LATER, /* its turn is over, or part of the reply is there: run again when that was sent */
+};
+typedef enum req_result req_fn(struct req *r);
+
+/* 0 or -errno.  loop, nslist and hooks are borrowed and may be set later, before the first session.
+ */
+int req_db_init(struct zdb *db, const struct zdb_conf *conf, struct loop *loop, struct err *e);
+void req_db_fini(struct zdb *db);
+
+void req_session_init(struct session *s, struct zdb *db, struct buf *out);
+void req_session_fini(struct session *s);
+void req_session_select(struct session *s, struct ns *ns, bool writable);
+/* Message from outside the session's own requests: at once, or behind the reply that is being made.
+ */
+void req_session_push(struct session *s, struct slice text);
+/* The request in progress is over: its wait is forgotten, messages that came meanwhile are
+ * appended. */
+void req_session_end(struct session *s);
+/* All sessions on ns but `except` lose it; parked ones are resumed (and told so then). */
+void req_detach(struct zdb *db, struct ns *ns);
+/* WAIT: replaces a former watch. */
+void req_watch(struct session *s, const struct command *cmd, bool all, uint64_t timeout_ms);
+void req_unwatch(struct session *s);
+void req_mirror(struct session *s);
+
+/* Replies and argument checks; the checks answer false when they have replied. */
+enum req_result req_error(struct req *r, const char *text);
+enum req_result req_ok(struct req *r);
+enum req_result req_int(struct req *r, int64_t v);
+enum req_result req_nil(struct req *r);
+struct slice req_text(struct slice s);             /* up to an embedded NUL, as C text */
+int64_t req_number(struct slice s);                /* as atoll(3): leading number or 0, saturated */
+bool req_word(struct slice s, const char *word);   /* equal without regard to case */
+bool req_prefix(struct slice s, const char *word); /* s is a beginning of word, without regard to
+                                                      case */
+bool req_same_secret(struct slice a, struct slice b); /* constant time for equal lengths */
+/* SECURE: hash has to be the lower-case hex SHA-1 of "nonce:password".  NULL: right; else the text
+ * to answer.  A right hash uses the challenge up; one_try: a wrong one of the right length, too. */
+const char *req_check_hash(struct session *s, struct slice hash, struct slice password,
+                           bool one_try);
+
+#endif

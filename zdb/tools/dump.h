@@ -1,0 +1,16 @@
+/* dump - zdb --dump: the live keys of all user-mode namespaces, one line each. */
+#ifndef ZDB_TOOLS_DUMP_H
+#define ZDB_TOOLS_DUMP_H
+
+#include <stdio.h>
+
+#include "common/err.h"
+
+struct loop;
+struct nslist;
+
+/* "<namespace> <key> <length> <timestamp>", bytes that are not printable as \xHH; or one JSON
+ * object per line with the key in hex.  0 or -errno. */
+int dump_run(struct nslist *l, struct loop *loop, FILE *out, bool json, struct err *e);
+
+#endif

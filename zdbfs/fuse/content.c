@@ -1,0 +1,251 @@
+/* content - content of files: open, read, write, fsync, holes. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "zdbfs/txn/commit.h"
+#include "zdbfs/fuse/session.h"
+#include "zdbfs/core/writeback.h"
+
+/* A regular file, pinned. */
+static int get_file(const struct ops_req *q, fuse_ino_t ino, struct inode **out)
+{
+    int r = inode_get(q->fs, ino, q->deadline_ms, out);
+
+    if (r < 0 || S_ISREG((*out)->a.mode))
+        return r;
+    r = (*out)->dir ? -EISDIR : -EINVAL;
+    inode_put(q->fs, *out);
+    *out = NULL;
+    return r;
+}
+
+void ops_writer(struct inode *in, int flags, int change)
+{
+    if ((flags & O_ACCMODE) == O_RDONLY || (change < 0 && in->writers == 0))
+        return;
+    in->writers += (unsigned)change;
+}
+
+void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct ops_req q = ops_begin(req, CALL_OPEN);
+    struct inode *in = NULL;
+
+    oplog_write(q.ops->log, "open", "inode %llu", (unsigned long long)ino);
+    int r = get_file(&q, ino, &in);
+    if (r == 0 && fi->flags & O_TRUNC) {
+        r = fs_throttle(q.fs, q.deadline_ms);
+        if (r == 0)
+            r = file_truncate(q.fs, in, 0, q.deadline_ms);
+        if (r == 0)
+            r = ops_store(&q);
+    }
+    if (r == 0) {
+        fs_lock(q.fs);
+        ops_writer(in, fi->flags, +1);
+        fs_unlock(q.fs);
+    }
+    inode_put(q.fs, in);
+    if (r < 0) {
+        ops_error(&q, r == -ENOENT ? -ESTALE : r); /* looked up, then removed: the kernel looks
+                                                      again */
+        return;
+    }
+    fi->keep_cache = 1;
+    fi->fh = (fi->flags & O_ACCMODE) != O_RDONLY; /* all that close needs to know */
+    if (fuse_reply_open(req, fi) < 0 && fi->fh) { /* the kernel did not take it and will not close
+                                                     it */
+        fs_lock(q.fs);
+        if ((in = inode_peek(q.fs, ino)))
+            ops_writer(in, fi->flags, -1);
+        fs_unlock(q.fs);
+    }
+}
+
+void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+{
+    struct ops_req q = ops_begin(req, CALL_READ);
+    struct inode *in = NULL;
+    struct file_read rd = {.niov = 0};
+
+    (void)fi;
+    int r = get_file(&q, ino, &in);
+    if (r == 0)
+        r = file_read(q.fs, q.ops->ra, in, (uint64_t)off, size, q.deadline_ms, &rd);
+    if (r < 0) {
+        inode_put(q.fs, in);
+        ops_error(&q, r);
+        return;
+    }
+    stats_add(&q.fs->stats.read_bytes, rd.bytes);
+    if (rd.niov)
+        fuse_reply_iov(req, rd.iov, (int)rd.niov);
+    else
+        fuse_reply_buf(req, NULL, 0);
+    file_read_done(q.fs, &rd);
+    inode_put(q.fs, in);
+}
+
+void ops_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
+               struct fuse_file_info *fi)
+{
+    struct ops_req q = ops_begin(req, CALL_WRITE);
+    struct inode *in = NULL;
+    size_t done = 0;
+
+    int r = fs_throttle(q.fs, q.deadline_ms);
+    if (r == 0)
+        r = get_file(&q, ino, &in);
+    if (r == 0)
+        r = file_write(q.fs, in, (uint64_t)off, buf, size, fi->writepage, q.deadline_ms, &done);
+    inode_put(q.fs, in);
+    if (r == 0)
+        r = ops_store(&q);
+    if (r < 0 && done == 0) {
+        ops_error(&q, r);
+        return;
+    }
+    stats_add(&q.fs->stats.write_bytes, done);
+    fuse_reply_write(req, done);
+}
+
+/* All of the file, and every change of metadata before. */
+static int sync_file(const struct ops_req *q, struct inode *in)
+{
+    if (q->fs->read_only)
+        return 0;
+    int r = writeback_file(q->fs, in, q->deadline_ms);
+    if (r == 0)
+        r = commit_wait(q->fs, q->deadline_ms);
+    if (r == 0) {
+        fs_lock(q->fs);
+        in->write_error = 0;
+        fs_unlock(q->fs);
+    }
+    return r;
+}
+
+/* close() of a writer: what could not be stored so far is said here; it stays in memory and is
+ * tried again. */
+void ops_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct ops_req q = ops_begin(req, CALL_OTHER);
+    struct inode *in = NULL;
+
+    if (!fi->fh || q.fs->read_only) {
+        ops_error(&q, 0);
+        return;
+    }
+    int r = inode_get(q.fs, ino, q.deadline_ms, &in);
+    if (r == 0 && q.fs->opt->sync_close)
+        r = sync_file(&q, in);
+    if (r == 0) {
+        fs_lock(q.fs);
+        bool failing = in->blocks.ndirty && (in->write_error || q.fs->data_full);
+        if (in->blocks.ndirty == 0)
+            in->write_error = 0;
+        fs_unlock(q.fs);
+        if (failing)
+            r = writeback_file(q.fs, in, q.deadline_ms);
+    }
+    inode_put(q.fs, in);
+    ops_error(&q, r);
+}
+
+void ops_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct ops_req q = ops_begin(req, CALL_OTHER);
+
+    fs_lock(q.fs);
+    struct inode *in = inode_peek(q.fs, ino); /* it is in memory as long as it is open for writing
+                                               */
+    if (in)
+        ops_writer(in, fi->flags, -1);
+    fs_unlock(q.fs);
+    ops_error(&q, 0);
+}
+
+void ops_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+    struct ops_req q = ops_begin(req, CALL_OTHER);
+    struct inode *in = NULL;
+
+    (void)datasync;
+    (void)fi;
+    int r = inode_get(q.fs, ino, q.deadline_ms, &in);
+    if (r == 0)
+        r = sync_file(&q, in);
+    inode_put(q.fs, in);
+    ops_error(&q, r);
+}
+
+/* Space is not set aside; whether there is enough now is all that can be said. */
+static int reserve(const struct ops_req *q, struct inode *in, uint64_t off, uint64_t len,
+                   bool keep_size)
+{
+    fs_lock(q->fs);
+    const struct kv_info *i = &q->fs->info_data;
+    uint64_t used = i->data_bytes + q->fs->inserted_bytes + q->fs->bc.dirty_bytes,
+             size = in->a.size;
+    bool full =
+        q->fs->info_ms && ((i->limit_bytes && used + len > i->limit_bytes) || len > i->free_bytes);
+    fs_unlock(q->fs);
+    if (full)
+        return -ENOSPC;
+    return !keep_size && off + len > size ? file_truncate(q->fs, in, off + len, q->deadline_ms) : 0;
+}
+
+void ops_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,
+                   struct fuse_file_info *fi)
+{
+    struct ops_req q = ops_begin(req, CALL_OTHER);
+    struct inode *in = NULL;
+    bool keep = mode & FALLOC_FL_KEEP_SIZE;
+    int what = mode & ~FALLOC_FL_KEEP_SIZE;
+
+    (void)fi;
+    int r = fs_throttle(q.fs, q.deadline_ms);
+    if (r == 0)
+        r = get_file(&q, ino, &in);
+    if (r == 0 && (off < 0 || len <= 0))
+        r = -EINVAL;
+    else if (r == 0 &&
+             ((uint64_t)off > INODE_MAX_SIZE || (uint64_t)len > INODE_MAX_SIZE - (uint64_t)off))
+        r = -EFBIG;
+    else if (r == 0 && what == 0)
+        r = reserve(&q, in, (uint64_t)off, (uint64_t)len, keep);
+    else if (r == 0 && ((what == FALLOC_FL_PUNCH_HOLE && keep) || what == FALLOC_FL_ZERO_RANGE))
+        r = file_zero(q.fs, in, (uint64_t)off, (uint64_t)len, !keep, q.deadline_ms);
+    else if (r == 0)
+        r = -EOPNOTSUPP;
+    inode_put(q.fs, in);
+    if (r == 0)
+        r = ops_store(&q);
+    ops_error(&q, r);
+}
+
+void ops_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi)
+{
+    struct ops_req q = ops_begin(req, CALL_OTHER);
+    struct inode *in = NULL;
+    uint64_t pos = 0;
+
+    (void)fi;
+    int r = get_file(&q, ino, &in);
+    if (r == 0 && in->writers)
+        fuse_lowlevel_notify_inval_inode(q.ops->se, ino, 0, 0); /* the kernel hands over what only
+                                                                   it has */
+    if (r == 0)
+        r = off < 0 ? -ENXIO
+            : whence != SEEK_DATA && whence != SEEK_HOLE
+                ? -EINVAL
+                : file_seek(q.fs, in, (uint64_t)off, whence, &pos);
+    inode_put(q.fs, in);
+    if (r < 0)
+        ops_error(&q, r);
+    else
+        fuse_reply_lseek(req, (off_t)pos);
+}

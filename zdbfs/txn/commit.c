@@ -1,0 +1,480 @@
+/* commit - see txn/commit.h. */
+#include "zdbfs/txn/commit.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "common/log.h"
+#include "zdbfs/format/redo.h"
+#include "zdbfs/core/writeback.h"
+
+enum {
+    RETRY_MS = 1000,
+    RETIRE_RECORDS = 32,
+    RETIRE_IDLE_MS = 1000, /* without a new commit: old records are deleted */
+    KEEP_BYTES = 1024 * 1024,
+};
+
+#define EMPTY_BYTES (64 * MIB) /* the temp namespace is emptied when it has grown by that */
+
+struct commit {
+    struct fs *fs;
+    struct journal *j;
+    pthread_t thread;
+    bool running, stop;  /* stop: under fs.lock */
+    uint64_t give_up_ms; /* after stop */
+    unsigned failures;   /* in a row */
+    uint64_t retire_ms;  /* when to delete old records; 0: nothing to do */
+    struct buf stream, value;
+    int result;
+};
+
+/* ---- encoding ------------------------------------------------------------------------------- */
+
+uint64_t commit_size(const struct inode *in)
+{
+    uint64_t size = in->a.size;
+    const struct block *b;
+
+    if (in->blocks.ndirty == 0)
+        return size;
+    TAILQ_FOREACH(b, &in->blocks.blocks, in_file)
+    {
+        uint64_t start = (uint64_t)b->idx * INODE_BLOCK;
+        if (b->dirty && (b->cow || start + b->len > in->stable_size))
+            size = MIN(size, MAX(in->stable_size, start + b->stored_len));
+    }
+    return size;
+}
+
+static int encode_list(struct commit *c, struct inode *in, struct dirlist *dl)
+{
+    struct fs *fs = c->fs;
+    uint64_t *id = &in->dir->id[dl->bucket];
+    int r = 0;
+
+    if (dl->l.n) {
+        buf_clear(&c->value);
+        r = dlist_store(&dl->l, *id, &c->value);
+        if (r == 0)
+            r = redo_format_put_set(&c->stream, *id, buf_slice(&c->value));
+        dl->stored = true;
+    } else {
+        if (dl->stored)
+            fs_key_push(&fs->del_meta, *id);
+        else if (*id != INODE_NO_LIST)
+            ids_give(fs->ids, id, 1);
+        *id = INODE_NO_LIST;
+        dl->stored = false;
+    }
+    dl->dirty = false;
+    dl->commit_seq = fs->snap_seq;
+    return r;
+}
+
+static void put_lists(struct buf *b, const struct inode *in)
+{
+    for (unsigned i = 0; i < INODE_LISTS; i++) {
+        const struct dirlist *dl = in->dir->list[i];
+        buf_put_le64(b, dl && !dl->stored && !dl->loading ? INODE_NO_LIST : in->dir->id[i]);
+    }
+}
+
+/* L */
+static int encode_inode(struct commit *c, struct inode *in)
+{
+    struct inode_rec rec = {.a = in->a, .extra = slice_of(in->extra, in->extra_len)};
+    struct buf body = BUF_INIT;
+    int r = 0;
+
+    for (unsigned i = 0; in->dir && i < INODE_LISTS && r == 0; i++)
+        if (in->dir->list[i] && in->dir->list[i]->dirty)
+            r = encode_list(c, in, in->dir->list[i]);
+    if (in->dir) {
+        put_lists(&body, in);
+        rec.lists = buf_slice(&body);
+    } else if (in->target) {
+        rec.target = slice_str(in->target);
+    } else {
+        for (uint32_t i = 0; i < in->nslots; i++)
+            buf_put_le32(&body, in->slot[i]);
+        rec.slots = buf_slice(&body);
+        rec.a.size = in->stable_size = commit_size(in);
+    }
+    buf_clear(&c->value);
+    inode_format_encode(&c->value, &rec);
+    buf_fini(&body);
+    if (r == 0)
+        r = redo_format_put_set(&c->stream, in->ino, buf_slice(&c->value));
+    in->dirty = false;
+    in->commit_seq = c->fs->snap_seq;
+    return r;
+}
+
+static int encode_keys(struct commit *c, enum redo_op op, struct key_list *l)
+{
+    int r = l->n ? redo_format_put_keys(&c->stream, op, l->key, (uint32_t)l->n) : 0;
+
+    l->n = 0;
+    if (l->cap > 65536) {
+        free(l->key);
+        *l = (struct key_list){0};
+    }
+    return r;
+}
+
+static int encode_orphans(struct commit *c)
+{
+    struct key_list l = {0};
+    struct inode *in;
+    int r = 0;
+
+    TAILQ_FOREACH(in, &c->fs->orphans, link)
+    {
+        fs_key_push(&l, in->ino);
+        if (in->dirty && r == 0)
+            r = encode_inode(c, in);
+    }
+    if (r == 0)
+        r = encode_keys(c, REDO_ORPHANS, &l);
+    free(l.key);
+    c->fs->orphans_changed = false;
+    return r;
+}
+
+static bool anything_dirty(const struct fs *fs)
+{
+    return !TAILQ_EMPTY(&fs->dirty) || fs->orphans_changed || fs->del_meta.n || fs->del_data.n ||
+           fs->data_unsynced || fs->dirty_meta_bytes;
+}
+
+/* L: what is dirty goes into c->stream, as commit number snap_seq. */
+static void encode(struct commit *c)
+{
+    struct fs *fs = c->fs;
+    struct inode *in;
+    int r = 0;
+
+    fs->snap_seq++;
+    buf_clear(&c->stream);
+    while (r == 0 && (in = TAILQ_FIRST(&fs->dirty))) {
+        TAILQ_REMOVE(&fs->dirty, in, link);
+        r = encode_inode(c, in);
+    }
+    if (r == 0)
+        r = encode_orphans(c);
+    if (r == 0)
+        r = encode_keys(c, REDO_DEL_META, &fs->del_meta);
+    if (r == 0)
+        r = encode_keys(c, REDO_DEL_DATA, &fs->del_data);
+    if (r < 0) { /* no memory: stopping here loses what is unsynced, going on would lose the rest */
+        log_error("commit %" PRIu64 ": %s", fs->snap_seq, "out of memory");
+        abort();
+    }
+    fs->dirty_meta_bytes = 0;
+    fs->dirty_since_ms = 0;
+}
+
+/* ---- one commit ----------------------------------------------------------------------------- */
+
+/* Without the lock.  After a failure: false when it is time to give up. */
+static bool failed(struct commit *c, const char *what, int r)
+{
+    struct fs *fs = c->fs;
+
+    fs_lock(fs);
+    fs->commit_error = r == -ENOSPC || r == -EROFS ? r : -EIO;
+    fs->commit_failed = fs->commit_attempt;
+    if (c->failures++ % 60 == 0)
+        log_error("commit %" PRIu64 ": %s failed (%s), trying again", fs->snap_seq, what,
+                  r == -ENOSPC ? "no space" : "no answer of zdb");
+    fs_changed(fs);
+    uint64_t until = base_now_ms() + RETRY_MS;
+    struct timespec ts = {(time_t)(until / 1000), (long)(until % 1000) * 1000000};
+    while (base_now_ms() < until && !(c->stop && base_now_ms() >= c->give_up_ms))
+        pthread_cond_timedwait(&fs->commit_work, &fs->lock, &ts);
+    bool go_on = !c->stop || base_now_ms() < c->give_up_ms;
+    fs_unlock(fs);
+    return go_on;
+}
+
+static void attempt(struct commit *c)
+{
+    fs_lock(c->fs);
+    c->fs->commit_attempt++;
+    fs_unlock(c->fs);
+}
+
+static int make_durable(struct commit *c, bool sync_data)
+{
+    struct fs *fs = c->fs;
+
+    for (;;) {
+        attempt(c);
+        int r = sync_data ? kv_sync(fs->kv, ROLE_DATA, kv_deadline(fs->kv)) : 0;
+        if (r == 0)
+            sync_data = false;
+        if (r == 0 && c->stream.len)
+            r = journal_append(c->j, buf_slice(&c->stream), kv_deadline(fs->kv));
+        if (r == 0 || !failed(c, "storing the journal", r))
+            return r;
+    }
+}
+
+static int apply(struct commit *c)
+{
+    for (;;) {
+        attempt(c);
+        int r = c->stream.len
+                    ? journal_apply(c->fs->kv, buf_slice(&c->stream), NULL, kv_deadline(c->fs->kv))
+                    : 0;
+        if (r == 0 || !failed(c, "storing metadata", r))
+            return r;
+    }
+}
+
+/* L, released meanwhile. */
+static int commit_once(struct commit *c)
+{
+    struct fs *fs = c->fs;
+    bool sync_data = fs->data_unsynced;
+
+    fs->data_unsynced = false;
+    encode(c);
+    uint64_t seq = fs->snap_seq;
+    fs_unlock(fs);
+    int r = make_durable(c, sync_data);
+    fs_lock(fs);
+    if (r < 0)
+        return r;
+    fs->durable_seq = seq;
+    fs->commit_error = 0;
+    fs_changed(fs);
+    fs_unlock(fs);
+    r = apply(c);
+    fs_lock(fs);
+    if (r < 0)
+        return r;
+    fs->applied_seq = seq;
+    c->failures = 0;
+    fs->info_wanted = true; /* deletions make room */
+    pthread_cond_signal(&fs->info_work);
+    inode_shrink(fs);
+    fs_changed(fs);
+    buf_clear(&c->stream);
+    buf_shrink(&c->stream, KEEP_BYTES);
+    return 0;
+}
+
+/* ---- the journal's housekeeping ------------------------------------------------------------- */
+
+/* The record with the list of orphans went with the others: store it again. */
+static void store_orphans(struct commit *c)
+{
+    fs_lock(c->fs);
+    buf_clear(&c->stream);
+    struct key_list l = {0};
+    const struct inode *in;
+    TAILQ_FOREACH(in, &c->fs->orphans, link)
+    {
+        if (in->commit_seq && in->commit_seq <= c->fs->applied_seq)
+            fs_key_push(&l, in->ino);
+    }
+    int r = encode_keys(c, REDO_ORPHANS, &l);
+    fs_unlock(c->fs);
+    free(l.key);
+    if (r == 0 && c->stream.len)
+        journal_append(c->j, buf_slice(&c->stream), kv_deadline(c->fs->kv));
+    buf_clear(&c->stream);
+}
+
+static int empty_temp(struct commit *c)
+{
+    uint64_t deadline = kv_deadline(c->fs->kv);
+
+    ids_hold(c->fs->ids);
+    int r = journal_empty(c->j, deadline);
+    ids_unhold(c->fs->ids, r == 1, deadline);
+    return r;
+}
+
+/* Without the lock. */
+static void tidy(struct commit *c)
+{
+    c->retire_ms = 0;
+    int r = journal_retire(c->j, kv_deadline(c->fs->kv));
+    if (r < 0) {
+        c->retire_ms = base_now_ms() + RETRY_MS;
+        return;
+    }
+    if (journal_bytes(c->j) < EMPTY_BYTES)
+        return;
+    if (empty_temp(c) == 1)
+        store_orphans(c);
+}
+
+/* ---- thread --------------------------------------------------------------------------------- */
+
+enum reason { NOTHING, WANTED, DUE };
+
+/* L: since when something waits to be stored, 0: nothing does.  Commits that somebody waits for do
+ * not take all data along, so that of blocks counts apart. */
+static uint64_t oldest_change(const struct fs *fs)
+{
+    const struct block *b = TAILQ_FIRST(&fs->bc.dirty);
+
+    if (!b || (fs->dirty_since_ms && fs->dirty_since_ms < b->dirty_ms))
+        return fs->dirty_since_ms;
+    return b->dirty_ms;
+}
+
+/* L: is it time for a commit?  *wait_ms: look again then. */
+static enum reason reason(const struct commit *c, uint64_t *wait_ms)
+{
+    const struct fs *fs = c->fs;
+    uint64_t now = base_now_ms();
+
+    *wait_ms = now + 3600 * 1000;
+    if (fs->want_seq > fs->snap_seq)
+        return WANTED;
+    if (c->stop && anything_dirty(fs))
+        return WANTED;
+    if (fs->dirty_meta_bytes > fs->dirty_meta_limit / 2)
+        return WANTED;
+    if (fs->data_full && (fs->del_data.n || fs->del_meta.n))
+        return WANTED;
+    uint64_t since = oldest_change(fs);
+    if (since && now >= since + fs->opt->flush_ms)
+        return DUE;
+    if (since)
+        *wait_ms = since + fs->opt->flush_ms;
+    if (c->retire_ms)
+        *wait_ms = MIN(*wait_ms, c->retire_ms);
+    return NOTHING;
+}
+
+/* L, released meanwhile. */
+static int work_once(struct commit *c, enum reason why)
+{
+    struct fs *fs = c->fs;
+
+    if (why == DUE) {
+        fs_unlock(fs);
+        writeback_all(fs, kv_deadline(fs->kv)); /* what fails stays dirty, and is tried again next
+                                                   time */
+        fs_lock(fs);
+    }
+    int r = 0;
+    if (anything_dirty(fs)) {
+        r = commit_once(c);
+    } else {
+        fs->dirty_since_ms = 0;
+        if (fs->want_seq > fs->snap_seq)
+            fs->durable_seq = fs->applied_seq = ++fs->snap_seq;
+        fs_changed(fs);
+    }
+    if (!c->retire_ms && journal_records(c->j))
+        c->retire_ms = base_now_ms() + RETIRE_IDLE_MS;
+    return r;
+}
+
+static void *run(void *arg)
+{
+    struct commit *c = arg;
+    struct fs *fs = c->fs;
+    uint64_t wait_ms;
+    int r = 0;
+
+    fs_lock(fs);
+    while (r == 0) {
+        enum reason why = reason(c, &wait_ms);
+        if (why != NOTHING) {
+            r = work_once(c, why);
+        } else if (c->stop) {
+            break;
+        } else if (!c->retire_ms || base_now_ms() < c->retire_ms) {
+            struct timespec ts = {(time_t)(wait_ms / 1000), (long)(wait_ms % 1000) * 1000000};
+            pthread_cond_timedwait(&fs->commit_work, &fs->lock, &ts);
+            continue;
+        }
+        if (r == 0 && (journal_records(c->j) >= RETIRE_RECORDS ||
+                       (c->retire_ms && base_now_ms() >= c->retire_ms))) {
+            fs_unlock(fs);
+            tidy(c);
+            fs_lock(fs);
+        }
+    }
+    fs_unlock(fs);
+    c->result = r;
+    return NULL;
+}
+
+int commit_start(struct commit **out, struct fs *fs, struct journal *j, struct err *e)
+{
+    struct commit *c = xcalloc(1, sizeof *c);
+
+    c->fs = fs;
+    c->j = j;
+    int code = pthread_create(&c->thread, NULL, run, c);
+    if (code) {
+        free(c);
+        return err_sys(e, code, "thread that commits");
+    }
+    pthread_setname_np(c->thread, "zdbfs-commit");
+    *out = c;
+    return 0;
+}
+
+int commit_wait(struct fs *fs, uint64_t deadline_ms)
+{
+    int r = 0;
+
+    if (fs->read_only)
+        return 0;
+    fs_lock(fs);
+    uint64_t want = fs->snap_seq + (anything_dirty(fs) ? 1 : 0);
+    uint64_t seen = fs->commit_attempt;
+    if (want > fs->want_seq) {
+        fs->want_seq = want;
+        pthread_cond_signal(&fs->commit_work);
+    }
+    while (r == 0 && fs->durable_seq < want) {
+        r = fs_wait(fs, deadline_ms);
+        if (r == 0 && fs->durable_seq < want && fs->commit_failed > seen)
+            r = fs->commit_error ? fs->commit_error : -EIO;
+    }
+    fs_unlock(fs);
+    return r;
+}
+
+int commit_stop(struct commit *c)
+{
+    struct fs *fs = c->fs;
+
+    c->give_up_ms = kv_deadline(fs->kv);
+    inode_delete_orphans(fs);
+    int data = writeback_all(fs, c->give_up_ms);
+    fs_lock(fs);
+    c->stop = true;
+    pthread_cond_signal(&fs->commit_work);
+    fs_unlock(fs);
+    pthread_join(c->thread, NULL);
+    int r = c->result;
+    if (r == 0)
+        r = journal_retire(c->j, c->give_up_ms);
+    if (r == 0)
+        r = ids_release(fs->ids, c->give_up_ms);
+    if (r == 0)
+        r = journal_empty(c->j, c->give_up_ms);
+    if (data < 0)
+        log_error("not all data could be stored: %s",
+                  data == -ENOSPC ? "no space" : "zdb does not answer");
+    else if (r < 0)
+        log_error("not all metadata could be stored: %s",
+                  r == -ENOSPC ? "no space" : "zdb does not answer");
+    buf_fini(&c->stream);
+    buf_fini(&c->value);
+    free(c);
+    return data < 0 ? data : MIN(r, 0);
+}

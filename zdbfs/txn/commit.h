@@ -1,0 +1,24 @@
+/* commit - everything that changed since the last one becomes durable as a whole.  One thread
+ * encodes it (under fs.lock), syncs the data namespace, stores the redo record, and then makes the
+ * changes in the meta namespace.  Who waits at the same moment shares one commit. */
+#ifndef ZDBFS_TXN_COMMIT_H
+#define ZDBFS_TXN_COMMIT_H
+
+#include "zdbfs/cache/inodes.h"
+#include "zdbfs/txn/journal.h"
+
+struct commit;
+
+int commit_start(struct commit **out, struct fs *fs, struct journal *j, struct err *e);
+/* Everything changed before, except data that is still in memory (writeback_file first), is durable
+ * when it returns 0. */
+int commit_wait(struct fs *fs, uint64_t deadline_ms);
+/* The end: everything is stored, the journal emptied, the reserved keys given back.  Nothing else
+ * may run.  -EIO, -ENOSPC: what could not be stored is lost. */
+int commit_stop(struct commit *c);
+
+/* With fs.lock: the size that may be committed now: not more than what the stored blocks can show.
+ */
+uint64_t commit_size(const struct inode *in);
+
+#endif

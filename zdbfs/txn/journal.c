@@ -1,0 +1,377 @@
+/* journal - see txn/journal.h. */
+#include "zdbfs/txn/journal.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "common/log.h"
+#include "zdbfs/txn/replay.h"
+
+enum { RECORD_OVERHEAD = 100, WINDOW = 256 };
+
+struct record {
+    uint64_t *key;
+    uint32_t nkeys;
+};
+
+struct journal {
+    struct kv *kv;
+    struct head *head;
+    uint64_t seq;       /* of the next record */
+    struct record *rec; /* stored, oldest first; the newest stays when the others are retired */
+    unsigned n, cap;
+    bool retired; /* rec[n-1] is one that stays only because it is the newest */
+    uint64_t bytes;
+    bool no_flush; /* zdb does not empty a namespace */
+};
+
+/* ---- appending ------------------------------------------------------------------------------ */
+
+static void push_record(struct journal *j, struct record rec)
+{
+    if (j->n == j->cap) {
+        unsigned cap = j->cap ? 2 * j->cap : 16;
+        struct record *fresh = xcalloc(cap, sizeof *fresh);
+        if (j->n)
+            memcpy(fresh, j->rec, j->n * sizeof *fresh);
+        free(j->rec);
+        j->rec = fresh;
+        j->cap = cap;
+    }
+    j->rec[j->n++] = rec;
+    j->retired = false;
+}
+
+int journal_append(struct journal *j, struct slice stream, uint64_t deadline_ms)
+{
+    uint32_t nchunks = redo_format_chunks(stream.len);
+    struct record rec = {xcalloc(nchunks, sizeof(uint64_t)), 0};
+    struct buf chunk = BUF_INIT;
+    int r = 0;
+
+    for (uint32_t i = 0; i < nchunks && r == 0; i++) {
+        r = redo_format_encode_chunk(&chunk, REDO_COMMIT, j->head->generation, j->seq, stream, i);
+        if (r == 0)
+            r = kv_insert(j->kv, ROLE_TEMP, buf_slice(&chunk), deadline_ms, &rec.key[i]);
+        if (r == 0)
+            rec.nkeys++;
+        j->bytes += chunk.len + RECORD_OVERHEAD;
+    }
+    buf_fini(&chunk);
+    if (r == 0)
+        r = kv_sync(j->kv, ROLE_TEMP, deadline_ms);
+    if (r < 0) {
+        /* its chunks are left: the next attempt writes the same ones, and whole or not they are
+         * known by their number */
+        free(rec.key);
+        return r;
+    }
+    j->seq++;
+    push_record(j, rec);
+    return 0;
+}
+
+/* ---- applying ------------------------------------------------------------------------------- */
+
+struct window {
+    struct kv *kv;
+    struct kv_req meta[WINDOW], data[WINDOW];
+    size_t nmeta, ndata;
+    uint64_t deadline_ms;
+};
+
+/* A key that has to be there is not: its reservation was lost with the disk's cache.  Insert until
+ * it comes up. */
+static int make_key(struct kv *kv, struct kv_req *q, uint64_t deadline_ms)
+{
+    uint64_t key = 0;
+
+    do {
+        int r = kv_insert(kv, ROLE_META, slice_str("X"), deadline_ms, &key);
+        if (r < 0)
+            return r;
+    } while (key < q->key);
+    if (key > q->key) {
+        struct kv_req undo = {.op = KV_DEL, .key = key};
+        kv_write(kv, ROLE_META, &undo, 1, deadline_ms);
+        log_error("meta key %" PRIu64 " is lost: it cannot be made again", q->key);
+        return 0;
+    }
+    return kv_set(kv, ROLE_META, q->key, q->value, deadline_ms);
+}
+
+static int run(struct window *w, enum role role)
+{
+    struct kv_req *q = role == ROLE_META ? w->meta : w->data;
+    size_t *n = role == ROLE_META ? &w->nmeta : &w->ndata;
+
+    if (*n == 0)
+        return 0;
+    int r = kv_write(w->kv, role, q, *n, w->deadline_ms);
+    for (size_t i = 0; r == -ENOENT && i < *n; i++) {
+        if (q[i].result == -ENOENT)
+            q[i].result = make_key(w->kv, &q[i], w->deadline_ms);
+        if (q[i].result < 0)
+            return q[i].result;
+    }
+    *n = 0;
+    return r == -ENOENT ? 0 : r;
+}
+
+static int put(struct window *w, enum role role, struct kv_req q)
+{
+    if (role == ROLE_META)
+        w->meta[w->nmeta++] = q;
+    else
+        w->data[w->ndata++] = q;
+    return (role == ROLE_META ? w->nmeta : w->ndata) == WINDOW ? run(w, role) : 0;
+}
+
+static int by_key(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static bool contains(const struct key_set *s, uint64_t key)
+{
+    return s && s->n && bsearch(&key, s->key, s->n, sizeof key, by_key);
+}
+
+int journal_apply(struct kv *kv, struct slice stream, const struct key_set *deleted,
+                  uint64_t deadline_ms)
+{
+    struct window *w = xcalloc(1, sizeof *w);
+    struct rd rd = rd_of(stream);
+    struct redo_item it;
+    int r = 0;
+
+    w->kv = kv;
+    w->deadline_ms = deadline_ms;
+    while (r == 0 && redo_format_next(&rd, &it) == 1) {
+        if (it.op == REDO_SET && !contains(deleted, it.key))
+            r = put(w, ROLE_META, (struct kv_req){.op = KV_SET, .key = it.key, .value = it.value});
+        else if (it.op != REDO_ORPHANS && it.op != REDO_SET)
+            for (uint32_t i = 0; i < redo_format_count(&it) && r == 0; i++)
+                r = put(w, it.op == REDO_DEL_META ? ROLE_META : ROLE_DATA,
+                        (struct kv_req){.op = KV_DEL, .key = redo_format_key(&it, i)});
+    }
+    if (r == 0)
+        r = run(w, ROLE_META);
+    if (r == 0)
+        r = run(w, ROLE_DATA);
+    free(w);
+    return r;
+}
+
+/* ---- retiring ------------------------------------------------------------------------------- */
+
+static int sync_both(struct kv *kv, uint64_t deadline_ms)
+{
+    int r = kv_sync(kv, ROLE_META, deadline_ms);
+    return r < 0 ? r : kv_sync(kv, ROLE_DATA, deadline_ms);
+}
+
+static int delete_record(struct journal *j, const struct record *rec, uint64_t deadline_ms)
+{
+    struct kv_req *q = xcalloc(rec->nkeys, sizeof *q);
+
+    for (uint32_t i = 0; i < rec->nkeys; i++)
+        q[i] = (struct kv_req){.op = KV_DEL, .key = rec->key[i]};
+    int r = kv_write(j->kv, ROLE_TEMP, q, rec->nkeys, deadline_ms);
+    free(q);
+    return r;
+}
+
+int journal_retire(struct journal *j, uint64_t deadline_ms)
+{
+    if (j->n == 0 || (j->n == 1 && j->retired))
+        return 0;
+    int r = sync_both(j->kv, deadline_ms);
+    if (r < 0)
+        return r;
+    j->retired = true;
+    while (j->n > 1) {
+        r = delete_record(j, &j->rec[0], deadline_ms);
+        if (r < 0)
+            return r;
+        free(j->rec[0].key);
+        memmove(j->rec, j->rec + 1, --j->n * sizeof *j->rec);
+    }
+    return 0;
+}
+
+static int store_head(struct journal *j, enum role role, const struct head *h, uint64_t deadline_ms)
+{
+    struct buf b = BUF_INIT;
+    uint64_t key = 0;
+
+    head_format_encode(&b, role, h);
+    int r = role == ROLE_META ? kv_set(j->kv, role, 0, buf_slice(&b), deadline_ms)
+                              : kv_insert(j->kv, role, buf_slice(&b), deadline_ms, &key);
+    buf_fini(&b);
+    if (r == 0 && key != 0) {
+        log_error("temp namespace: key of its header is %" PRIu64 ", must be 0", key);
+        r = -EIO;
+    }
+    return r;
+}
+
+/* From now on no record of before counts. */
+static int new_generation(struct journal *j, uint64_t deadline_ms)
+{
+    struct head h = *j->head;
+
+    h.generation = h.generation >= HEAD_MAX_GENERATION ? 1 : h.generation + 1;
+    int r = store_head(j, ROLE_META, &h, deadline_ms);
+    if (r == 0)
+        r = kv_sync(j->kv, ROLE_META, deadline_ms);
+    if (r == 0)
+        *j->head = h;
+    return r;
+}
+
+static void forget_records(struct journal *j)
+{
+    for (unsigned i = 0; i < j->n; i++)
+        free(j->rec[i].key);
+    j->n = 0;
+    j->bytes = 0;
+}
+
+static int delete_key(uint64_t key, uint64_t len, void *arg)
+{
+    struct key_set *s = arg;
+
+    (void)len;
+    if (key != 0)
+        replay_key_add(s, key);
+    return 0;
+}
+
+/* Where FLUSH does not work, or is refused. */
+static int delete_all(struct journal *j, uint64_t deadline_ms)
+{
+    struct key_set keys = {0};
+
+    int r = kv_scan(j->kv, ROLE_TEMP, deadline_ms, delete_key, &keys);
+    for (size_t i = 0; i < keys.n && r == 0; i++) {
+        struct kv_req q = {.op = KV_DEL, .key = keys.key[i]};
+        r = kv_write(j->kv, ROLE_TEMP, &q, 1, deadline_ms);
+    }
+    free(keys.key);
+    return r;
+}
+
+int journal_empty(struct journal *j, uint64_t deadline_ms)
+{
+    struct kv_val v = {0};
+
+    int r = new_generation(j, deadline_ms);
+    if (r < 0)
+        return r;
+    forget_records(j);
+    r = j->no_flush ? 0 : kv_flush(j->kv, ROLE_TEMP, deadline_ms);
+    if (r == 0)
+        r = kv_get(j->kv, ROLE_TEMP, 0, deadline_ms, &v);
+    bool kept = v.found;
+    kv_val_fini(&v);
+    if (r == 0 && !kept) {
+        r = store_head(j, ROLE_TEMP, &(struct head){.size_bytes = j->head->size_bytes},
+                       deadline_ms);
+        return r < 0 ? r : 1;
+    }
+    if (!j->no_flush)
+        log_warn("temp namespace: zdb does not empty it (FLUSH), its keys are deleted one by one; "
+                 "give it a password and public 0");
+    j->no_flush = true;
+    r = delete_all(j, deadline_ms);
+    return r < 0 ? r : 1;
+}
+
+uint64_t journal_bytes(const struct journal *j)
+{
+    return j->no_flush ? 0 : j->bytes;
+}
+
+unsigned journal_records(const struct journal *j)
+{
+    return j->n - (j->n && j->retired);
+}
+
+/* ---- opening -------------------------------------------------------------------------------- */
+
+/* Meta keys that some record deletes, sorted. */
+static void find_deleted(const struct replay *rp, struct key_set *out)
+{
+    for (size_t i = 0; i < rp->n; i++) {
+        struct rd rd = rd_of(buf_slice(&rp->rec[i].stream));
+        struct redo_item it;
+        while (redo_format_next(&rd, &it) == 1)
+            for (uint32_t k = 0; it.op == REDO_DEL_META && k < redo_format_count(&it); k++)
+                replay_key_add(out, redo_format_key(&it, k));
+    }
+    if (out->n)
+        qsort(out->key, out->n, sizeof *out->key, by_key);
+}
+
+static int recover(struct journal *j, struct replay *rp, struct err *e)
+{
+    struct key_set deleted = {0};
+    uint64_t deadline = kv_deadline(j->kv);
+    int r = 0;
+
+    find_deleted(rp, &deleted);
+    for (size_t i = 0; i < rp->n && r == 0; i++)
+        r = journal_apply(j->kv, buf_slice(&rp->rec[i].stream), &deleted, kv_deadline(j->kv));
+    free(deleted.key);
+    if (r == 0)
+        r = sync_both(j->kv, deadline);
+    if (r == 0)
+        r = replay_give_back(j->kv, rp, deadline);
+    if (r == 0)
+        r = replay_orphans(j->kv, rp, deadline);
+    if (r == 0)
+        r = sync_both(j->kv, deadline);
+    if (r == 0 && rp->keys)
+        r = journal_empty(j, deadline);
+    return r < 0 ? err_sys(e, -r, "journal") : 0;
+}
+
+int journal_open(struct journal **out, struct kv *kv, struct head *head, struct err *e)
+{
+    struct journal *j = xcalloc(1, sizeof *j);
+    struct replay rp;
+
+    j->kv = kv;
+    j->head = head;
+    int r = replay_read(&rp, kv, head->generation, e);
+    if (r < 0) {
+        free(j);
+        return r;
+    }
+    j->seq = rp.max_seq + 1;
+    if (rp.n)
+        log_info("journal: %zu records are carried out again", rp.n);
+    if (kv_read_only(kv))
+        replay_overlay(kv, &rp);
+    else
+        r = recover(j, &rp, e);
+    replay_fini(&rp);
+    if (r < 0) {
+        journal_free(j);
+        return r;
+    }
+    *out = j;
+    return 0;
+}
+
+void journal_free(struct journal *j)
+{
+    if (!j)
+        return;
+    forget_records(j);
+    free(j->rec);
+    free(j);
+}

@@ -1,0 +1,371 @@
+/* cli - options and subcommands.  Commands go to the daemon when the configuration has a socket,
+ * else they run here. */
+#include "zstor/daemon/cli_impl.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "common/parse.h"
+#include "common/path.h"
+#include "zstor/daemon/cli.h"
+#include "zstor/daemon/monitor.h"
+#include "zstor/options.h"
+
+#define LOG_MAX_BYTES (10 * MIB)
+#define LOG_KEEP      5
+
+static const char usage_text[] =
+    "usage: zstor [-c FILE] [-d] [--log_file FILE] COMMAND [OPTION...]\n"
+    "\n"
+    "  -c, --config FILE      configuration (YAML), default " OPTIONS_DEFAULT_FILE "\n"
+    "  -d, --debug            log debug messages, too\n"
+    "      --log_file FILE    default zstor.log\n"
+    "  -h, --help   -V, --version\n"
+    "\n"
+    "commands (through the daemon when the configuration has `socket`, else in this process)\n"
+    "  store -f PATH          store a file, or the files of a directory\n"
+    "        -k, --key-path DIR         as if they were in DIR\n"
+    "        -d, --delete               remove the source once it is stored\n"
+    "        -n, --notblocking          return when it is durably queued\n"
+    "        -s, --save-failure         queue what fails, to be tried again\n"
+    "        -e, --error-on-failure     stop at the first file that fails\n"
+    "  retrieve -f PATH       bring a file back\n"
+    "        -o, --output FILE          to FILE instead of PATH\n"
+    "  check -f PATH          print the checksum of what is stored; nothing when it is unknown\n"
+    "  rebuild -f PATH | -k KEY | --all\n"
+    "                         verify all shards, restore lost ones\n"
+    "  wait                   until everything that is queued now is stored\n"
+    "        -t, --timeout SECONDS\n"
+    "  queue                  list the queued jobs\n"
+    "  status                 backends, queue and cache; exit 1 when something is at risk\n"
+    "        --json\n"
+    "  test                   connect to every backend\n"
+    "        --ready                    exit 0 when everything stored can be read, though a "
+    "backend is missing\n"
+    "  monitor                run the daemon\n"
+    "        --drain SECONDS            time for queued jobs when it is stopped, default 30\n"
+    "  help, version\n";
+
+static int run_status(struct cli *c)
+{
+    CLEANUP(base_free) char *note = NULL;
+    struct err e = {0};
+    int code = 0;
+
+    if (c->conf->socket && cli_daemon_status(c, &code, &e) == 0)
+        return code;
+    note = c->conf->socket ? xasprintf("daemon: not running (%s)", e.text) : NULL;
+    return cli_here_status(c, note);
+}
+
+static int run_monitor(struct cli *c)
+{
+    struct monitor_conf mc = {.config_path = c->config, .drain_ms = c->drain_ms};
+    struct zstor_conf *conf = c->conf;
+    struct err e = {0};
+
+    c->conf = NULL;
+    return monitor_run(conf, &mc, &e) < 0 ? cli_fail(&e) : 0;
+}
+
+enum { OPT_LOG_FILE = 256, OPT_JSON, OPT_ALL, OPT_READY, OPT_DRAIN };
+
+static int absolute(const char *path, char **out)
+{
+    CLEANUP(base_free) char *cwd = NULL;
+
+    free(*out);
+    *out = NULL;
+    if (!*path)
+        return cli_fail_usage("an empty path is not allowed");
+    if (*path == '/') {
+        *out = xstrdup(path);
+        return 0;
+    }
+    cwd = getcwd(NULL, 0);
+    if (!cwd)
+        return cli_fail_usage("the working directory is gone, give absolute paths");
+    *out = path_join(cwd, path);
+    return 0;
+}
+
+static int seconds(const char *text, uint64_t max, uint64_t *out)
+{
+    return parse_u64(text, 0, max, out) < 0 ? cli_fail_usage("a number of seconds is expected") : 0;
+}
+
+struct command {
+    const char *name;
+    const char *shorts; /* for getopt, "+:" in front */
+    const struct option *longs;
+    enum control_op op;
+    bool file;                 /* -f is required */
+    int (*run)(struct cli *c); /* NULL: cli_here_run or cli_daemon_run */
+};
+
+static int take(struct cli *c, int o)
+{
+    struct control_req *r = &c->req;
+
+    switch (o) {
+    case 'f':
+        return absolute(optarg, &r->file);
+    case 'k':
+        if (r->op == CONTROL_STORE)
+            return absolute(optarg, &r->key_path);
+        free(r->key);
+        r->key = xstrdup(optarg);
+        return 0;
+    case 'o':
+        return absolute(optarg, &r->output);
+    case 'd':
+        r->remove = true;
+        return 0;
+    case 'n':
+        r->notblocking = true;
+        return 0;
+    case 's':
+        r->save_failure = true;
+        return 0;
+    case 'e':
+        r->stop_at_error = true;
+        return 0;
+    case 't':
+        return seconds(optarg, 365 * 86400, &c->wait_s);
+    case OPT_JSON:
+        r->json = true;
+        return 0;
+    case OPT_ALL:
+        r->all = true;
+        return 0;
+    case OPT_READY:
+        c->ready_only = true;
+        return 0;
+    case OPT_DRAIN: {
+        uint64_t s = 0;
+        int code = seconds(optarg, 86400, &s);
+
+        c->drain_ms = s * 1000;
+        return code;
+    }
+    default:
+        return cli_fail_usage("unknown option");
+    }
+}
+
+#define LONG(name, arg, short) \
+    {                          \
+        name, arg, NULL, short \
+    }
+#define END              \
+    {                    \
+        NULL, 0, NULL, 0 \
+    }
+
+static const struct option store_longs[] = {LONG("file", required_argument, 'f'),
+                                            LONG("key-path", required_argument, 'k'),
+                                            LONG("error-on-failure", no_argument, 'e'),
+                                            LONG("save-failure", no_argument, 's'),
+                                            LONG("delete", no_argument, 'd'),
+                                            LONG("notblocking", no_argument, 'n'),
+                                            LONG("help", no_argument, 'h'),
+                                            END};
+static const struct option retrieve_longs[] = {LONG("file", required_argument, 'f'),
+                                               LONG("output", required_argument, 'o'),
+                                               LONG("help", no_argument, 'h'), END};
+static const struct option check_longs[] = {LONG("file", required_argument, 'f'),
+                                            LONG("help", no_argument, 'h'), END};
+static const struct option rebuild_longs[] = {LONG("file", required_argument, 'f'),
+                                              LONG("key", required_argument, 'k'),
+                                              LONG("all", no_argument, OPT_ALL),
+                                              LONG("help", no_argument, 'h'), END};
+static const struct option wait_longs[] = {LONG("timeout", required_argument, 't'),
+                                           LONG("help", no_argument, 'h'), END};
+static const struct option status_longs[] = {LONG("json", no_argument, OPT_JSON),
+                                             LONG("help", no_argument, 'h'), END};
+static const struct option test_longs[] = {LONG("ready", no_argument, OPT_READY),
+                                           LONG("help", no_argument, 'h'), END};
+static const struct option monitor_longs[] = {LONG("drain", required_argument, OPT_DRAIN),
+                                              LONG("help", no_argument, 'h'), END};
+static const struct option plain_longs[] = {LONG("help", no_argument, 'h'), END};
+
+static const struct command commands[] = {
+    {"store", "+:f:k:esdnh", store_longs, CONTROL_STORE, true, NULL},
+    {"retrieve", "+:f:o:h", retrieve_longs, CONTROL_RETRIEVE, true, NULL},
+    {"check", "+:f:h", check_longs, CONTROL_CHECK, true, NULL},
+    {"rebuild", "+:f:k:h", rebuild_longs, CONTROL_REBUILD, false, NULL},
+    {"wait", "+:t:h", wait_longs, CONTROL_WAIT, false, NULL},
+    {"queue", "+:h", plain_longs, CONTROL_QUEUE, false, NULL},
+    {"status", "+:h", status_longs, CONTROL_STATUS, false, run_status},
+    {"test", "+:h", test_longs, CONTROL_PING, false, cli_here_test},
+    {"monitor", "+:h", monitor_longs, CONTROL_PING, false, run_monitor},
+};
+
+/* getopt's complaint about the option it has just seen. */
+static int bad_option(int o, char **argv)
+{
+    CLEANUP(base_free) char *text = NULL;
+    const char *seen = argv[optind - 1];
+
+    text = xasprintf(o == ':' ? "option %s needs a value" : "unknown option %s", seen);
+    return cli_fail_usage(text);
+}
+
+/* 0: go on; 1: exit with *code. */
+static int parse_command(struct cli *c, const struct command *cmd, int argc, char **argv, int *code)
+{
+    int o;
+
+    c->req.op = cmd->op;
+    c->req.list = cmd->op == CONTROL_QUEUE;
+    optind = 0; /* start over, argv[0] is the subcommand */
+    while ((o = getopt_long(argc, argv, cmd->shorts, cmd->longs, NULL)) != -1) {
+        if (o == 'h') {
+            fputs(usage_text, stdout);
+            *code = 0;
+            return 1;
+        }
+        *code = o == '?' || o == ':' ? bad_option(o, argv) : take(c, o);
+        if (*code)
+            return 1;
+    }
+    if (optind < argc) {
+        CLEANUP(base_free)
+        char *text = xasprintf("%s: unexpected argument %s", cmd->name, argv[optind]);
+
+        *code = cli_fail_usage(text);
+        return 1;
+    }
+    if (cmd->file && !c->req.file) {
+        CLEANUP(base_free) char *text = xasprintf("%s: needs --file PATH", cmd->name);
+
+        *code = cli_fail_usage(text);
+        return 1;
+    }
+    if (cmd->op == CONTROL_REBUILD) {
+        unsigned given = (c->req.file != NULL) + (c->req.key != NULL) + c->req.all;
+
+        if (given != 1) {
+            *code = cli_fail_text(given ? "Only one of `file` or `key` argument must be set"
+                                        : "Either `file` or `key` argument must be set");
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static int open_log(const struct cli *c, bool needed)
+{
+    struct log_conf lc = {
+        .level = c->debug ? LOG_LVL_DEBUG : LOG_LVL_INFO,
+        .path = c->log_file,
+        .max_bytes = LOG_MAX_BYTES,
+        .keep = LOG_KEEP,
+    };
+    struct err e = {0};
+
+    if (log_open(&lc, &e) == 0)
+        return 0;
+    if (needed)
+        return cli_fail(&e);
+    cli_warn_stderr(e.text);
+    return 0;
+}
+
+static int run_command(struct cli *c, const struct command *cmd)
+{
+    bool daemon = cmd->run == run_monitor;
+    struct err e = {0};
+    int code = open_log(c, daemon);
+
+    if (code)
+        return code;
+    if (options_load(&c->conf, c->config,
+                     daemon || cmd->run == cli_here_test ? cli_warn_stderr : cli_warn_log, &e) < 0)
+        return cli_fail(&e);
+    if (cmd->run)
+        return cmd->run(c);
+    if (!c->conf->socket)
+        return cli_here_run(c);
+    return cmd->op == CONTROL_WAIT ? cli_daemon_wait(c) : cli_daemon_run(c);
+}
+
+static int parse_globals(struct cli *c, int argc, char **argv, int *code)
+{
+    static const struct option longs[] = {LONG("config", required_argument, 'c'),
+                                          LONG("debug", no_argument, 'd'),
+                                          LONG("log_file", required_argument, OPT_LOG_FILE),
+                                          LONG("help", no_argument, 'h'),
+                                          LONG("version", no_argument, 'V'),
+                                          END};
+    int o;
+
+    opterr = 0;
+    while ((o = getopt_long(argc, argv, "+:c:dhV", longs, NULL)) != -1) {
+        switch (o) {
+        case 'c':
+            c->config = optarg;
+            break;
+        case 'd':
+            c->debug = true;
+            break;
+        case OPT_LOG_FILE:
+            c->log_file = optarg;
+            break;
+        case 'h':
+            fputs(usage_text, stdout);
+            *code = 0;
+            return 1;
+        case 'V':
+            puts("zstor " CLI_VERSION);
+            *code = 0;
+            return 1;
+        default:
+            *code = bad_option(o, argv);
+            return 1;
+        }
+    }
+    return 0;
+}
+
+int cli_main(int argc, char **argv)
+{
+    struct cli c = {.config = OPTIONS_DEFAULT_FILE,
+                    .log_file = "zstor.log",
+                    .drain_ms = MONITOR_DRAIN_MS};
+    int code = 0;
+
+    if (parse_globals(&c, argc, argv, &code))
+        return code;
+    if (optind == argc) {
+        fputs(usage_text, stderr);
+        return 1;
+    }
+    const char *name = argv[optind];
+
+    if (strcmp(name, "help") == 0) {
+        fputs(usage_text, stdout);
+        return 0;
+    }
+    if (strcmp(name, "version") == 0) {
+        puts("zstor " CLI_VERSION);
+        return 0;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+        if (strcmp(name, commands[i].name) != 0)
+            continue;
+        if (!parse_command(&c, &commands[i], argc - optind, argv + optind, &code))
+            code = run_command(&c, &commands[i]);
+        zstor_conf_free(c.conf);
+        control_proto_fini(&c.req);
+        return fflush(stdout) == 0 ? code : 1;
+    }
+    CLEANUP(base_free) char *text = xasprintf("unknown command %s", name);
+
+    return cli_fail_usage(text);
+}

@@ -1,0 +1,232 @@
+/* cli_here - the commands in this process, without a daemon. */
+#include "zstor/daemon/cli_impl.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/log.h"
+#include "common/parse.h"
+#include "common/path.h"
+#include "zstor/object/engine.h"
+#include "zstor/daemon/poller.h"
+#include "zstor/daemon/status.h"
+#include "zstor/object/task.h"
+
+#define CHANGED_TRIES 5 /* of a file that changes while it is read */
+
+static int open_engine(struct cli *c, struct engine **out)
+{
+    struct zstor_conf *conf = c->conf;
+    struct err e = {0};
+
+    c->conf = NULL;
+    return engine_open(out, conf, NULL, &e) < 0 ? cli_fail(&e) : 0;
+}
+
+static int store_files(struct cli *c, struct engine *g, char **files, size_t n, struct err *first)
+{
+    size_t bad = 0;
+
+    for (size_t i = 0; i < n && !(bad && c->req.stop_at_error); i++) {
+        char *object = NULL;
+        struct task *t;
+
+        struct err e = {0};
+
+        if (object_store_path(files[i], c->req.key_path, &object, &e) == 0) {
+            t = task_new(TASK_STORE, object);
+            t->source = xstrdup(files[i]);
+            t->flags = c->req.remove ? OBJECT_DELETE : 0;
+            for (int tries = 0; tries == 0 || (t->rc == -EAGAIN && tries < CHANGED_TRIES); tries++)
+                task_run(t, g->objects, NULL);
+            if (t->rc < 0)
+                e = t->err;
+            task_free(t);
+            free(object);
+        }
+        if (e.code && bad++ == 0)
+            *first = e;
+    }
+    return bad ? -first->code : 0;
+}
+
+static int local_store(struct cli *c, struct engine *g)
+{
+    struct err e = {0};
+    char **files = NULL;
+    size_t n = 0;
+    int r = snapshot_files(c->req.file, &files, &n, &e);
+
+    if (r == 0) {
+        r = store_files(c, g, files, n, &e);
+        path_list_free(files, n);
+    }
+    return r < 0 ? cli_fail_zstor(e.text) : 0;
+}
+
+static void print_checksum(const uint8_t sum[ZSTOR_DIGEST_LEN])
+{
+    char hex[2 * ZSTOR_DIGEST_LEN + 1];
+
+    parse_to_hex(sum, ZSTOR_DIGEST_LEN, hex);
+    puts(hex);
+}
+
+static int not_whole(const struct object_result *res)
+{
+    struct err e;
+
+    err_set(&e, EIO, "%u of %u shards and %u of %d metadata values could not be restored now",
+            res->shards_lost, res->shards, res->meta_lost, ZSTOR_META_COPIES);
+    return cli_fail_zstor(e.text);
+}
+
+static int local_one(struct cli *c, struct engine *g, enum task_op op)
+{
+    struct task *t = task_new(op, c->req.file);
+    int code = 0;
+
+    t->output = c->req.output ? xstrdup(c->req.output) : NULL;
+    t->meta_key = c->req.key ? xstrdup(c->req.key) : NULL;
+    task_run(t, g->objects, NULL);
+    if (t->rc < 0)
+        code = cli_fail_zstor(t->err.text);
+    else if (op == TASK_CHECK && t->rc == 1)
+        print_checksum(t->res.checksum);
+    else if (op == TASK_REBUILD && t->res.shards_lost + t->res.meta_lost > 0)
+        code = not_whole(&t->res);
+    task_free(t);
+    return code;
+}
+
+struct all {
+    uint64_t objects, bad, shards;
+};
+
+static int count_rebuilt(void *arg, const char *key, int rc, const struct object_result *res,
+                         const struct err *e)
+{
+    struct all *a = arg;
+
+    a->objects++;
+    a->shards += res->shards_restored;
+    if (rc < 0 || res->shards_lost + res->meta_lost > 0) {
+        a->bad++;
+        fprintf(stderr, "%s: %s\n", key,
+                rc < 0 && e ? e->text
+                            : "not whole, shards or metadata values could not be restored now");
+    }
+    return 0;
+}
+
+static int local_rebuild_all(struct engine *g)
+{
+    struct all a = {0};
+    struct err e = {0};
+    int r = object_rebuild_all(g->objects, NULL, count_rebuilt, &a, &e);
+
+    if (a.bad) {
+        err_set(&e, EIO, "%" PRIu64 " of %" PRIu64 " objects are not whole", a.bad, a.objects);
+        return cli_fail_zstor(e.text);
+    }
+    if (r < 0)
+        return cli_fail_zstor(e.text);
+    printf("%" PRIu64 " objects whole, %" PRIu64 " shards restored\n", a.objects, a.shards);
+    return 0;
+}
+
+int cli_here_run(struct cli *c)
+{
+    struct engine *g = NULL;
+    int code;
+
+    if (c->req.op == CONTROL_WAIT) /* without a daemon nothing is queued */
+        return 0;
+    if (c->req.op == CONTROL_QUEUE)
+        return cli_fail_text(
+            "the configuration has no `socket`: without a daemon there is no queue");
+    code = open_engine(c, &g);
+    if (code)
+        return code;
+    switch (c->req.op) {
+    case CONTROL_STORE:
+        code = local_store(c, g);
+        break;
+    case CONTROL_RETRIEVE:
+        code = local_one(c, g, TASK_RETRIEVE);
+        break;
+    case CONTROL_CHECK:
+        code = local_one(c, g, TASK_CHECK);
+        break;
+    default:
+        code = c->req.all ? local_rebuild_all(g) : local_one(c, g, TASK_REBUILD);
+        break;
+    }
+    engine_put(g);
+    return code;
+}
+
+static int print_status(bool json, const struct status *st)
+{
+    struct buf text = BUF_INIT;
+
+    if (json)
+        status_json(&text, st);
+    else
+        status_table(&text, st);
+    fwrite(buf_data(&text), 1, text.len, stdout);
+    buf_fini(&text);
+    return status_at_risk(st);
+}
+
+int cli_here_status(struct cli *c, const char *note)
+{
+    struct status st = {.note = note};
+    struct engine *g = NULL;
+    struct poller_backend *list;
+    int code = open_engine(c, &g);
+
+    if (code)
+        return code;
+    list = poller_ask(g->conf, g->objects, &st.n);
+    st.backends = list;
+    code = print_status(c->req.json, &st) || note; /* a daemon that should run and does not is a
+                                                      risk */
+    free(list);
+    engine_put(g);
+    return code;
+}
+
+int cli_here_test(struct cli *c)
+{
+    size_t n = 0, bad = 0, up[2] = {0, 0};
+    struct poller_backend *list;
+    struct engine *g = NULL;
+    int code = open_engine(c, &g);
+
+    if (code)
+        return code;
+    list = poller_ask(g->conf, g->objects, &n);
+    for (size_t i = 0; i < n; i++) {
+        char name[400];
+
+        up[list[i].meta] += list[i].up;
+        if (list[i].up)
+            continue;
+        bad++;
+        backend_addr_name(list[i].addr, name, sizeof name);
+        fprintf(stderr, "Error: %s backend %s: %s\n", list[i].meta ? "metadata" : "data", name,
+                list[i].error);
+        log_error("test: %s backend %s: %s", list[i].meta ? "metadata" : "data", name,
+                  list[i].error);
+    }
+    if (c->ready_only)
+        code = up[0] < g->conf->minimal_shards || up[1] < ZSTOR_META_DATA;
+    else
+        code = bad > 0;
+    free(list);
+    engine_put(g);
+    return code;
+}

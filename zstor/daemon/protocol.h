@@ -1,0 +1,59 @@
+/* protocol - requests and replies of the daemon's control socket, as RESP (common/resp).  No
+ * I/O, no state.
+ *
+ *   STORE file [KEYPATH dir] [DELETE] [NOTBLOCKING] [SAVEFAILURE] [ERRORONFAILURE]     +OK
+ *   RETRIEVE file [OUTPUT file]                                                        +OK
+ *   CHECK file                                        bulk: 32 hex digits; nil: unknown
+ *   REBUILD FILE file | KEY key | ALL                 bulk: one line of what was done
+ *   STATUS [JSON]                                     array: 0 or 1 (something is at risk), bulk:
+ * text QUEUE                                             integer: stores that are queued or running
+ *   QUEUE LIST                                        array of bulks: one line for each job,
+ * rebuilds included QUEUE COUNT                                       array of 4 integers: stores,
+ * bytes, age of the oldest in s, failing WAIT                                              +OK when
+ * all that was queued before is done PING                                              +PONG
+ * Errors: "-<text for the user>".  Words in capitals may be written in any case; files and
+ * directories are absolute. */
+#ifndef ZSTOR_DAEMON_PROTOCOL_H
+#define ZSTOR_DAEMON_PROTOCOL_H
+
+#include "common/bytes.h"
+#include "common/err.h"
+
+enum control_op {
+    CONTROL_STORE,
+    CONTROL_RETRIEVE,
+    CONTROL_CHECK,
+    CONTROL_REBUILD,
+    CONTROL_STATUS,
+    CONTROL_QUEUE,
+    CONTROL_WAIT,
+    CONTROL_PING,
+};
+
+struct control_req { /* strings owned; NULL: not given */
+    enum control_op op;
+    char *file;
+    char *key_path;     /* store: directory the file is stored under */
+    char *output;       /* retrieve: where to, instead of file */
+    char *key;          /* rebuild: full metadata key */
+    bool all;           /* rebuild: every object */
+    bool remove;        /* store: remove the source afterwards */
+    bool notblocking;   /* store: answer when the job is durable */
+    bool save_failure;  /* store: a file that fails is queued to be tried again */
+    bool stop_at_error; /* store of a directory: leave out the rest after the first failure */
+    bool json;          /* status */
+    bool list, count;   /* queue */
+};
+
+#define CONTROL_PATH_MAX 4095 /* bytes of a path or key */
+#define CONTROL_ARGS_MAX 16
+
+/* 0, or -EINVAL with text for the client; *out is then empty (fini is allowed). */
+int control_proto_decode(struct control_req *out, unsigned argc, const struct slice *argv,
+                         struct err *e);
+/* The arguments of a request, borrowed from r; their number. */
+unsigned control_proto_argv(const struct control_req *r, struct slice argv[CONTROL_ARGS_MAX]);
+void control_proto_fini(struct control_req *r);
+const char *control_proto_name(enum control_op op); /* "STORE" ... */
+
+#endif

@@ -1,0 +1,52 @@
+/* metadata - metadata records in the four metadata namespaces: quorum write, reads that trust no
+ * single backend, scan. Spec zstor-format 10.  Thread-safe; every call blocks its own thread.
+ *
+ * Read: all four are asked at once.  Values that are short, have a wrong index or digest are
+ * ignored.  Every pair with different indexes is tried until the tag verifies (top-level key first,
+ * then the metadata key); among what decodes the highest generation wins; a record without one
+ * (upstream's) is compared by the time the backends wrote it (KEYTIME). decodes 1 no valid value,
+ * at least three nils                     0: not there (argued at ZSTOR_META_WRITE_QUORUM) all four
+ * answered, and neither of these                 -EBADMSG: damaged otherwise -EHOSTUNREACH: could
+ * not tell; ask again Write: value i to the i-th configured backend; done when
+ * ZSTOR_META_WRITE_QUORUM have it on stable storage. */
+#ifndef ZSTOR_OBJECT_METADATA_H
+#define ZSTOR_OBJECT_METADATA_H
+
+#include "common/err.h"
+#include "zstor/conf.h"
+#include "zstor/format/record.h"
+#include "zstor/backend/pool.h"
+
+struct metastore { /* embedded, all borrowed */
+    struct pool *pool;
+    const struct zstor_conf *conf;
+    uint64_t grace_ms; /* how long the others are waited for when two have answered */
+    int (*random)(void *p, size_t n);
+};
+
+struct metastore_state { /* of one key, after a load */
+    unsigned good;       /* backends with a value of the record that was returned */
+    unsigned lost;       /* without one, or with an old or damaged one */
+    unsigned unreachable;
+};
+
+/* 1: *out (meta_record_fini) and *st; 0; -EHOSTUNREACH; -EBADMSG. */
+int metastore_load(const struct metastore *ms, const char *key, struct meta_record *out,
+                   struct metastore_state *st, struct err *e);
+/* m->generation is the caller's affair.  *acks: how many have it, also on failure.  -EHOSTUNREACH
+ * below the quorum (some backends may have it then: write again), -EFBIG. */
+int metastore_save(const struct metastore *ms, const char *key, const struct meta_record *m,
+                   unsigned *acks, struct err *e);
+/* Would a save reach the quorum?  NSINFO of all four.  0, -EHOSTUNREACH, -ENOSPC, ... of what is in
+ * the way. */
+int metastore_writable(const struct metastore *ms, struct err *e);
+/* DEL on all four; 0 when none has it any more, -EHOSTUNREACH while one cannot be asked. */
+int metastore_remove(const struct metastore *ms, const char *key, struct err *e);
+
+/* Every object key "/prefix/meta/<32 hex digits>" that any of the backends lists, each once,
+ * sorted.  fn: 0 to go on, else the walk ends with that value.  -EHOSTUNREACH when fewer than two
+ * could be listed. */
+typedef int metastore_key_fn(void *arg, const char *key);
+int metastore_each(const struct metastore *ms, metastore_key_fn *fn, void *arg, struct err *e);
+
+#endif

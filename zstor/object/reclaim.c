@@ -1,0 +1,109 @@
+/* reclaim - deletes shard values nobody refers to any more (object/object_impl.h). */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "common/log.h"
+#include "zstor/object/fetch.h"
+#include "zstor/object/object_impl.h"
+
+#define BATCH 64
+
+static bool refers(const struct meta_record *m, const struct backend_addr *a,
+                   const struct meta_key *k)
+{
+    for (unsigned i = 0; m && i < geometry_total(m->geo); i++) {
+        const struct meta_shard *s = &m->shards[i];
+        if (!s->present || !backend_addr_same(&s->addr, a))
+            continue;
+        for (size_t v = 0; v < s->nkeys; v++)
+            if (s->keys[v].id == k->id)
+                return true;
+    }
+    return false;
+}
+
+/* DEL for up to BATCH keys, pipelined.  Deleted (or not there) in *done; -errno when the connection
+ * broke. */
+static int delete_batch(struct pool_conn *c, const struct meta_key *keys, size_t n, size_t *done)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint8_t raw[8];
+        struct slice del[2] = {slice_str("DEL"), slice_of(raw, meta_key_to_wire(&keys[i], raw))};
+        int r = zclient_push(pool_zclient(c), 2, del);
+        if (r < 0)
+            return r;
+    }
+    for (size_t i = 0; i < n; i++) {
+        redisReply *reply = NULL;
+        struct slice text;
+        int r = zclient_pull(pool_zclient(c), &reply, NULL);
+        if (r < 0)
+            return r;
+        text = zclient_bulk(reply);
+        if (!zclient_is_error(reply) || (text.len && memmem(text.p, text.len, "not found", 9)))
+            (*done)++;
+        freeReplyObject(reply);
+    }
+    return 0;
+}
+
+static size_t delete_shard(struct objects *o, const struct meta_shard *s,
+                           const struct meta_record *keep)
+{
+    const struct backend_addr *known = zstor_conf_find(o->conf, &s->addr);
+    struct meta_key batch[BATCH];
+    struct pool_conn *c;
+    size_t done = 0, n = 0;
+    int r = pool_get(o->pool, known ? known : &s->addr, &c, NULL);
+
+    if (r < 0)
+        return 0;
+    for (size_t i = 0; i < s->nkeys && r == 0; i++) {
+        if (refers(keep, &s->addr, &s->keys[i])) {
+            done++;
+            continue;
+        }
+        batch[n++] = s->keys[i];
+        if (n == BATCH) {
+            r = delete_batch(c, batch, n, &done);
+            n = 0;
+        }
+    }
+    if (n && r == 0)
+        r = delete_batch(c, batch, n, &done);
+    pool_put(c, r);
+    return done;
+}
+
+void object_reclaim(struct objects *o, const struct meta_shard *shards, unsigned n,
+                    const struct meta_record *keep)
+{
+    for (unsigned i = 0; i < n; i++) {
+        size_t done;
+        if (!shards[i].present || shards[i].nkeys == 0)
+            continue;
+        done = delete_shard(o, &shards[i], keep);
+        OBJECT_COUNT(o, old_values_deleted, done);
+        OBJECT_COUNT(o, old_values_leaked, shards[i].nkeys - done);
+        if (done < shards[i].nkeys)
+            log_warn("backend %s: %zu old values could not be deleted", shards[i].addr.address,
+                     shards[i].nkeys - done);
+    }
+}
+
+void object_reclaim_record(struct objects *o, const struct meta_record *old,
+                           const struct meta_record *keep, const struct object_ctl *ctl)
+{
+    CLEANUP(fetch_fini) struct fetch f = {0};
+    struct fetch_conf fc = object_fetch_conf(o, old);
+    unsigned n = geometry_total(old->geo);
+
+    if (fetch_verify(&f, &fc, ctl) < 0)
+        return;
+    for (unsigned i = 0; i < n; i++) {
+        if (f.shard[i].state == FETCH_GOOD)
+            object_reclaim(o, &old->shards[i], 1, keep);
+        else
+            OBJECT_COUNT(o, old_values_leaked, old->shards[i].nkeys);
+    }
+}

@@ -1,0 +1,133 @@
+/* task - struct task -> the object_... call it stands for. */
+#include "zstor/object/task.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "common/path.h"
+
+#define MAX_KEYS ((size_t)64 * 1024 * 1024) /* of one list; more is refused */
+
+const char *task_name(enum task_op op)
+{
+    static const char *const names[] = {"store", "retrieve", "check", "rebuild", "list"};
+
+    return names[op];
+}
+
+struct task *task_new(enum task_op op, const char *path)
+{
+    struct task *t = xcalloc(1, sizeof *t);
+
+    t->op = op;
+    t->path = path ? xstrdup(path) : NULL;
+    return t;
+}
+
+void task_free(struct task *t)
+{
+    if (!t)
+        return;
+    free(t->path);
+    free(t->meta_key);
+    free(t->source);
+    free(t->output);
+    free(t->local);
+    path_list_free(t->keys, t->nkeys);
+    free(t);
+}
+
+static bool id_of(struct snapshot_id *out, const char *path)
+{
+    struct stat st;
+
+    if (stat(path, &st) < 0)
+        return false;
+    snapshot_id_of(out, &st);
+    return true;
+}
+
+static void run_store(struct task *t, struct objects *o, const struct object_ctl *ctl)
+{
+    struct snapshot_id before = {0}, after = {0};
+    bool there = id_of(&before, t->source);
+
+    t->rc = object_store(o, t->source, t->path, t->flags, ctl, &t->res, &t->err);
+    t->id_known =
+        t->rc == 0 && there && id_of(&after, t->source) && snapshot_id_eq(&before, &after);
+    t->id = after;
+    t->local = t->id_known ? realpath(t->source, NULL) : NULL;
+    t->id_known = t->local != NULL;
+}
+
+static void run_retrieve(struct task *t, struct objects *o, const struct object_ctl *ctl)
+{
+    t->rc = object_retrieve(o, t->path, t->meta_key, t->output, ctl, &t->res, &t->err);
+    t->local = t->rc == 0 ? realpath(t->output ? t->output : t->path, NULL) : NULL;
+    t->id_known = t->local && id_of(&t->id, t->local);
+}
+
+struct keys {
+    char **list;
+    size_t n, cap;
+};
+
+static int add_key(void *arg, const char *key)
+{
+    struct keys *k = arg;
+
+    if (k->n == k->cap) {
+        size_t cap = k->cap ? 2 * k->cap : 1024;
+        char **more = cap > MAX_KEYS ? NULL : realloc(k->list, cap * sizeof *more);
+
+        if (!more)
+            return -ENOMEM;
+        k->list = more;
+        k->cap = cap;
+    }
+    k->list[k->n++] = xstrdup(key);
+    return 0;
+}
+
+static void run_list(struct task *t, struct objects *o)
+{
+    struct keys k = {0};
+
+    t->rc = object_each(o, add_key, &k, &t->err);
+    if (t->rc == -ENOMEM)
+        err_set(&t->err, ENOMEM, "too many objects to list");
+    t->keys = k.list;
+    t->nkeys = k.n;
+}
+
+void task_run(struct task *t, struct objects *o, const atomic_bool *stop)
+{
+    struct object_ctl ctl = {.stop = stop};
+
+    err_clear(&t->err);
+    t->res = (struct object_result){0};
+    t->id_known = false;
+    free(t->local);
+    t->local = NULL;
+    if (t->probe)
+        object_probe(o);
+    switch (t->op) {
+    case TASK_STORE:
+        run_store(t, o, &ctl);
+        break;
+    case TASK_RETRIEVE:
+        run_retrieve(t, o, &ctl);
+        break;
+    case TASK_CHECK:
+        t->rc = object_check(o, t->path, t->meta_key, &t->res, &t->err);
+        break;
+    case TASK_REBUILD:
+        t->rc = object_rebuild(o, t->path, t->meta_key, &ctl, &t->res, &t->err);
+        break;
+    case TASK_LIST:
+        run_list(t, o);
+        break;
+    }
+}

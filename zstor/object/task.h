@@ -1,0 +1,45 @@
+/* task - one operation on one object, run by one thread from start to end, with its outcome.  What
+ * the command line does in process and what the daemon's job threads do is the same call. */
+#ifndef ZSTOR_OBJECT_TASK_H
+#define ZSTOR_OBJECT_TASK_H
+
+#include <stdatomic.h>
+
+#include "zstor/object/object.h"
+#include "zstor/queue/snapshots.h"
+
+enum task_op {
+    TASK_STORE,    /* source -> object `path` */
+    TASK_RETRIEVE, /* object `path` -> output */
+    TASK_CHECK,    /* object `path` */
+    TASK_REBUILD,  /* object `path`, or meta_key */
+    TASK_LIST,     /* all metadata keys */
+};
+
+struct task {
+    enum task_op op;
+    char *path; /* object path; NULL: meta_key */
+    char *meta_key;
+    char *source;   /* store */
+    char *output;   /* retrieve; NULL: the object's own path */
+    unsigned flags; /* store: OBJECT_... */
+    bool probe;     /* ask backends that are marked down first: a person is waiting who may have
+                       repaired one */
+    /* outcome */
+    int rc; /* of the object_... call; check: 1 known, 0 not there */
+    struct err err;
+    struct object_result res;
+    bool id_known; /* the local file whose content is res.checksum: the source, or what was
+                      retrieved */
+    struct snapshot_id id;
+    char *local; /* its real path, when id_known */
+    char **keys; /* list */
+    size_t nkeys;
+};
+
+struct task *task_new(enum task_op op, const char *path); /* path is copied, may be NULL */
+void task_free(struct task *t);
+void task_run(struct task *t, struct objects *o, const atomic_bool *stop); /* blocks */
+const char *task_name(enum task_op op);                                    /* "store" ... */
+
+#endif

@@ -1,0 +1,371 @@
+/* scheduler - durable jobs and commands on three pools of threads: the lists, the threads, the way
+ * in.
+ */
+#include "zstor/queue/scheduler_impl.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "common/loop.h"
+#include "common/workq.h"
+
+/* --- waiting for the queue ------------------------------------------------------------------- */
+
+static uint64_t oldest_order(const struct sched *s)
+{
+    const struct sched_pool *p = &s->pool[SCHED_STORE];
+    uint64_t oldest = UINT64_MAX;
+    const struct sched_job *j;
+
+    TAILQ_FOREACH(j, &p->durable, link)
+    if (sched_job_is_store(j))
+        oldest = MIN(oldest, j->order);
+    TAILQ_FOREACH(j, &p->active, link)
+    if (sched_job_is_store(j))
+        oldest = MIN(oldest, j->order);
+    return oldest;
+}
+
+static void wake_barriers(struct sched *s, bool all)
+{
+    uint64_t oldest;
+    struct sched_barrier *b;
+
+    if (STAILQ_EMPTY(&s->barriers))
+        return;
+    oldest = oldest_order(s);
+    while ((b = STAILQ_FIRST(&s->barriers)) && (all || b->added < oldest)) { /* the first has the
+                                                                                lowest number */
+        STAILQ_REMOVE_HEAD(&s->barriers, link);
+        b->fn(b->arg, b->added < oldest);
+        free(b);
+    }
+}
+
+void sched_wait(struct sched *s, sched_wait_fn *fn, void *arg)
+{
+    struct sched_barrier *b = xcalloc(1, sizeof *b);
+
+    *b = (struct sched_barrier){.added = s->added, .fn = fn, .arg = arg};
+    STAILQ_INSERT_TAIL(&s->barriers, b, link);
+    wake_barriers(s, false);
+}
+
+/* --- running --------------------------------------------------------------------------------- */
+
+static void dispatch(struct sched *s);
+
+static void on_done(void *arg);
+
+static void on_thread(void *arg) /* job thread */
+{
+    struct sched_job *j = arg;
+
+    j->s->conf.run(j->task, j->with, &j->s->stop);
+    loop_post(j->s->conf.loop, on_done, j);
+}
+
+static int start(struct sched *s, struct sched_job *j)
+{
+    struct sched_pool *p = &s->pool[j->class];
+    int r;
+
+    j->with = s->conf.acquire(s->conf.arg);
+    j->started_no = s->added;
+    r = workq_push(p->threads, on_thread, j);
+    if (r < 0) { /* never: no more are pushed than there are slots */
+        s->conf.release(s->conf.arg, j->with);
+        log_error("jobs: no free thread: %s", strerror(-r));
+        return r;
+    }
+    TAILQ_REMOVE(j->rec ? &p->durable : &p->commands, j, link);
+    TAILQ_INSERT_TAIL(&p->active, j, link);
+    if (j->lock)
+        j->lock->holder = j;
+    p->running++;
+    return 0;
+}
+
+static void run_list(struct sched *s, struct sched_pool *p, struct sched_jobs *list, uint64_t now)
+{
+    struct sched_job *j, *next;
+
+    for (j = TAILQ_FIRST(list); j && p->running < p->limit; j = next) {
+        next = TAILQ_NEXT(j, link);
+        if (j->retry_at_ms > now || (j->lock && j->lock->holder))
+            continue;
+        if (start(s, j) < 0)
+            return;
+    }
+}
+
+static bool any_running(const struct sched *s)
+{
+    for (int c = 0; c < SCHED_CLASSES; c++)
+        if (s->pool[c].running)
+            return true;
+    return false;
+}
+
+static void arm_retry(struct sched *s, uint64_t now)
+{
+    uint64_t first = UINT64_MAX;
+    struct sched_job *j;
+
+    for (int c = 0; c < SCHED_CLASSES; c++)
+        TAILQ_FOREACH(j, &s->pool[c].durable, link)
+    if (j->retry_at_ms > now)
+        first = MIN(first, j->retry_at_ms);
+    if (first == UINT64_MAX || s->draining)
+        loop_timer_stop(s->retry);
+    else
+        loop_timer_start(s->retry, first - now, false);
+}
+
+static void dispatch(struct sched *s)
+{
+    uint64_t now = base_now_ms();
+
+    for (int c = 0; c < SCHED_CLASSES && !atomic_load(&s->stop); c++) {
+        struct sched_pool *p = &s->pool[c];
+
+        run_list(s, p, &p->commands, now);
+        run_list(s, p, &p->durable, now);
+    }
+    arm_retry(s, now);
+    if (s->draining && s->idle && !any_running(s)) {
+        void (*idle)(void *) = s->idle;
+
+        s->idle = NULL;
+        wake_barriers(s, true);
+        idle(s->idle_arg);
+    }
+}
+
+static void on_retry(void *arg)
+{
+    dispatch(arg);
+}
+
+static void on_done(void *arg)
+{
+    struct sched_job *j = arg;
+    struct sched *s = j->s;
+    struct sched_pool *p = &s->pool[j->class];
+
+    TAILQ_REMOVE(&p->active, j, link);
+    p->running--;
+    if (j->lock)
+        j->lock->holder = NULL;
+    s->conf.release(s->conf.arg, j->with);
+    j->with = NULL;
+    s->conf.finished(s->conf.arg, j->task);
+    if (j->rec)
+        sched_outcome_durable(s, j);
+    else
+        sched_outcome_command(s, j);
+    wake_barriers(s, false);
+    dispatch(s);
+}
+
+/* --- entry ----------------------------------------------------------------------------------- */
+
+static struct task *task_of(struct sched *s, const struct journal_rec *rec)
+{
+    struct task *t = task_new(rec->op == JOURNAL_STORE ? TASK_STORE : TASK_REBUILD, rec->name);
+
+    if (rec->op == JOURNAL_STORE) {
+        t->source =
+            rec->source ? xstrdup(rec->source) : journal_snapshot_path(s->conf.journal, rec->seq);
+        t->flags = rec->remove ? OBJECT_DELETE : 0;
+    }
+    return t;
+}
+
+void sched_add(struct sched *s, struct journal_rec *rec, const char *lock)
+{
+    enum sched_class class = rec->op == JOURNAL_STORE ? SCHED_STORE : SCHED_REPAIR;
+    struct sched_pool *p = &s->pool[class];
+    struct sched_job *j = sched_job_new(s, class, task_of(s, rec), lock);
+    struct sched_job *old, *next;
+
+    j->rec = rec;
+    j->added_no = j->order = ++s->added;
+    for (old = TAILQ_FIRST(&p->durable); old; old = next) {
+        next = TAILQ_NEXT(old, link);
+        if (old->lock != j->lock || !j->lock)
+            continue;
+        if (class == SCHED_REPAIR) {
+            s->nreplaced++;
+            sched_job_forget(j);
+            return;
+        }
+        if (old->rec->remove && !rec->remove) /* both were promised: one after the other */
+            continue;
+        j->order = MIN(j->order, old->order);
+        s->nreplaced++;
+        TAILQ_REMOVE(&p->durable, old, link);
+        sched_job_forget(old);
+    }
+    if (class == SCHED_REPAIR) /* what is out of reach now may be back then */
+        j->retry_at_ms = base_now_ms() + s->conf.rebuild_min_ms;
+    if (j->lock && j->lock->holder && sched_job_is_store(j->lock->holder) && sched_job_is_store(j))
+        j->lock->holder->replaced = true;
+    TAILQ_INSERT_TAIL(&p->durable, j, link);
+    if (!s->draining)
+        dispatch(s);
+}
+
+bool sched_busy(struct sched *s, const char *lock, bool with_rebuild)
+{
+    const struct sched_lock *l = sched_lock_find(s, lock);
+
+    return l && (l->stores > 0 || (with_rebuild && l->rebuilds > 0));
+}
+
+void sched_kick(struct sched *s)
+{
+    struct sched_job *j;
+
+    for (int c = 0; c < SCHED_CLASSES; c++)
+        TAILQ_FOREACH(j, &s->pool[c].durable, link)
+    j->retry_at_ms = 0;
+    if (!s->draining)
+        dispatch(s);
+}
+
+static bool same_retrieve(const struct task *a, const struct task *b)
+{
+    return a->op == TASK_RETRIEVE && b->op == TASK_RETRIEVE && strcmp(a->path, b->path) == 0 &&
+           !a->output == !b->output && (!a->output || strcmp(a->output, b->output) == 0);
+}
+
+static struct sched_job *find_retrieve(struct sched *s, const struct task *t)
+{
+    struct sched_jobs *lists[] = {&s->pool[SCHED_QUICK].commands, &s->pool[SCHED_QUICK].active};
+    struct sched_job *j;
+
+    for (size_t i = 0; i < ARRAY_LEN(lists) && t->op == TASK_RETRIEVE; i++)
+        TAILQ_FOREACH(j, lists[i], link)
+    if (same_retrieve(j->task, t))
+        return j;
+    return NULL;
+}
+
+int sched_submit(struct sched *s, enum sched_class class, struct task *t, const char *lock,
+                 sched_done_fn *done, void *arg)
+{
+    struct sched_job *j = find_retrieve(s, t);
+    struct sched_waiter *w;
+
+    if (s->draining)
+        return -ESHUTDOWN;
+    if (j) {
+        task_free(t);
+    } else {
+        if (s->ncommands >= s->conf.max_commands)
+            return -EBUSY;
+        j = sched_job_new(s, class, t, lock);
+        s->ncommands++;
+        TAILQ_INSERT_TAIL(&s->pool[class].commands, j, link);
+    }
+    w = xcalloc(1, sizeof *w);
+    w->done = done;
+    w->arg = arg;
+    STAILQ_INSERT_TAIL(&j->waiters, w, link);
+    dispatch(s);
+    return 0;
+}
+
+void sched_drain(struct sched *s, void (*idle)(void *arg), void *arg)
+{
+    s->draining = true;
+    s->idle = idle;
+    s->idle_arg = arg;
+    dispatch(s);
+}
+
+/* Commands that have not begun are answered here. */
+static void cancel_commands(struct sched *s)
+{
+    for (int c = 0; c < SCHED_CLASSES; c++) {
+        struct sched_job *j;
+
+        while ((j = TAILQ_FIRST(&s->pool[c].commands))) {
+            TAILQ_REMOVE(&s->pool[c].commands, j, link);
+            j->task->rc = err_set(&j->task->err, ECANCELED, "the daemon stops");
+            sched_outcome_command(s, j);
+        }
+    }
+}
+
+void sched_abort(struct sched *s)
+{
+    atomic_store(&s->stop, true);
+    cancel_commands(s);
+    dispatch(s);
+}
+
+/* --- life ------------------------------------------------------------------------------------ */
+
+int sched_new(struct sched **out, const struct sched_conf *c, struct err *e)
+{
+    static const char *const names[] = {"store", "quick", "repair"};
+    struct sched *s = xcalloc(1, sizeof *s);
+    int r = 0;
+
+    s->conf = *c;
+    atomic_init(&s->stop, false);
+    STAILQ_INIT(&s->barriers);
+    for (int i = 0; i < SCHED_CLASSES; i++) {
+        TAILQ_INIT(&s->pool[i].commands);
+        TAILQ_INIT(&s->pool[i].durable);
+        TAILQ_INIT(&s->pool[i].active);
+        s->pool[i].limit = c->threads[i];
+    }
+    s->retry = loop_timer_new(c->loop, on_retry, s);
+    for (int i = 0; i < SCHED_CLASSES && r == 0; i++)
+        r = workq_new(&s->pool[i].threads, names[i], c->threads[i], c->threads[i], e);
+    if (r < 0) {
+        sched_free(s);
+        return r;
+    }
+    *out = s;
+    return 0;
+}
+
+static void free_list(struct sched *s, struct sched_jobs *list)
+{
+    struct sched_job *j;
+
+    while ((j = TAILQ_FIRST(list))) {
+        TAILQ_REMOVE(list, j, link);
+        if (j->with)
+            s->conf.release(s->conf.arg, j->with);
+        sched_job_free(j);
+    }
+}
+
+void sched_free(struct sched *s)
+{
+    struct sched_barrier *b;
+
+    if (!s)
+        return;
+    atomic_store(&s->stop, true);
+    for (int i = 0; i < SCHED_CLASSES; i++)
+        workq_free(s->pool[i].threads);
+    for (int i = 0; i < SCHED_CLASSES; i++) {
+        free_list(s, &s->pool[i].commands);
+        free_list(s, &s->pool[i].durable);
+        free_list(s, &s->pool[i].active);
+    }
+    while ((b = STAILQ_FIRST(&s->barriers))) {
+        STAILQ_REMOVE_HEAD(&s->barriers, link);
+        free(b);
+    }
+    loop_timer_free(s->retry);
+    free(s);
+}

@@ -1,0 +1,96 @@
+/* scheduler_impl - what the files of the scheduler share; nobody else includes it.
+ *   queue/scheduler.c          lists, threads, entry      queue/job.c      one job, its lock
+ *   queue/outcome.c  what follows a run         queue/view.c     figures */
+#ifndef ZSTOR_QUEUE_SCHEDULER_IMPL_H
+#define ZSTOR_QUEUE_SCHEDULER_IMPL_H
+
+#include <sys/queue.h>
+
+#include <uthash.h>
+
+#include "zstor/queue/scheduler.h"
+
+struct sched_waiter { /* of a command */
+    sched_done_fn *done;
+    void *arg;
+    STAILQ_ENTRY(sched_waiter) link;
+};
+
+/* One job.  In exactly one list: the commands, durable or running list of its class. */
+struct sched_job {
+    struct sched *s;
+    enum sched_class class;
+    struct task *task;
+    struct sched_lock *lock;             /* NULL: none */
+    STAILQ_HEAD(, sched_waiter) waiters; /* commands only */
+    TAILQ_ENTRY(sched_job) link;
+    void *with;          /* while it runs */
+    uint64_t started_no; /* s->added when it was started */
+    /* durable jobs only */
+    struct journal_rec *rec; /* NULL: a command */
+    uint64_t added_no;       /* the how-manieth that was added */
+    uint64_t order;          /* for sched_wait: added_no, or that of the oldest one it replaced */
+    bool replaced;           /* runs, and a newer one is queued: not to be tried again */
+    unsigned tries;
+    uint64_t retry_at_ms; /* 0: now */
+    char last_error[256];
+};
+
+TAILQ_HEAD(sched_jobs, sched_job);
+
+/* Everything with one lock name; there while any job has it. */
+struct sched_lock {
+    char *name;
+    unsigned stores, rebuilds; /* jobs that have it */
+    struct sched_job *holder;  /* runs now */
+    UT_hash_handle hh;
+};
+
+struct sched_barrier { /* one sched_wait */
+    uint64_t added;    /* jobs up to this order */
+    sched_wait_fn *fn;
+    void *arg;
+    STAILQ_ENTRY(sched_barrier) link;
+};
+
+struct sched_pool {
+    struct workq *threads;
+    unsigned running, limit;
+    struct sched_jobs commands, durable, active;
+};
+
+struct sched {
+    struct sched_conf conf;
+    struct sched_pool pool[SCHED_CLASSES];
+    struct sched_lock *locks;
+    struct loop_timer *retry;
+    STAILQ_HEAD(, sched_barrier) barriers;
+    atomic_bool stop;
+    bool draining;
+    void (*idle)(void *arg);
+    void *idle_arg;
+    uint64_t added, ncommands;
+    uint64_t done, failed_tries, nreplaced, dropped;
+    /* what has been said of the jobs that fail now: an outage is a few lines, however many jobs it
+     * meets */
+    uint64_t failing; /* durable jobs with failed tries */
+    int said[8];      /* their error codes that were logged */
+    unsigned nsaid;
+    uint64_t said_ms;
+};
+
+/* queue/job.c */
+struct sched_job *sched_job_new(struct sched *s, enum sched_class class, struct task *t,
+                                const char *lock); /* t is taken */
+void sched_job_free(struct sched_job *j);   /* it is in no list any more; its file in the journal
+                                               stays */
+void sched_job_forget(struct sched_job *j); /* done with, however it ended: the journal forgets it,
+                                               too */
+bool sched_job_is_store(const struct sched_job *j); /* a durable one */
+struct sched_lock *sched_lock_find(const struct sched *s, const char *name);
+
+/* queue/outcome.c: j has run and is in no list; afterwards it is gone, or pending again. */
+void sched_outcome_durable(struct sched *s, struct sched_job *j);
+void sched_outcome_command(struct sched *s, struct sched_job *j); /* answers, too */
+
+#endif

@@ -14,6 +14,7 @@
 #include "zstor/object/encode.h"
 #include "zstor/format/record_value.h"
 #include "zstor/object/object_impl.h"
+#include "zstor/object/split.h"
 #include "zstor/object/spool.h"
 #include "zstor/object/upload.h"
 
@@ -29,8 +30,7 @@ struct store {
     struct metastore_state old_state;
     struct spool *spool; /* the blob */
     struct geometry geo;
-    uint64_t shard_len;
-    unsigned pad;
+    struct split split;     /* of the blob */
     struct meta_record rec; /* the new record; rec.shards[i].nkeys > 0: shard i is stored */
     struct placement_site *site;
     size_t nsites;
@@ -186,20 +186,8 @@ static int encode(struct store *s, const char *object_path, struct err *e)
     s->rec.time_ns = base_wall_ns();
     s->rec.path = xstrdup(object_path);
     s->rec.host = s->o->host[0] ? xstrdup(s->o->host) : NULL;
-    s->shard_len = geometry_shard_len(s->geo, s->rec.blob_len);
-    s->pad = (unsigned)(s->shard_len * s->geo.data - s->rec.blob_len);
+    split_init(&s->split, s->spool, s->geo);
     return 0;
-}
-
-/* upload_source: data shard j of blob || padding */
-static int read_shard(void *arg, unsigned j, uint64_t off, uint8_t *p, size_t n)
-{
-    const struct store *s = arg;
-    uint64_t at = j * s->shard_len + off, blob = s->rec.blob_len;
-    size_t in_blob = at >= blob ? 0 : (size_t)MIN((uint64_t)n, blob - at);
-
-    memset(p + in_blob, (int)s->pad, n - in_blob);
-    return spool_read(s->spool, at, p, in_blob);
 }
 
 /* --- shards ---------------------------------------------------------------------------------- */
@@ -275,7 +263,7 @@ static void note_failure(struct store *s, const struct upload_target *t)
 static int upload_round(struct store *s, bool all)
 {
     struct upload_source src = {
-        .geo = s->geo, .shard_len = s->shard_len, .read = read_shard, .arg = s};
+        .geo = s->geo, .shard_len = s->split.shard_len, .read = split_read, .arg = &s->split};
     struct upload_target *t = xcalloc(geometry_total(s->geo), sizeof *t);
     uint64_t size = MAX(s->rec.size, (uint64_t)1);
     unsigned nt = 0;
@@ -355,7 +343,7 @@ static int write_shards(struct store *s, struct err *e)
 
 static int check_limits(struct store *s, struct err *e)
 {
-    uint64_t keys = upload_values(s->geo, geometry_total(s->geo), s->shard_len);
+    uint64_t keys = upload_values(s->geo, geometry_total(s->geo), s->split.shard_len);
 
     /* one upload of all shards makes the most values; names of backends are short beside them */
     if (meta_format_bound(&s->rec, keys) + 600 * (uint64_t)geometry_total(s->geo) >
@@ -374,7 +362,7 @@ static int upload_and_save(struct store *s, struct object_result *res, struct er
         r = metastore_writable(&s->o->meta, e);
     if (r < 0)
         return r;
-    object_sites(s->o, s->shard_len, &s->site, &s->nsites, &why);
+    object_sites(s->o, s->split.shard_len, &s->site, &s->nsites, &why);
     s->why = why;
     s->only_space = why.code == 0 || why.code == ENOSPC;
     r = write_shards(s, e);

@@ -75,6 +75,29 @@ START_TEST(sizes_and_kinds_round_trip)
 }
 END_TEST
 
+/* An index file of 25 bytes in ten parts, the descriptor of a namespace in sixteen. */
+static const unsigned parts[] = {1, 2, 7, 10, 16, 20};
+
+START_TEST(small_objects_in_many_parts)
+{
+    const unsigned k = parts[_i], n = k + 2;
+    static const size_t more[] = {100, 511, 1000, 1024, 2047, 4095, 4096};
+
+    cluster_start(&t, k, n, &n, 1);
+    for (size_t i = 0; i < 40 + ARRAY_LEN(more); i++) {
+        struct object_result res;
+        char *path = cluster_file(&t, "file", i < 40 ? i : more[i - 40], 'r', (unsigned)i + 1);
+        ck_assert_int_eq(store(path, &res), 0);
+        ck_assert_uint_eq(res.shards_lost + res.meta_lost, 0);
+        atomic_store(&t.data[i % n]->garble, 1);
+        must_round_trip(path);
+        atomic_store(&t.data[i % n]->garble, 0);
+        free(path);
+    }
+    cluster_stop(&t);
+}
+END_TEST
+
 struct geo {
     unsigned k, n, group;
     size_t size;
@@ -763,6 +786,7 @@ static TCase *tcase_object(void)
 
     tcase_set_timeout(tc, 120);
     tcase_add_test(tc, sizes_and_kinds_round_trip);
+    tcase_add_loop_test(tc, small_objects_in_many_parts, 0, ARRAY_LEN(parts));
     tcase_add_loop_test(tc, every_geometry_survives_the_loss_of_parity_many, 0, ARRAY_LEN(geos));
     tcase_add_test(tc, the_same_content_is_not_stored_twice);
     tcase_add_test(tc, old_shards_go_when_the_object_is_replaced_or_deleted);

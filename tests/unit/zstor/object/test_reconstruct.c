@@ -6,6 +6,7 @@
 
 #include "zstor/format/erasure.h"
 #include "zstor/object/reconstruct.h"
+#include "zstor/object/split.h"
 
 static struct fetch f;
 static uint8_t blob[4096];
@@ -71,6 +72,43 @@ START_TEST(any_selection_reads_as_the_same_blob)
         ck_assert_int_eq(shardread_blob(s, 2999, got, 2), -ENODATA);
         shardread_free(s);
         fetch_fini(&f);
+    }
+}
+END_TEST
+
+/* Split and joined again; more parts than bytes, too: then the last parts are padding alone. */
+START_TEST(every_small_blob_in_every_number_of_parts)
+{
+    const struct geometry g = {(unsigned)_i, 1};
+    uint8_t part[4097], got[4097];
+
+    for (size_t i = 0; i < sizeof blob; i++)
+        blob[i] = (uint8_t)(i * 131 >> 3);
+    for (size_t len = 0; len <= sizeof blob; len++) {
+        struct spool *whole = spool_new("/tmp");
+        struct split split;
+        struct shardread *s;
+        ck_assert_int_eq(spool_append(whole, blob, len), 0);
+        split_init(&split, whole, g);
+        ck_assert_uint_le(split.pad, g.data);
+        f = (struct fetch){.n = geometry_total(g)};
+        f.shard = xcalloc(f.n, sizeof *f.shard);
+        for (unsigned j = 0; j < g.data; j++) {
+            size_t half = split.shard_len / 2;
+            f.shard[j] = (struct fetch_shard){.state = FETCH_GOOD,
+                                              .len = split.shard_len,
+                                              .spool = spool_new("/tmp")};
+            ck_assert_int_eq(split_read(&split, j, 0, part, half), 0);
+            ck_assert_int_eq(split_read(&split, j, half, part + half, split.shard_len - half), 0);
+            ck_assert_int_eq(spool_append(f.shard[j].spool, part, split.shard_len), 0);
+        }
+        ck_assert_int_eq(shardread_new(&s, g, &f), 0);
+        ck_assert_uint_eq(shardread_blob_len(s), len);
+        ck_assert_int_eq(shardread_blob(s, 0, got, len), 0);
+        ck_assert_int_eq(memcmp(got, blob, len), 0);
+        shardread_free(s);
+        fetch_fini(&f);
+        spool_free(whole);
     }
 }
 END_TEST
@@ -146,6 +184,7 @@ static TCase *tcase_shardread(void)
     TCase *t = tcase_create("shardread");
 
     tcase_add_test(t, any_selection_reads_as_the_same_blob);
+    tcase_add_loop_test(t, every_small_blob_in_every_number_of_parts, 1, 21);
     tcase_add_test(t, malformed_padding_is_refused);
     tcase_add_test(t, padding_may_span_several_short_shards);
     tcase_add_test(t, too_few_or_unequal_shards_are_refused);

@@ -58,6 +58,9 @@ $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
+# what tests/check-layers.sh reads
+objects: $(foreach p,$(PARTS),$(call objs,$(p))) $(DAEMONS:%=$(B)/%/main.o)
+
 # --- unit tests: tests/unit/<part>/[<room>/]test_<module>.c, one program each -------------------------------
 UNIT_SRC  := $(foreach p,$(PARTS),$(wildcard tests/unit/$(p)/test_*.c tests/unit/$(p)/*/test_*.c))
 UNIT_BIN  := $(UNIT_SRC:%.c=$(B)/%)
@@ -98,5 +101,5 @@ install: all
 clean:
 	rm -rf build compile_commands.json
 
-.PHONY: all unit check check-unit check-e2e lint bench fuzz coverage format install clean
+.PHONY: all objects unit check check-unit check-e2e lint bench fuzz coverage format install clean
 -include $(shell find build -name '*.d' 2>/dev/null)

@@ -74,7 +74,7 @@ paths()
     fi
 }
 
-step includes tests/check-layers.sh
+step layers tests/check-layers.sh
 step clang_tidy c_sources
 step shellcheck shell_scripts
 step python python_scripts

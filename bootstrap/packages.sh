@@ -7,7 +7,7 @@ libssl-dev libisal-dev libsnappy-dev uthash-dev"
 # openssl: the documents use it for keys; cryptography, snappy: the reference implementation is slow without them
 PACKAGES_TEST="$PACKAGES_BUILD check python3 python3-cryptography python3-snappy openssl"
 # shellcheck disable=SC2034 # used by the readers of this file
-PACKAGES_CI="$PACKAGES_TEST clang clang-tidy libclang-rt-14-dev shellcheck"
+PACKAGES_CI="$PACKAGES_TEST clang clang-format clang-tidy libclang-rt-14-dev shellcheck"
 
 packages_missing()
 {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# lint.sh - clang-tidy over the C sources, shellcheck over the scripts, Python syntax, who includes whom, no machine's paths.
+# lint.sh - clang-format and clang-tidy over the C sources, shellcheck over the scripts, Python syntax, who includes whom, no machine's paths.
 # Each finding is printed; exit 1 when there is one.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -32,6 +32,13 @@ files()
                 fi
             done
         done
+}
+
+# `make format` would change nothing
+c_format()
+{
+    files 'common/*.[ch]' 'zdb/*.[ch]' 'zdbfs/*.[ch]' 'zstor/*.[ch]' 'tests/*.[ch]' |
+        xargs clang-format --dry-run -Werror
 }
 
 # clang-tidy with the flags of the build; a few files a second
@@ -75,6 +82,7 @@ paths()
 }
 
 step layers tests/check-layers.sh
+step format c_format
 step clang_tidy c_sources
 step shellcheck shell_scripts
 step python python_scripts

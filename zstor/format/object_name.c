@@ -81,48 +81,29 @@ char *keypath_strip(const char *path, const char *root)
     return xstrdup(p);
 }
 
-/* RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF. */
-static bool is_utf8(const char *s)
-{
-    const uint8_t *p = (const uint8_t *)s;
-
-    while (*p) {
-        unsigned more = *p < 0x80   ? 0
-                        : *p < 0xc2 ? 9
-                        : *p < 0xe0 ? 1
-                        : *p < 0xf0 ? 2
-                        : *p < 0xf5 ? 3
-                                    : 9;
-        uint8_t lead = *p++;
-        if (more == 9)
-            return false;
-        for (unsigned i = 0; i < more; i++, p++) {
-            uint8_t low = 0x80, high = 0xbf;
-            if (i == 0) {
-                low = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : low;
-                high = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : high;
-            }
-            if (*p < low || *p > high)
-                return false;
-        }
-    }
-    return true;
-}
-
-int keypath_key(const char *prefix, const char *path, const char *root, char **out, struct err *e)
+int keypath_name(const char *path, const char *root, char **out, struct err *e)
 {
     CLEANUP(base_free) char *clean = keypath_clean(path);
-    CLEANUP(base_free) char *name = keypath_strip(clean, root);
-    uint8_t digest[DIGEST_LEN];
-    char hex[2 * DIGEST_LEN + 1];
+    char *name = keypath_strip(clean, root);
 
     if (!name)
         return err_set(
             e, EINVAL,
             "%s: not in the file tree rooted at %s (could not strip path prefix: prefix not found)",
             path, root);
-    if (!is_utf8(name))
-        return err_set(e, EINVAL, "could not interpret path as utf-8 str");
+    *out = name;
+    return 0;
+}
+
+int keypath_key(const char *prefix, const char *path, const char *root, char **out, struct err *e)
+{
+    CLEANUP(base_free) char *name = NULL;
+    uint8_t digest[DIGEST_LEN];
+    char hex[2 * DIGEST_LEN + 1];
+    int r = keypath_name(path, root, &name, e);
+
+    if (r < 0)
+        return r;
     digest_of(slice_str(name), digest);
     parse_to_hex(digest, sizeof digest, hex);
     *out = xasprintf("/%s/meta/%s", prefix, hex);

@@ -11,7 +11,10 @@ char *keypath_clean(const char *path);
 /* path must be clean.  root NULL or "": path itself.  Given, or NULL when root is no prefix of it.
  */
 char *keypath_strip(const char *path, const char *root);
-/* "/<prefix>/meta/<hex>".  Given in *out.  -EINVAL: outside root, or not UTF-8. */
+/* What is hashed to the key: path clean, without the root.  Given in *out.  -EINVAL: outside root.
+ */
+int keypath_name(const char *path, const char *root, char **out, struct err *e);
+/* "/<prefix>/meta/<hex>".  Given in *out.  -EINVAL: outside root. */
 int keypath_key(const char *prefix, const char *path, const char *root, char **out, struct err *e);
 /* Absolute path without symlinks, `.` and `..`; what does not exist is taken as it is named.
  * Creates nothing.  Given in *out. -ELOOP, -EACCES, -ENAMETOOLONG, ... */

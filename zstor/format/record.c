@@ -21,6 +21,8 @@ enum tail_type {
     TAIL_PATH = 4,       /* bytes */
     TAIL_HOST = 5,       /* bytes */
     TAIL_BLOB = 6,       /* u64, length of the encrypted blob */
+    TAIL_NAME = 7,       /* bytes */
+    TAIL_WRITER = 8,     /* 16 bytes instance, u64 epoch */
 };
 
 static const uint8_t tail_magic[4] = {'Q', 'Z', 'T', 1};
@@ -38,6 +40,7 @@ void meta_record_fini(struct meta_record *m)
         backend_addr_fini(&m->shards[i].addr);
     }
     free(m->shards);
+    free(m->name);
     free(m->path);
     free(m->host);
     sodium_memzero(m, sizeof *m);
@@ -57,6 +60,7 @@ void meta_record_copy(struct meta_record *out, const struct meta_record *m)
         if (from->present)
             backend_addr_copy(&to->addr, &from->addr);
     }
+    out->name = m->name ? xstrdup(m->name) : NULL;
     out->path = m->path ? xstrdup(m->path) : NULL;
     out->host = m->host ? xstrdup(m->host) : NULL;
 }
@@ -117,6 +121,15 @@ static void put_number(struct buf *b, enum tail_type type, uint64_t v)
     put_entry(b, type, raw, sizeof raw);
 }
 
+static void put_writer(struct buf *b, const struct meta_record *m)
+{
+    uint8_t raw[ZSTOR_INSTANCE_LEN + 8];
+
+    memcpy(raw, m->writer, ZSTOR_INSTANCE_LEN);
+    le64_put(raw + ZSTOR_INSTANCE_LEN, m->epoch);
+    put_entry(b, TAIL_WRITER, raw, sizeof raw);
+}
+
 static void put_tail(struct buf *b, const struct meta_record *m)
 {
     size_t start = b->len;
@@ -131,6 +144,10 @@ static void put_tail(struct buf *b, const struct meta_record *m)
         put_number(b, TAIL_SIZE, m->size);
     if (m->blob_len)
         put_number(b, TAIL_BLOB, m->blob_len);
+    if (m->name)
+        put_entry(b, TAIL_NAME, m->name, strlen(m->name));
+    if (m->has_writer)
+        put_writer(b, m);
     if (m->path)
         put_entry(b, TAIL_PATH, m->path, strlen(m->path));
     if (m->host)
@@ -278,6 +295,16 @@ static bool entry_u64(struct slice s, uint64_t *out)
     return true;
 }
 
+static bool entry_writer(struct slice s, struct meta_record *m)
+{
+    if (s.len != ZSTOR_INSTANCE_LEN + 8)
+        return false;
+    memcpy(m->writer, s.p, ZSTOR_INSTANCE_LEN);
+    m->epoch = le64_get(s.p + ZSTOR_INSTANCE_LEN);
+    m->has_writer = true;
+    return true;
+}
+
 static char *entry_text(struct slice s)
 {
     char *t = xcalloc(s.len + 1, 1);
@@ -326,6 +353,13 @@ static int take_tail(struct slice in, struct meta_record *m, struct err *e)
         case TAIL_PATH:
             free(m->path);
             m->path = entry_text(v);
+            break;
+        case TAIL_NAME:
+            free(m->name);
+            m->name = entry_text(v);
+            break;
+        case TAIL_WRITER:
+            good = entry_writer(v, m);
             break;
         case TAIL_HOST:
             free(m->host);

@@ -48,8 +48,12 @@ struct meta_record {
     uint64_t time_ns;    /* of the store, unix */
     uint64_t size;       /* of the file; META_SIZE_UNKNOWN: not told */
     uint64_t blob_len;   /* of nonce || ciphertext || tag; 0: not told */
-    char *path;          /* object path, NULL: not told; owned */
-    char *host;          /* that stored it, NULL: not told; owned */
+    char *name;      /* path without the root, as it was hashed to the key; NULL: not told; owned */
+    char *path;      /* with the root; only records before `name` have it; NULL: none; owned */
+    char *host;      /* that stored it, NULL: not told; owned */
+    bool has_writer; /* the two that follow are told */
+    uint8_t writer[ZSTOR_INSTANCE_LEN]; /* instance that wrote the record */
+    uint64_t epoch;                     /* of its lease then */
 };
 
 void meta_record_init(struct meta_record *m, struct geometry geo); /* shards allocated, none present

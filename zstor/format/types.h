@@ -5,11 +5,12 @@
 
 #include "common/base.h"
 
-#define ZSTOR_KEY_LEN     32  /* AES-256 */
-#define ZSTOR_DIGEST_LEN  16  /* BLAKE2b-128, spec zstor-format 2 */
-#define ZSTOR_MAX_SHARDS  256 /* data + parity, the field has no more points */
-#define ZSTOR_META_COPIES 4   /* metadata backends; spec section 10 */
-#define ZSTOR_META_DATA   2   /* values that are enough to read a record */
+#define ZSTOR_KEY_LEN      32  /* AES-256 */
+#define ZSTOR_DIGEST_LEN   16  /* BLAKE2b-128, spec zstor-format 2 */
+#define ZSTOR_INSTANCE_LEN 16  /* identity of one zstor and its state_dir, random */
+#define ZSTOR_MAX_SHARDS   256 /* data + parity, the field has no more points */
+#define ZSTOR_META_COPIES  4   /* metadata backends; spec section 10 */
+#define ZSTOR_META_DATA    2   /* values that are enough to read a record */
 /* Values that must be acknowledged before a metadata write counts.  3 of 4, because then (a) any
  * two values that are read later contain at least one of this write, and two values of an older
  * write can no longer be found in two different backends, so that whatever decodes is the newest;
@@ -17,6 +18,7 @@
  * be lost at once and the record still decodes.  With 2 of 4 both (a) and (c) are gone; with 4 of
  * 4, as the original has it, one dead backend stops every store. */
 #define ZSTOR_META_WRITE_QUORUM  3
+#define ZSTOR_META_LIARS         2 /* metadata backends that may lie at the same time */
 #define ZSTOR_META_ABSENT_QUORUM 3 /* nils (and no valid value) that mean "not there" */
 
 #define ZSTOR_MAX_VALUE ((size_t)2 * 1024 * 1024) /* bytes of one shard value that we write */

@@ -7,6 +7,7 @@
 
 #include "common/log.h"
 #include "common/parse.h"
+#include "zstor/format/record_bond.h"
 #include "zstor/format/record_value.h"
 
 #define N ZSTOR_META_COPIES
@@ -55,14 +56,16 @@ struct value { /* what one backend holds */
 struct candidate { /* a record that two values agree on */
     struct meta_record record;
     struct buf plain;
-    bool member[N];  /* values that belong to it */
+    bool member[N]; /* values that belong to it */
+    enum record_bond bond;
     uint64_t time_s; /* newest KEYTIME of its values; 0: not asked */
 };
 
 struct candidates {
     struct candidate c[N / ZSTOR_META_DATA];
     unsigned n;
-    struct err why; /* last refusal of a decoded record */
+    unsigned foreign; /* values of another object's record */
+    struct err why;   /* last refusal of a decoded record */
 };
 
 static void wipe(struct buf *plain) /* a record has the data key and passwords in it */
@@ -117,9 +120,38 @@ static bool index_taken(const struct candidate *c, const struct value *value, un
     return false;
 }
 
+static unsigned members(const struct candidate *c)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < N; i++)
+        n += c->member[i];
+    return n;
+}
+
+/* An intact record of another object: those who answered with it are named, it is no candidate. */
+static void refuse_foreign(const struct metastore *ms, const char *key, struct candidate *c,
+                           struct candidates *cs)
+{
+    for (unsigned i = 0; i < N; i++) {
+        char name[192];
+        if (!c->member[i])
+            continue;
+        backend_addr_name(&ms->conf->meta[i], name, sizeof name);
+        log_warn("backend %s: answers %s with the record of %s", name, key,
+                 record_title(&c->record, "another object"));
+    }
+    cs->foreign += members(c);
+    err_set(&cs->why, EBADMSG,
+            "metadata: %u of %u backends answer with the record of another object", cs->foreign, N);
+    meta_record_fini(&c->record);
+    wipe(&c->plain);
+}
+
 /* All records that the values can be combined to.  Each value belongs to one at most: every write
  * has its own nonce. */
-static void combine(const struct metastore *ms, const struct value *value, struct candidates *cs)
+static void combine(const struct metastore *ms, const char *key, const struct value *value,
+                    struct candidates *cs)
 {
     bool used[N] = {false};
 
@@ -142,7 +174,11 @@ static void combine(const struct metastore *ms, const struct value *value, struc
                                                                               help: it counts as
                                                                               lost */
                 }
-            cs->n++;
+            c->bond = record_bond(&c->record, key, ms->conf->root);
+            if (c->bond == BOND_FOREIGN)
+                refuse_foreign(ms, key, c, cs);
+            else
+                cs->n++;
         }
 }
 
@@ -162,13 +198,22 @@ static void ask_times(const struct metastore *ms, const char *key, struct candid
     cluster_close(&cl);
 }
 
+/* At most two backends lie at a time: what three answer with, at least an honest one has. */
+static bool candidate_proved(const struct candidate *c)
+{
+    return c->bond == BOND_PROVED || members(c) > ZSTOR_META_LIARS;
+}
+
+/* What is proved to be of this key before what is not; then the newest. */
 static unsigned newest(const struct candidates *cs)
 {
     unsigned best = 0;
 
     for (unsigned k = 1; k < cs->n; k++) {
         const struct candidate *a = &cs->c[best], *b = &cs->c[k];
-        bool later = a->record.has_tail && b->record.has_tail
+        bool proved_a = candidate_proved(a), proved_b = candidate_proved(b);
+        bool later = proved_a != proved_b ? proved_b
+                     : a->record.has_tail && b->record.has_tail
                          ? b->record.generation > a->record.generation
                      : a->time_s != b->time_s ? b->time_s > a->time_s
                                               : b->record.has_tail && !a->record.has_tail;
@@ -208,7 +253,7 @@ static int choose(const struct metastore *ms, const char *key, const struct clus
     unsigned nils, answers, valid = take_values(cl, value, &nils, &answers), best;
 
     *st = (struct metastore_state){.unreachable = N - answers};
-    combine(ms, value, &cs);
+    combine(ms, key, value, &cs);
     if (cs.n == 0) {
         if (valid == 0 && nils >= ZSTOR_META_ABSENT_QUORUM)
             return 0;
@@ -225,9 +270,10 @@ static int choose(const struct metastore *ms, const char *key, const struct clus
     if (cs.n > 1 && !(cs.c[0].record.has_tail && cs.c[1].record.has_tail))
         ask_times(ms, key, &cs);
     best = newest(&cs);
-    for (unsigned i = 0; i < N; i++)
-        st->good += cs.c[best].member[i];
+    st->good = members(&cs.c[best]);
     st->lost = answers - st->good;
+    st->foreign = cs.foreign;
+    st->proved = candidate_proved(&cs.c[best]);
     *out = cs.c[best].record;
     cs.c[best].record = (struct meta_record){0};
     return 1;

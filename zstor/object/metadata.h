@@ -3,7 +3,9 @@
  *
  * Read: all four are asked at once.  Values that are short, have a wrong index or digest are
  * ignored.  Every pair with different indexes is tried until the tag verifies (top-level key first,
- * then the metadata key); among what decodes the highest generation wins; a record without one
+ * then the metadata key). A record that is another object's by its own word (format/record_bond) is
+ * an error of those who answered with it, logged, never a candidate. Among the others one that is
+ * proved goes before one that is not, then the highest generation wins; a record without one
  * (upstream's) is compared by the time the backends wrote it (KEYTIME). decodes 1 no valid value,
  * at least three nils                     0: not there (argued at ZSTOR_META_WRITE_QUORUM) all four
  * answered, and neither of these                 -EBADMSG: damaged otherwise -EHOSTUNREACH: could
@@ -28,6 +30,9 @@ struct metastore_state { /* of one key, after a load */
     unsigned good;       /* backends with a value of the record that was returned */
     unsigned lost;       /* without one, or with an old or damaged one */
     unsigned unreachable;
+    unsigned foreign; /* of the lost: answered with the record of another object */
+    bool proved;      /* the record is this key's: it says so, or more backends than can lie at once
+                         have it.  Nothing is deleted on the word of one that is not. */
 };
 
 /* 1: *out (meta_record_fini) and *st; 0; -EHOSTUNREACH; -EBADMSG. */

@@ -190,7 +190,7 @@ int object_delete(struct objects *o, const char *path, const char *meta_key,
         r = ctl_stopped(ctl) ? err_set(e, ECANCELED, "stopped")
                              : metastore_remove(&o->meta, key, e);
     if (r == 0 && m.shards)
-        object_reclaim_record(o, &m, NULL, ctl);
+        object_reclaim_record(o, &m, &st, NULL, ctl);
     if (m.shards)
         meta_record_fini(&m);
     return r;

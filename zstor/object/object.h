@@ -11,9 +11,9 @@
  *   -EBADMSG       metadata damaged beyond reading (all backends answered), or content fails
  * authentication or checksum -EIO           too few good shards to read (retrieve, rebuild)
  *   -ENOLINK       too few usable backends to store even the minimum; try again
- *   -ENOSPC        backends or the local disk are full;  -EINVAL path outside root, not UTF-8, bad
- * options -EAGAIN        the source changed while it was read; try again -ECANCELED     stopped by
- * the caller others: local files (open, read, write, rename).  `e` gets one line without keys or
+ *   -ENOSPC        backends or the local disk are full;  -EINVAL path outside root, bad options
+ * -EAGAIN        the source changed while it was read; try again -ECANCELED     stopped by the
+ * caller others: local files (open, read, write, rename).  `e` gets one line without keys or
  * passwords. */
 #ifndef ZSTOR_OBJECT_OBJECT_H
 #define ZSTOR_OBJECT_OBJECT_H
@@ -84,8 +84,7 @@ struct object_result {                  /* zeros when the operation failed befor
  * exists.  `path` may be relative to the working directory. A target that is a symlink is followed.
  * *out given (free). */
 int object_store_path(const char *path, const char *key_dir, char **out, struct err *e);
-/* Metadata key of a path: cleaned, root removed.  *out given.  -EINVAL outside root or not UTF-8.
- */
+/* Metadata key of a path: cleaned, root removed.  *out given.  -EINVAL outside root. */
 int object_key(const struct zstor_conf *c, const char *path, char **out, struct err *e);
 
 /* Store the regular file `source` under the name `object_path` (from object_store_path; they differ

@@ -42,8 +42,10 @@ void object_sites(struct objects *o, uint64_t need, struct placement_site **site
 void object_reclaim(struct objects *o, const struct meta_shard *shards, unsigned n,
                     const struct meta_record *keep);
 /* The same for a record that was replaced or deleted: every shard is read first, and deleted only
- * when its bytes are still those of the record. */
+ * when its bytes are still those of the record, and nothing at all when the record is not proved to
+ * be this object's (st): it may be another's that lives. */
 void object_reclaim_record(struct objects *o, const struct meta_record *old,
-                           const struct meta_record *keep, const struct object_ctl *ctl);
+                           const struct metastore_state *st, const struct meta_record *keep,
+                           const struct object_ctl *ctl);
 
 #endif

@@ -120,7 +120,7 @@ static void take_restored(struct rebuild *b, struct upload_target *t)
 {
     struct meta_shard *m = &b->new.shards[t->index];
 
-    b->old_good[b->nold] = b->move[t->index];
+    b->old_good[b->nold] = b->move[t->index] && b->st.proved;
     b->old[b->nold++] = *m;
     b->move[t->index] = false;
     m->present = true;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "common/log.h"
+#include "zstor/format/record_bond.h"
 #include "zstor/object/fetch.h"
 #include "zstor/object/object_impl.h"
 
@@ -92,12 +93,20 @@ void object_reclaim(struct objects *o, const struct meta_shard *shards, unsigned
 }
 
 void object_reclaim_record(struct objects *o, const struct meta_record *old,
-                           const struct meta_record *keep, const struct object_ctl *ctl)
+                           const struct metastore_state *st, const struct meta_record *keep,
+                           const struct object_ctl *ctl)
 {
     CLEANUP(fetch_fini) struct fetch f = {0};
     struct fetch_conf fc = object_fetch_conf(o, old);
     unsigned n = geometry_total(old->geo);
 
+    if (!st->proved) {
+        for (unsigned i = 0; i < n; i++)
+            OBJECT_COUNT(o, old_values_leaked, old->shards[i].nkeys);
+        log_warn("%s: the shards of its former record stay: nothing proves that they are its own",
+                 record_title(keep ? keep : old, "an object"));
+        return;
+    }
     if (fetch_verify(&f, &fc, ctl) < 0)
         return;
     for (unsigned i = 0; i < n; i++) {

@@ -11,6 +11,7 @@
 
 #include "common/digest.h"
 #include "common/log.h"
+#include "zstor/format/object_name.h"
 #include "zstor/object/encode.h"
 #include "zstor/format/record_value.h"
 #include "zstor/object/object_impl.h"
@@ -184,8 +185,10 @@ static int encode(struct store *s, const char *object_path, struct err *e)
     s->rec.size = enc.size;
     s->rec.blob_len = spool_len(s->spool);
     s->rec.time_ns = base_wall_ns();
-    s->rec.path = xstrdup(object_path);
     s->rec.host = s->o->host[0] ? xstrdup(s->o->host) : NULL;
+    r = keypath_name(object_path, s->o->conf->root, &s->rec.name, e);
+    if (r < 0)
+        return r;
     split_init(&s->split, s->spool, s->geo);
     return 0;
 }
@@ -376,7 +379,7 @@ static int upload_and_save(struct store *s, struct object_result *res, struct er
         return r;
     }
     if (s->have_old)
-        object_reclaim_record(s->o, &s->old, &s->rec, s->ctl);
+        object_reclaim_record(s->o, &s->old, &s->old_state, &s->rec, s->ctl);
     OBJECT_COUNT(s->o, stored, 1);
     OBJECT_COUNT(s->o, stored_bytes, s->rec.size);
     OBJECT_COUNT(s->o, degraded, res->shards_lost > 0);

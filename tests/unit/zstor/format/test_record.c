@@ -78,6 +78,10 @@ START_TEST(tail_comes_back_and_does_not_touch_the_record)
     m.blob_len = 60;
     m.path = strdup("/srv/a b");
     m.host = strdup("");
+    m.name = strdup("a b\xff");
+    m.has_writer = true;
+    memset(m.writer, 0xa5, sizeof m.writer);
+    m.epoch = 9;
     meta_format_encode(&m, &out);
     ck_assert_mem_eq(buf_data(&out), buf_data(&plain), plain.len);
     ck_assert_int_eq(meta_format_decode(buf_slice(&out), &back, NULL), 0);
@@ -90,6 +94,10 @@ START_TEST(tail_comes_back_and_does_not_touch_the_record)
     ck_assert_uint_eq(copy.blob_len, 60);
     ck_assert_str_eq(copy.path, "/srv/a b");
     ck_assert_str_eq(copy.host, "");
+    ck_assert_str_eq(copy.name, "a b\xff");
+    ck_assert(copy.has_writer);
+    ck_assert_mem_eq(copy.writer, m.writer, sizeof m.writer);
+    ck_assert_uint_eq(copy.epoch, 9);
     ck_assert_str_eq(copy.shards[2].addr.password, "secret");
     meta_record_fini(&copy);
     meta_record_fini(&m);

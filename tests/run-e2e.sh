@@ -6,6 +6,8 @@
 #   QSFS_BIN   the directory of the programs under test (default build/bin)
 #   QSFS_TMP   an own empty directory, removed afterwards; its processes and mounts are ended with it
 # and a time limit: 300 s, or what a line "# limit: SECONDS" near its top says; four times that under sanitizers.
+# As many tests run side by side as there are processors (QSFS_JOBS=N: N of them); their output stays in order.  One with a
+# line "# alone" near its top, because it measures, runs at the end with nothing beside it.
 # Last line: "N passed, M failed".  QSFS_KEEP=1 keeps the directories of failed tests.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -49,6 +51,9 @@ else
     done
 fi
 
+# shellcheck source=tests/jobs.sh
+. tests/jobs.sh
+
 passed=0
 failed=0
 not_ok()
@@ -85,12 +90,13 @@ end_left_behind()
 
 run_one()
 {
-    local file=$1 name limit tmp output code good bad start
+    local file=$1 name limit tmp output code good bad start passed=0 failed=0 used
     name=${file##*/}
     name=${name%.*}
     limit=$(sed -n '1,20s/^# limit: \([0-9][0-9]*\)$/\1/p' "$file")
     limit=$((${limit:-300} * slower))
     tmp=$(mktemp -d "${TMPDIR:-/tmp}/qsfs-$name.XXXXXX") || exit 1
+    echo "$tmp" >"$jobs_mine.tmp"
     output=$tmp.out
     start=$SECONDS
     local -x QSFS_TMP=$tmp
@@ -130,23 +136,52 @@ run_one()
         grep -vE '^ok ' "$output" | tail -n 80
         echo "# --- end of $file ---"
     fi
-    echo "# $name: $good ok, $bad not ok, $((SECONDS - start)) s"
+    # what the shell and the processes that it and they waited for have used
+    times >"$output"
+    used=$(awk -F '[ms ]' '{ n += $1 * 60 + $2 + $4 * 60 + $5 } END { printf "%d", n }' "$output")
+    echo "# $name: $good ok, $bad not ok, $((SECONDS - start)) s, $used s of processor time"
     rm -f "$output"
     if [ "$bad" -ne 0 ] && [ -n "${QSFS_KEEP:-}" ]; then
         echo "# kept $tmp"
     else
         rm -rf "$tmp"
     fi
+    jobs_count $passed $failed
 }
+
+# interrupted: the tests under way are ended with all they have started
+interrupted()
+{
+    local tmp
+    trap '' INT TERM
+    for tmp in "$jobs_dir"/*.tmp; do
+        [ -e "$tmp" ] || continue
+        tmp=$(cat "$tmp")
+        end_left_behind "$tmp"
+        rm -rf "$tmp" "$tmp.out"
+    done
+    rm -rf "$jobs_dir"
+    exit 130
+}
+jobs_dir=
+trap interrupted INT TERM
 
 for program in zdb zdbfs zstor; do
     [ -x "$QSFS_BIN/$program" ] || not_ok "programs: $QSFS_BIN/$program is missing; run make"
 done
 [ -e /dev/fuse ] || not_ok "fuse: /dev/fuse is missing; modprobe fuse, or give the container --device /dev/fuse"
 
+beside=()
+alone=()
 for file in ${tests[@]+"${tests[@]}"}; do
-    run_one "$file"
+    if sed -n '1,20p' "$file" | grep -qx '# alone'; then
+        alone+=("$file")
+    else
+        beside+=("$file")
+    fi
 done
+jobs_run "${QSFS_JOBS:-$(nproc)}" run_one ${beside[@]+"${beside[@]}"}
+jobs_run 1 run_one ${alone[@]+"${alone[@]}"}
 
 if [ $((passed + failed)) -eq 0 ]; then
     not_ok "e2e: no tests found"

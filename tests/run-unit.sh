@@ -19,12 +19,12 @@ case ${QSFS_FLAVOUR:-plain} in
     *thread*) export CK_DEFAULT_TIMEOUT=${CK_DEFAULT_TIMEOUT:-300} ;;
     *) export CK_DEFAULT_TIMEOUT=${CK_DEFAULT_TIMEOUT:-60} ;;
 esac
-passed=0
-failed=0
-output=$(mktemp) || exit 1
-trap 'rm -f "$output"' EXIT
+# shellcheck source=tests/jobs.sh
+. tests/jobs.sh
 
-for program in ${programs[@]+"${programs[@]}"}; do
+run_one()
+{
+    local program=$1 name part output=$jobs_mine.log code summary checks bad why
     name=${program##*/}
     part=${program%/*}
     part=${part##*tests/unit/}
@@ -53,9 +53,13 @@ for program in ${programs[@]+"${programs[@]}"}; do
     else
         printf 'ok %s/%s: %d\n' "$part" "$name" "$checks"
     fi
-    passed=$((passed + checks - bad))
-    failed=$((failed + bad))
-done
+    jobs_count $((checks - bad)) "$bad"
+}
+
+passed=0
+failed=0
+# most of them wait more than they compute
+jobs_run $((2 * $(nproc))) run_one ${programs[@]+"${programs[@]}"}
 
 if [ $((passed + failed)) -eq 0 ]; then
     echo "not ok unit: no test program found"

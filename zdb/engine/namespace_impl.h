@@ -146,6 +146,8 @@ struct ns {
     unsigned refs; /* jobs and hooks under way, and the list */
     bool dead;     /* removed; only references keep it */
     void *user;
+    uint64_t generation; /* of its files: FLUSH and RELOAD put others in their place, and what a
+                            helper thread has to say about the former ones is not heard any more */
 
     enum ns_mode mode;
     enum ns_lock lock;

@@ -79,6 +79,8 @@ void ns_rescue(struct ns *ns)
             log_warn("namespace %s: unsynced part of segment %u written again", ns->name, s->id);
             continue;
         }
+        if (r == -EMFILE || r == -ENFILE || r == -ENOMEM) /* the next sync tries again */
+            continue;
         log_error("namespace %s: segment %u: unsynced records are lost: %s", ns->name, s->id,
                   strerror(-r));
         ns->sync.broken = -EIO;

@@ -325,6 +325,7 @@ static int load_anew(struct ns *ns, struct err *e)
         }
     }
     ns_seg_clear(ns);
+    ns->generation++;
     index_free(ns->keys);
     index_seq_fini(&ns->seq);
     free(ns->sync.unsynced);
@@ -379,6 +380,7 @@ int ns_flush(struct ns *ns)
     ns_seg_tell(ns, true);
     r = ns_seg_remove_files(ns);
 
+    ns->generation++;
     ns_sync_forget(ns);
     ns_patch_fini(&ns->patches);
     ns_sync_directories(ns);

@@ -38,6 +38,7 @@ struct ns_sync_job {
     size_t n;
     uint64_t writes;         /* changes that it covers */
     uint64_t clock, written; /* newest patch, newest written patch when it was made */
+    uint64_t generation;     /* of the files that it is about: ns.generation when it was made */
     bool everything, directories;
     int result;
     sem_t ran; /* posted when the helper thread is done with it */
@@ -113,15 +114,24 @@ static void take_segment(struct ns_sync_job *j, struct seg *s, bool data)
             add_part(j, s->data.file, s, true);
         else if (r == -ENOENT && !s->data.active)
             r = 0; /* evicted: it is where it went to */
-        s->data.unsynced = false;
+        s->data.unsynced = r < 0;
     } else if (!data && s->index.unsynced) {
         r = index_file_open(&s->index);
         if (r == 0)
             add_part(j, s->index.file, s, false);
-        s->index.unsynced = false;
+        s->index.unsynced = r < 0;
     }
     if (r < 0)
         j->result = r;
+}
+
+/* What no file could be opened for stays on the list: an entry leaves it only by success. */
+static void keep_open_failures(struct ns *ns)
+{
+    for (size_t i = 0; i < ns->nsegs; i++) {
+        if (ns->segs[i]->data.unsynced || ns->segs[i]->index.unsynced)
+            ns_sync_note_quiet(ns, ns->segs[i]);
+    }
 }
 
 /* Takes what is unsynced into a job. */
@@ -134,6 +144,7 @@ static struct ns_sync_job *job_new(struct ns *ns)
     j->ns = ns;
     ns_ref(ns);
     ns_patch_close(ns);
+    j->generation = ns->generation;
     j->everything = st->everything;
     j->directories = st->directories;
     j->writes = st->job_writes = st->writes;
@@ -148,6 +159,8 @@ static struct ns_sync_job *job_new(struct ns *ns)
         }
     }
     ns_sync_forget(ns);
+    if (j->result < 0)
+        keep_open_failures(ns);
     st->everything = st->directories = false;
     return j;
 }
@@ -299,7 +312,7 @@ static int job_end(struct ns_sync_job *j)
         files_unref(j->parts[i].file);
     ns->env->syncs++;
     ns->sync.last_ms = base_now_ms();
-    if (!ns->dead) {
+    if (!ns->dead && j->generation == ns->generation) { /* else it says nothing about these files */
         if (r < 0)
             job_failed(j);
         else

@@ -1,0 +1,107 @@
+/* Group commit: what a helper thread has to say about files that are gone is not heard, and what
+ * could not be made durable stays on the list. */
+#include "tests/unit/unit.h"
+#include "common/loop.h"
+#include "common/path.h"
+#include "zdb/engine/namespace_impl.h"
+#include "zdb/store.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+static char top[64], data_dir[96], index_dir[96];
+static struct loop *loop;
+static struct nslist *list;
+static struct ns_wait wait_for_it;
+
+static void setup(void)
+{
+    snprintf(top, sizeof top, "%s/qsfs-sync.XXXXXX",
+             access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+    ck_assert_ptr_nonnull(mkdtemp(top));
+    snprintf(data_dir, sizeof data_dir, "%s/data", top);
+    snprintf(index_dir, sizeof index_dir, "%s/index", top);
+    struct nslist_conf conf = {.data_dir = data_dir,
+                               .index_dir = index_dir,
+                               .mode = NS_MIXED,
+                               .datasize = 256 * MIB,
+                               .max_files = 4};
+    ck_assert_int_eq(loop_new(&loop, NULL), 0);
+    ck_assert_int_eq(nslist_new(&list, &conf, loop, NULL), 0);
+    ck_assert_int_eq(nslist_load(list, NULL), 0);
+}
+
+static void teardown(void)
+{
+    nslist_free(list);
+    loop_free(loop);
+    path_remove_tree(top);
+}
+
+static void set(struct ns *ns, const char *key, size_t n)
+{
+    CLEANUP(base_free) uint8_t *value = xcalloc(1, n);
+    struct ns_set_out out;
+
+    memset(value, 'v', n);
+    ck_assert_int_eq(ns_set(ns, slice_str(key), slice_of(value, n), 1, &out, NULL), 1);
+    ck_assert_int_eq(nslist_commit(list), 0);
+}
+
+static void woken(void *arg)
+{
+    *(bool *)arg = true;
+}
+
+START_TEST(a_job_for_files_that_were_flushed_says_nothing_about_the_new_ones)
+{
+    struct ns *ns = nslist_default(list);
+    bool done = false;
+
+    set(ns, "a", 300000);
+    ns_wait_init(&wait_for_it, woken, &done);
+    ck_assert_int_eq(ns_sync(ns, &wait_for_it), -EINPROGRESS);
+    for (int i = 0; i < 1000 && !ns->sync.running; i++)
+        loop_once(loop, 1);
+    ck_assert_ptr_nonnull(ns->sync.running);
+    ck_assert_int_eq(ns_flush(ns), 0);
+    set(ns, "b", 10);
+    for (int i = 0; i < 10000 && (ns->sync.running || !done); i++)
+        loop_once(loop, 1);
+    ck_assert(done);
+    ck_assert_uint_le(ns_active(ns)->synced, ns_active(ns)->data.size);
+    ns_wait_end(&wait_for_it);
+}
+END_TEST
+
+START_TEST(a_file_that_could_not_be_opened_is_synced_by_the_next_one)
+{
+    struct ns *ns = nslist_default(list);
+    struct rlimit was, few;
+
+    set(ns, "a", 1000);
+    files_drop(ns_active(ns)->data.fs, &ns_active(ns)->data.file);
+    files_drop(ns_active(ns)->index.fs, &ns_active(ns)->index.file);
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &was), 0);
+    few = was;
+    few.rlim_cur = 3;
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+    ck_assert_int_lt(ns_sync(ns, NULL), 0);
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &was), 0);
+    ck_assert(ns_active(ns)->data.unsynced);
+    ck_assert_uint_gt(ns->sync.n, 0);
+}
+END_TEST
+
+static TCase *sync_case(void)
+{
+    TCase *tc = tcase_create("sync");
+
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_test(tc, a_job_for_files_that_were_flushed_says_nothing_about_the_new_ones);
+    tcase_add_test(tc, a_file_that_could_not_be_opened_is_synced_by_the_next_one);
+    return tc;
+}
+
+UNIT_MAIN("sync", sync_case)

@@ -1,6 +1,7 @@
 # qsfs: one Makefile, no recursion.  Objects mirror the tree under build/<flavour>/.
 #   make                      build/bin/zdb, build/bin/zdbfs, build/bin/zstor
 #   make check                unit tests, then end-to-end tests (needs /dev/fuse)
+#   make check-long           the long forms of all of it, hours: every seed and state, sanitizers, fuzzing by minutes
 #   make SAN=address,undefined check      the same under sanitizers (binaries in build/address+undefined/bin)
 #   make lint | bench | fuzz | coverage | format | install PREFIX= DESTDIR= | clean
 .SUFFIXES:
@@ -81,6 +82,9 @@ check-unit: unit
 check-e2e: all
 	QSFS_BIN=$(abspath $(BIN)) tests/run-e2e.sh
 
+check-long:
+	tests/check-long.sh
+
 lint:
 	tests/lint.sh
 
@@ -101,5 +105,5 @@ install: all
 clean:
 	rm -rf build compile_commands.json
 
-.PHONY: all objects unit check check-unit check-e2e lint bench fuzz coverage format install clean
+.PHONY: all objects unit check check-unit check-e2e check-long lint bench fuzz coverage format install clean
 -include $(shell find build -name '*.d' 2>/dev/null)

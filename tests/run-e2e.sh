@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # run-e2e.sh [NAME...] - run the end-to-end tests: every tests/e2e/*.py and *.sh but lib*, slow_* and bench_*; with names,
-# just those (slow_* too).
+# just those (slow_* too).  QSFS_LONG=1: the long forms of those that have one, slow_* as well, and twenty times the limits.
 #
 # A test is a program that prints "ok NAME" or "not ok NAME: why" for each claim and exits 0 when all hold.  It gets
 #   QSFS_BIN   the directory of the programs under test (default build/bin)
 #   QSFS_TMP   an own empty directory, removed afterwards; its processes and mounts are ended with it
 # and a time limit: 300 s, or what a line "# limit: SECONDS" near its top says; four times that under sanitizers.
-# As many tests run side by side as there are processors (QSFS_JOBS=N: N of them); their output stays in order.  One with a
+# As many tests run side by side as there are processors (QSFS_BESIDE=N: N of them); their output stays in order.  One with a
 # line "# alone" near its top, because it measures, runs at the end with nothing beside it.
 # Last line: "N passed, M failed".  QSFS_KEEP=1 keeps the directories of failed tests.
 set -u
@@ -18,6 +18,7 @@ slower=1
 case $QSFS_BIN in
     *address* | *thread* | *undefined*) slower=4 ;;
 esac
+[ "${QSFS_LONG:-}" != 1 ] || slower=$((slower * 20))
 
 # What the short ones exercise comes first: a broken part is then named by its own test.
 order=(hook zdb zdbfs zstor bootstrap qsfs docs "")
@@ -40,7 +41,8 @@ else
     for group in "${order[@]}"; do
         for file in tests/e2e/"$group"*.py tests/e2e/"$group"*.sh; do
             case ${file##*/} in
-                lib* | slow_* | bench_* | '*'*) continue ;;
+                lib* | bench_* | '*'*) continue ;;
+                slow_*) [ "${QSFS_LONG:-}" = 1 ] || continue ;;
             esac
             [ -f "$file" ] || continue
             case " ${tests[*]-} " in
@@ -180,7 +182,7 @@ for file in ${tests[@]+"${tests[@]}"}; do
         beside+=("$file")
     fi
 done
-jobs_run "${QSFS_JOBS:-$(nproc)}" run_one ${beside[@]+"${beside[@]}"}
+jobs_run "${QSFS_BESIDE:-$(nproc)}" run_one ${beside[@]+"${beside[@]}"}
 jobs_run 1 run_one ${alone[@]+"${alone[@]}"}
 
 if [ $((passed + failed)) -eq 0 ]; then

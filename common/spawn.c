@@ -13,26 +13,22 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "common/log.h"
 #include "common/loop.h"
+#include "common/output.h"
 
 enum {
-    LINE_LIMIT = 1000,  /* bytes of a line that are logged */
-    GRACE_MS = 2000,    /* between TERM and KILL */
-    READS_PER_TURN = 16 /* of output, so that a chatty program does not starve the loop */
+    GRACE_MS = 2000 /* between TERM and KILL */
 };
 
 struct spawn {
     pid_t pid;
-    int pidfd, out_fd;
-    struct loop_watch *exit_watch, *out_watch;
+    int pidfd;
+    struct loop_watch *exit_watch;
+    struct output *output;
     struct loop_timer *timer;
     spawn_done_fn *done;
     void *arg;
-    char *name;
     bool timed_out, kill_group;
-    char line[LINE_LIMIT];
-    size_t line_len;
 };
 
 struct detached {
@@ -56,68 +52,14 @@ static void reap_detached(void)
     }
 }
 
-static void flush_line(struct spawn *s)
-{
-    if (s->line_len)
-        log_info("%s: %.*s", s->name, (int)s->line_len, s->line);
-    s->line_len = 0;
-}
-
-static void take_output(struct spawn *s, const char *p, size_t n)
-{
-    for (; n; p++, n--) {
-        if (*p == '\n' || *p == '\0') {
-            flush_line(s);
-        } else if (s->line_len < LINE_LIMIT) { /* the rest of a longer line is dropped */
-            s->line[s->line_len++] = *p;
-        }
-    }
-}
-
-static void close_output(struct spawn *s)
-{
-    loop_watch_free(s->out_watch);
-    s->out_watch = NULL;
-    base_close(&s->out_fd);
-    s->out_fd = -1;
-}
-
-/* true: there may be more */
-static bool read_output(struct spawn *s)
-{
-    char chunk[4096];
-
-    for (int i = 0; i < READS_PER_TURN; i++) {
-        ssize_t n = read(s->out_fd, chunk, sizeof chunk);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && errno == EAGAIN)
-            return false;
-        if (n <= 0) {
-            close_output(s);
-            return false;
-        }
-        take_output(s, chunk, (size_t)n);
-    }
-    return true;
-}
-
-static void on_output(void *arg, unsigned events)
-{
-    (void)events;
-    read_output(arg);
-}
-
 static void spawn_free(struct spawn *s)
 {
     if (!s)
         return;
     loop_watch_free(s->exit_watch);
-    loop_watch_free(s->out_watch);
     loop_timer_free(s->timer);
     base_close(&s->pidfd);
-    base_close(&s->out_fd);
-    free(s->name);
+    output_leave(s->output);
     free(s);
 }
 
@@ -138,10 +80,6 @@ static void on_exit_of_child(void *arg, unsigned events)
     if (got < 0)
         status = 255 << 8; /* somebody else reaped it: the result is not known, so it is no success
                             */
-    /* What it left in the pipe; not what a child of it may go on to write. */
-    if (s->out_fd >= 0)
-        read_output(s);
-    flush_line(s);
     spawn_done_fn *done = s->done;
     void *done_arg = s->arg;
     bool timed_out = s->timed_out;
@@ -199,11 +137,9 @@ int spawn_start(struct spawn **out, struct loop *l, const struct spawn_conf *c, 
         return err_sys(e, errno, "pipe for %s", c->argv[0]);
     s = xcalloc(1, sizeof *s);
     s->pidfd = -1;
-    s->out_fd = pipe_fd[0];
     s->done = done;
     s->arg = arg;
-    s->name = xstrdup(c->log_name ? c->log_name : c->argv[0]);
-    fcntl(s->out_fd, F_SETFL, O_NONBLOCK);
+    s->output = output_new(l, pipe_fd[0], c->log_name ? c->log_name : c->argv[0]);
     /* a write end of 1 or 2 would be closed on exec: dup2 onto itself keeps the flag */
     int write_fd = pipe_fd[1] > 2 ? pipe_fd[1] : fcntl(pipe_fd[1], F_DUPFD_CLOEXEC, 3);
     r = write_fd < 0 ? -errno : run(s, c, write_fd);
@@ -224,8 +160,6 @@ int spawn_start(struct spawn **out, struct loop *l, const struct spawn_conf *c, 
     fcntl(s->pidfd, F_SETFD, FD_CLOEXEC);
     s->exit_watch = loop_watch_new(l, s->pidfd, on_exit_of_child, s);
     loop_watch_want(s->exit_watch, LOOP_READ);
-    s->out_watch = loop_watch_new(l, s->out_fd, on_output, s);
-    loop_watch_want(s->out_watch, LOOP_READ);
     s->timer = loop_timer_new(l, on_timeout, s);
     if (c->timeout_ms)
         loop_timer_start(s->timer, c->timeout_ms, false);
@@ -256,34 +190,10 @@ static void reap_later(pid_t pid)
     detached = d;
 }
 
-/* cat(1) takes the rest of the output to our standard error: without a reader the program would die
- * of its next line. */
-static void hand_output_over(struct spawn *s)
-{
-    static const char *const argv[] = {"cat", NULL};
-    posix_spawn_file_actions_t fa;
-    pid_t pid;
-
-    fcntl(s->out_fd, F_SETFL, 0);
-    posix_spawn_file_actions_init(&fa);
-    posix_spawn_file_actions_adddup2(&fa, s->out_fd, 0);
-    posix_spawn_file_actions_adddup2(&fa, 2, 1);
-    posix_spawn_file_actions_addclosefrom_np(&fa, 3);
-    int code = posix_spawnp(&pid, argv[0], &fa, NULL, (char *const *)(uintptr_t)argv, environ);
-    posix_spawn_file_actions_destroy(&fa);
-    if (code == 0)
-        reap_later(pid);
-    else
-        log_warn("%s: nobody takes its output: cat: %s", s->name, strerror(code));
-}
-
 void spawn_detach(struct spawn *s)
 {
     reap_later(s->pid);
-    if (s->out_fd >= 0)
-        read_output(s);
-    flush_line(s);
-    if (s->out_fd >= 0)
-        hand_output_over(s);
+    output_hand_over(s->output);
+    s->output = NULL;
     spawn_free(s);
 }

@@ -19,16 +19,16 @@ struct spawn_conf {
 };
 
 /* status: as from waitpid (0 = exit 0); timed_out: killed by us.  Processes it leaves behind in the
- * background live on, except after a timeout or spawn_kill.  Called once, on the loop; s is freed
- * after it. */
+ * background live on, and their output is taken on (common/output.h), except after a timeout or
+ * spawn_kill.  Called once, on the loop; s is freed after it. */
 typedef void spawn_done_fn(void *arg, int status, bool timed_out);
 
 int spawn_start(struct spawn **out, struct loop *l, const struct spawn_conf *c, spawn_done_fn *done,
                 void *arg, struct err *e);
 pid_t spawn_pid(const struct spawn *s);
 void spawn_kill(struct spawn *s); /* group gets SIGKILL now; done still runs */
-/* Leave it running, done never runs, s is freed.  Its output goes on to standard error: for a
- * process that is about to end. */
+/* Leave it running, done never runs, s is freed.  Its output goes on to where the log goes: for a
+ * process that is about to end (which also calls output_end). */
 void spawn_detach(struct spawn *s);
 
 #endif

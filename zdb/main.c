@@ -22,12 +22,12 @@
 #include "zdb/server/hooks.h"
 #include "zdb/store.h"
 #include "zdb/options.h"
+#include "zdb/share.h"
 #include "zdb/server/request.h"
 #include "zdb/server/listener.h"
 #include "zdb/version.h"
 
 #define RESERVE_STEP (4 * MIB) /* disk reserved ahead of a growing data file */
-#define SPARE_FILES  512       /* descriptors kept for segments, hooks and logs */
 #define HOOK_SLOW    10        /* --hook-timeout times that: hooks that may copy much */
 
 struct app {
@@ -38,6 +38,7 @@ struct app {
     struct nslist *nslist;
     struct zdb db;
     struct server *server;
+    struct share share;
     int signo; /* 0: go on */
 };
 
@@ -87,18 +88,21 @@ static int init_loop(struct app *a, struct err *e)
     return 0;
 }
 
-static size_t clients_possible(uint64_t asked)
+/* What may be open, by kind, so that no kind takes another's: segment files, connections, hooks.
+ * The rest is for files that are opened for a moment, and what the process has anyhow. */
+static void share_descriptors(struct app *a)
 {
     struct rlimit lim;
+    uint64_t asked = a->o.max_clients;
 
     daemon_raise_nofile();
-    if (getrlimit(RLIMIT_NOFILE, &lim) < 0 || lim.rlim_cur == RLIM_INFINITY)
-        return asked;
-    uint64_t most = lim.rlim_cur > 2 * SPARE_FILES ? lim.rlim_cur - SPARE_FILES : lim.rlim_cur / 2;
-    if (asked > most)
-        log_info("clients: %llu are possible with %llu descriptors (ulimit -n)",
-                 (unsigned long long)most, (unsigned long long)lim.rlim_cur);
-    return MIN(asked, most);
+    uint64_t all = getrlimit(RLIMIT_NOFILE, &lim) < 0 || lim.rlim_cur == RLIM_INFINITY
+                       ? UINT64_MAX
+                       : (uint64_t)lim.rlim_cur;
+    a->share = share_of(all, asked);
+    if (a->share.clients < asked)
+        log_info("clients: %zu are possible with %llu descriptors (ulimit -n)", a->share.clients,
+                 (unsigned long long)all);
 }
 
 static int init_server(struct app *a, struct err *e)
@@ -112,7 +116,7 @@ static int init_server(struct app *a, struct err *e)
     struct server_conf sc = {.listen = tcp ? o->listen : NULL,
                              .port = o->port,
                              .socket = o->socket,
-                             .max_clients = clients_possible(o->max_clients),
+                             .max_clients = a->share.clients,
                              .max_output = o->max_output,
                              .max_buffers = o->max_buffers,
                              .idle_ms = o->idle_timeout_s * 1000};
@@ -131,7 +135,9 @@ static int init_hooks(struct app *a, struct err *e)
     struct hook_conf c = {.path = o->hook,
                           .instance = o->instance,
                           .fast_timeout_ms = o->hook_timeout_s * 1000,
-                          .slow_timeout_ms = HOOK_SLOW * o->hook_timeout_s * 1000};
+                          .slow_timeout_ms = HOOK_SLOW * o->hook_timeout_s * 1000,
+                          .max_queued = a->share.hooks,
+                          .max_urgent = a->share.hooks};
 
     int r = hook_new(&a->hooks, a->loop, &c, e);
     if (r < 0)
@@ -164,7 +170,8 @@ static int init_store(struct app *a, struct err *e)
                             .sync = o->sync,
                             .synctime_s = (unsigned)o->synctime_s,
                             .secure = o->secure,
-                            .rotate_s = (unsigned)o->rotate_s};
+                            .rotate_s = (unsigned)o->rotate_s,
+                            .max_files = a->share.files};
 
     events_fill(a->events, &c.events);
     int r = nslist_new(&a->nslist, &c, a->loop, e);
@@ -214,16 +221,34 @@ static void say_ready(const struct app *a)
                  o->listen, o->port);
 }
 
-/* Files and hooks of an orderly end; 0 or -errno */
-static int close_store(struct app *a)
+/* Hooks that wait or run get so long at an end, all together. */
+static void drain_hooks(struct app *a, uint64_t *left_ms)
 {
-    int r = nslist_close(a->nslist);
+    uint64_t begin = base_now_ms();
 
+    hook_drain(a->hooks, *left_ms);
+    *left_ms -= MIN(*left_ms, base_now_ms() - begin);
+}
+
+/* Files and hooks of an orderly end; 0 or -errno.  The hook close copies files away: everything is
+ * in them before it runs, and the hooks of jumps are through. */
+static int close_store(struct app *a, bool tell_close)
+{
+    uint64_t left_ms = a->o.hook_timeout_s * 1000;
+    int settled = nslist_settle(a->nslist);
+
+    if (tell_close) {
+        drain_hooks(a, &left_ms);
+        hook_wait(a->hooks, "close", 0, NULL);
+    }
+    int r = nslist_close(a->nslist);
+    if (r == 0)
+        r = settled;
     if (r < 0)
         log_error("shutdown: not everything is on stable storage: %s", strerror(-r));
-    size_t left = hook_drain(a->hooks, a->o.hook_timeout_s * 1000);
-    if (left > 0)
-        log_warn("shutdown: %zu hooks have not ended", left);
+    drain_hooks(a, &left_ms);
+    if (hook_pending(a->hooks) > 0)
+        log_warn("shutdown: %zu hooks have not ended", hook_pending(a->hooks));
     return r;
 }
 
@@ -250,14 +275,14 @@ static int serve(struct app *a, struct err *e)
     int r = a->signo ? 0 : start_serving(a, e);
 
     if (r < 0) {
-        close_store(a);
+        close_store(a, false);
         return r;
     }
     r = a->signo ? 0 : loop_run(a->loop);
     log_info("zdb ends (signal %d)", a->signo);
     server_stop(a->server);
-    hook_wait(a->hooks, "close", 0, NULL);
-    int closed = close_store(a);
+    hook_cancel_urgent(a->hooks); /* nobody waits for their files any more */
+    int closed = close_store(a, true);
     if (r < 0 || closed < 0)
         return err_set(e, EIO, "shutdown was not clean; see the log");
     return 0;
@@ -266,7 +291,7 @@ static int serve(struct app *a, struct err *e)
 static int dump(struct app *a, struct err *e)
 {
     int r = dump_run(a->nslist, a->loop, stdout, a->o.json, e);
-    int closed = close_store(a);
+    int closed = close_store(a, false);
     return r < 0 ? r : closed < 0 ? err_sys(e, -closed, "shutdown") : 0;
 }
 
@@ -276,7 +301,7 @@ static int run_action(struct app *a, struct err *e)
     case OPTIONS_DUMP:
         return dump(a, e);
     case OPTIONS_REPAIR: { /* the load did it */
-        int r = close_store(a);
+        int r = close_store(a, false);
         return r < 0 ? err_sys(e, -r, "repair") : 0;
     }
     default:
@@ -309,6 +334,8 @@ static int run_server(struct app *a)
         log_warn("--mode direct: the old name of seq");
     if (r == 0)
         r = init_loop(a, &e);
+    if (r == 0)
+        share_descriptors(a);
     if (r == 0)
         r = init_server(a, &e);
     if (r == 0)

@@ -274,24 +274,34 @@ static void wait_for_jobs(struct nslist *l)
         loop_once(l->env.loop, 100);
 }
 
-int nslist_close(struct nslist *l)
+int nslist_settle(struct nslist *l)
 {
-    struct ns_events *ev = &l->env.events;
-    int result = 0, r;
+    int result = 0;
 
     wait_for_jobs(l);
     for (size_t i = 0; i < l->nslots; i++) {
         struct ns *ns = l->slots[i];
-        uint32_t *dirty;
-        size_t n;
         if (!ns)
             continue;
         data_release(&ns_active(ns)->data);
         index_file_release(&ns_active(ns)->index);
-        r = ns_sync_settle(ns);
+        int r = ns_sync_settle(ns);
         if (result == 0)
             result = r;
-        if (!ev->closing)
+    }
+    return result;
+}
+
+int nslist_close(struct nslist *l)
+{
+    struct ns_events *ev = &l->env.events;
+    int result = nslist_settle(l);
+
+    for (size_t i = 0; i < l->nslots && ev->closing; i++) {
+        struct ns *ns = l->slots[i];
+        uint32_t *dirty;
+        size_t n;
+        if (!ns)
             continue;
         ns_seg_dirty_list(ns, &dirty, &n);
         ev->closing(ev->arg, ns, ns_active(ns)->index.path, ns_active(ns)->data.path, dirty, n);

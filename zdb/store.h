@@ -39,6 +39,9 @@ int nslist_new(struct nslist **out, const struct nslist_conf *conf, struct loop 
  * namespace that cannot be loaded is logged and left out; `default` or a wrong mode fails the
  * whole. */
 int nslist_load(struct nslist *l, struct err *e);
+/* Everything is in the files and on stable storage, and the jumps are told of; 0 or the first
+ * error.  Nothing may be written afterwards. */
+int nslist_settle(struct nslist *l);
 /* Orderly end: waits for running syncs, makes all files durable, fires what jumps are outstanding
  * and closing for each namespace.  0 or the first error.  Afterwards only nslist_free is allowed.
  */

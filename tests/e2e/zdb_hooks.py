@@ -462,5 +462,114 @@ def test_hooks_that_outlive_the_server_end_their_work():
     h.zdb.stop()
 
 
+def test_background_children_of_a_hook_go_on_and_may_write():
+    """The scripts of the original put uploads in the background and return."""
+    h = Hooked()
+    c = h.zdb.client()
+    h.set("run.jump-data", '(while [ ! -e "$HOOK_DIR/go" ]; do sleep 0.02; done; echo late line; echo more; '
+                           'echo uploaded >"$HOOK_DIR/uploaded") &\n')
+    c.ok("NSJUMP")
+    h.settle(c)
+    q.check(not (h.hooks / "uploaded").exists(), "the hook was waited for by its child")
+    h.set("go")
+    q.wait_for((h.hooks / "uploaded").exists, what="work in the background")
+    q.wait_for(lambda: "hook jump-data: late line" in h.zdb.log.read_text(), what="its output")
+    h.zdb.stop()
+
+
+def test_files_are_whole_when_the_close_hook_runs():
+    """It copies them: what was changed in place must be in the files by then."""
+    for mode in "user", "seq":
+        h = Hooked(mode=mode)
+        c = h.zdb.client()
+        c.ok("NSNEW", "n")
+        c.ok("SELECT", "n")
+        keys = [c.cmd("SET", f"k{i}" if mode == "user" else "", b"old value %d" % i) for i in range(500)]
+        c.ok("NSJUMP")
+        for i in range(0, 500, 2):
+            c.cmd("SET", keys[i], b"new value %d" % i)
+        h.set("run.close", f'cp -r "{h.zdb.index}" "{h.zdb.data}" "$HOOK_DIR/restore/"\n')
+        q.same(h.zdb.stop(), 143, "exit code")
+        names = [d[0] for d in h.started()]
+        q.check(names.index("jump-index") < names.index("close") < names.index("namespace-closing"), f"order {names}")
+        for root in h.zdb.index, h.zdb.data:
+            for f in sorted((root / "n").iterdir()):
+                copy = h.hooks / "restore" / root.name / "n" / f.name
+                q.check(copy.read_bytes() == f.read_bytes(), f"{mode}: {f} differs from what the close hook copied")
+
+
+def test_an_end_with_a_hanging_missing_data_hook():
+    h = Hooked(hook_timeout=30)
+    c = h.zdb.client()
+    h.fill(c, 2)
+    c = evict(h, c, "default", 1)
+    h.set("hang.missing-data")
+    c.send("GET", "k1")
+    q.wait_for(lambda: h.started("missing-data"), what="hook")
+    begin = time.monotonic()
+    q.same(h.zdb.stop(), 143, "exit code")
+    q.check(time.monotonic() - begin < 8, f"the end took {time.monotonic() - begin:.1f} s")
+
+
+def test_many_hooks_at_an_end_run_one_after_the_other():
+    h = Hooked(hook_timeout=1)
+    c = h.zdb.client()
+    h.set("slow.namespace-closing")
+    for i in range(30):
+        c.ok("NSNEW", f"n{i:02}")
+    h.settle(c)
+    h.set("hang.namespace-created")     # one place is taken, its queue waits
+    c.ok("NSNEW", "last")
+    q.wait_for(lambda: ["namespace-created", "last"] in h.started(), what="hook")
+    h.zdb.stop()
+    done = lambda: [x for x in h.calls() if x[0] == "end" and x[1] == "namespace-closing"]
+    q.wait_for(lambda: len(done()) >= 31, 60, "closing hooks")
+    open_, most = 0, 0
+    for x in h.calls():
+        if x[1] == "namespace-closing":
+            open_ += 1 if x[0] == "start" else -1
+            most = max(most, open_)
+    q.check(most <= 32, f"{most} at one time")
+
+
+def test_few_descriptors():
+    """Segment files, clients and hooks have a share each, whatever the limit: clients come in, and SYNC works."""
+    for limit in 40, 64, 100:
+        h = Hooked(start=False)
+        h.zdb.argv = ["/bin/sh", "-c", f'ulimit -n {limit}; exec "$@"', "sh"] + h.zdb.argv
+        h.zdb.start()
+        c = h.zdb.client()
+        for n in range(3):
+            c.ok("NSNEW", f"n{n}")
+        for n in range(3):
+            c.ok("SELECT", f"n{n}")
+            for i in range(30):
+                c.cmd("SET", f"k{i}", b"v" * BIG)
+            c.cmd("SET", "k0", b"other")
+            c.ok("SYNC")
+            for i in range(1, 30):
+                q.same(c.cmd("LENGTH", f"k{i}"), BIG, "length")
+                q.same(len(c.cmd("GET", f"k{i}")), BIG, "value")
+        others = []
+        while len(others) < limit:
+            d = h.zdb.client()
+            others.append(d)
+            if d.cmd("PING") != "PONG":
+                break
+        q.check(len(others) >= limit // 8, f"{len(others)} clients with {limit} descriptors")
+        c.cmd("SET", "k1", b"x")
+        c.ok("SYNC")
+        for d in others:
+            d.close()
+        h.settle(c)
+        q.check("lost" not in h.zdb.log.read_text(), h.zdb.tail())
+        q.same(h.zdb.stop(), 143, "exit code")
+        h.zdb.start()
+        c = h.zdb.client("n1")
+        q.same(c.cmd("GET", "k0"), b"other", "value")
+        q.same(len(c.cmd("GET", "k29")), BIG, "value")
+        h.zdb.stop()
+
+
 if __name__ == "__main__":
     q.main()

@@ -17,7 +17,7 @@ void files_init(struct files *fs, unsigned max)
     fs->cache = vcache_new(VALUE_CACHE);
     fs->tails = NULL;
     fs->open = 0;
-    fs->max = MAX(max, 4u);
+    fs->max = MAX(max, (unsigned)FILES_MIN);
 }
 
 void files_fini(struct files *fs)

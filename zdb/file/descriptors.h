@@ -25,6 +25,8 @@ struct files_count { /* since start, over all files of one kind */
 struct tails;
 struct vcache;
 
+#define FILES_MIN 4 /* a data and an index file that grow, and one of each that is read */
+
 struct files {
     struct vcache *cache; /* small payloads of data segments */
     struct tails *tails;  /* appends that wait for the end of the round; NULL: none does.  Borrowed

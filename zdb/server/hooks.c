@@ -3,10 +3,14 @@
  *
  *   state    in queue?  in answers?  spawn?  left by
  *   WAITING  yes        no           NULL    run_start, on_no_place (urgent ones: nobody waits for
- * a place for ever) RUNNING  head       no           yes     on_end OWED     no         yes NULL
- * on_answer   (could not be started, no place, or no program) DONE     no         no           NULL
- * expire
- */
+ *                                            a place for ever), hook_cancel_urgent
+ *   RUNNING  head       no           yes     on_end
+ *   OWED     no         yes          NULL    on_answer (could not be started, no place, no program)
+ *   DONE     no         no           NULL    expire
+ *
+ * A queue whose head waits is in `due`.  Programs are started from a timer, for START_TURN_US of a
+ * round; when one cannot be started, none is for a while: the reason is the process's (descriptors,
+ * memory) or the program's, not the run's. */
 #include "zdb/server/hooks.h"
 
 #include <errno.h>
@@ -18,10 +22,14 @@
 
 #include "common/log.h"
 #include "common/loop.h"
+#include "common/output.h"
 #include "common/spawn.h"
+#include "zdb/server/handover.h"
 
-#define MAX_QUEUED_RUNS 32 /* programs from queues at one time */
-#define MAX_URGENT_RUNS 64 /* hook_now */
+#define START_TURN_US 3000 /* a round's share */
+#define BACKOFF_MS    50   /* doubled with each failure */
+#define BACKOFF_MAX   5000
+#define BROKEN_MS     1000 /* a program that is not there for so long will not come back by itself */
 
 enum run_state { WAITING, RUNNING, OWED, DONE };
 
@@ -36,6 +44,7 @@ struct run {
     unsigned nargs;
     uint64_t timeout_ms, started, finished;
     uint64_t place_ms; /* urgent: when it has waited long enough for a place */
+    uint64_t tried_ms; /* first try to start it, 0: none */
     struct spawn *sp;
     pid_t pid;
     int status, result;
@@ -50,7 +59,8 @@ struct waiting {
     int result;
 };
 
-struct queue { /* lives while it has runs */
+struct queue {                /* lives while it has runs */
+    TAILQ_ENTRY(queue) entry; /* in due, while not busy */
     struct hooks *h;
     struct run_list runs;
     bool busy; /* the head is running */
@@ -62,8 +72,12 @@ struct hooks {
     struct loop *loop;
     struct hook_conf conf;
     struct queue *queues;
+    TAILQ_HEAD(, queue) due;
     struct run_list all, urgent, answers;
-    struct loop_timer *answer_timer, *place_timer;
+    struct loop_timer *answer_timer, *place_timer, *start_timer;
+    uint64_t broken_ms, backoff_ms; /* 0: the last start went well; since when none did */
+    uint64_t lost;                  /* events that found the queue full */
+    bool start_armed;
     size_t nall, waiting_or_running, queued_running, urgent_running;
     struct waiting *waiting; /* the hook_wait under way */
 };
@@ -96,7 +110,14 @@ static void expire(struct hooks *h)
     }
 }
 
-static void schedule(struct hooks *h);
+/* Programs are started soon. */
+static void schedule(struct hooks *h)
+{
+    if (h->start_armed || h->backoff_ms)
+        return;
+    h->start_armed = true;
+    loop_timer_start(h->start_timer, 0, false);
+}
 
 static void owe(struct run *r, int result)
 {
@@ -138,17 +159,21 @@ static void on_answer(void *arg)
 static void leave(struct run *r)
 {
     struct hooks *h = r->h;
+    struct queue *q = r->q;
 
     h->waiting_or_running--;
-    if (r->q) {
-        struct queue *q = r->q;
-        TAILQ_REMOVE(&q->runs, r, next);
-        q->busy = false;
-        r->q = NULL;
-        if (TAILQ_EMPTY(&q->runs)) {
-            HASH_DEL(h->queues, q);
-            free(q);
-        }
+    if (!q)
+        return;
+    TAILQ_REMOVE(&q->runs, r, next);
+    if (!q->busy)
+        TAILQ_REMOVE(&h->due, q, entry);
+    q->busy = false;
+    r->q = NULL;
+    if (TAILQ_EMPTY(&q->runs)) {
+        HASH_DEL(h->queues, q);
+        free(q);
+    } else {
+        TAILQ_INSERT_TAIL(&h->due, q, entry);
     }
 }
 
@@ -174,57 +199,111 @@ static void on_end(void *arg, int status, bool timed_out)
     answer(r);
 }
 
+static void fill_argv(const struct run *r, const char *argv[HOOK_MAX_ARGS + 4])
+{
+    argv[0] = r->h->conf.path;
+    argv[1] = r->name;
+    argv[2] = r->h->conf.instance;
+    for (unsigned i = 0; i < r->nargs; i++)
+        argv[3 + i] = r->args[i];
+    argv[3 + r->nargs] = NULL;
+}
+
 static int run_spawn(struct run *r, struct err *e)
 {
-    const struct hooks *h = r->h;
-    const char *argv[HOOK_MAX_ARGS + 4] = {h->conf.path, r->name, h->conf.instance};
+    const char *argv[HOOK_MAX_ARGS + 4];
     CLEANUP(base_free) char *log_name = xasprintf("hook %s", r->name);
     struct spawn_conf c = {.argv = argv, .timeout_ms = r->timeout_ms, .log_name = log_name};
 
-    for (unsigned i = 0; i < r->nargs; i++)
-        argv[3 + i] = r->args[i];
-    return spawn_start(&r->sp, h->loop, &c, on_end, r, e);
+    fill_argv(r, argv);
+    return spawn_start(&r->sp, r->h->loop, &c, on_end, r, e);
 }
 
-static void run_start(struct run *r)
+/* Tells nothing about the program: another time it may go well. */
+static bool is_shortage(int rc)
+{
+    return rc == -EAGAIN || rc == -ENOMEM || rc == -EMFILE || rc == -ENFILE || rc == -ETXTBSY;
+}
+
+/* false: not now.  A run is given up when its own time is over; for want of a program soon, and at
+ * once when somebody waits for it. */
+static bool give_up(const struct run *r, int rc)
+{
+    uint64_t now = base_now_ms();
+
+    if (is_shortage(rc))
+        return now - r->tried_ms >= r->timeout_ms;
+    return !r->q || now - r->h->broken_ms >= BROKEN_MS;
+}
+
+/* false: no more now */
+static bool run_start(struct run *r)
 {
     struct hooks *h = r->h;
     struct err e = {0};
 
     r->started = base_wall_s();
+    if (!r->tried_ms)
+        r->tried_ms = base_now_ms();
     int rc = run_spawn(r, &e);
     if (rc < 0) {
-        log_error("hook %s: %s", r->name, e.text);
-        leave(r);
-        owe(r, rc);
-        return;
+        if (!h->broken_ms) {
+            log_error("hook %s: %s", r->name, e.text);
+            h->broken_ms = base_now_ms();
+        }
+        if (give_up(r, rc)) {
+            log_error("hook %s %s: given up: %s", r->name, r->nargs ? r->args[0] : "", e.text);
+            if (!r->q)
+                TAILQ_REMOVE(&h->urgent, r, next);
+            leave(r);
+            owe(r, rc);
+            return true;
+        }
+        h->backoff_ms = h->backoff_ms ? MIN(2 * h->backoff_ms, (uint64_t)BACKOFF_MAX) : BACKOFF_MS;
+        loop_timer_start(h->start_timer, h->backoff_ms, false);
+        return false;
     }
+    h->broken_ms = h->backoff_ms = 0;
     r->state = RUNNING;
     r->pid = spawn_pid(r->sp);
     if (r->q) {
+        TAILQ_REMOVE(&h->due, r->q, entry);
         r->q->busy = true;
         h->queued_running++;
     } else {
+        TAILQ_REMOVE(&h->urgent, r, next);
         h->urgent_running++;
     }
+    return true;
 }
 
-static void schedule(struct hooks *h)
+static struct run *next_to_start(struct hooks *h)
 {
-    struct run *r;
-    struct queue *q, *tmp;
+    if (h->urgent_running < h->conf.max_urgent && !TAILQ_EMPTY(&h->urgent))
+        return TAILQ_FIRST(&h->urgent);
+    if (h->queued_running < h->conf.max_queued && !TAILQ_EMPTY(&h->due))
+        return TAILQ_FIRST(&TAILQ_FIRST(&h->due)->runs);
+    return NULL;
+}
 
-    while (h->urgent_running < MAX_URGENT_RUNS && (r = TAILQ_FIRST(&h->urgent))) {
-        TAILQ_REMOVE(&h->urgent, r, next);
-        run_start(r);
-    }
-    HASH_ITER(hh, h->queues, q, tmp)
-    {
-        if (h->queued_running >= MAX_QUEUED_RUNS)
+static void on_start(void *arg)
+{
+    struct hooks *h = arg;
+    uint64_t begin = base_now_us();
+    uint64_t backoff = h->backoff_ms;
+    struct run *r;
+
+    h->start_armed = false;
+    while ((r = next_to_start(h))) {
+        if (!run_start(r))
+            return;
+        if (base_now_us() - begin >= START_TURN_US)
             break;
-        if (!q->busy)
-            run_start(TAILQ_FIRST(&q->runs));
     }
+    if (h->backoff_ms == backoff)
+        h->backoff_ms = 0;
+    if (next_to_start(h))
+        schedule(h);
 }
 
 /* The first of them is the oldest, and all have the same limit. */
@@ -245,8 +324,8 @@ static void on_no_place(void *arg)
 
     while ((r = TAILQ_FIRST(&h->urgent)) && r->place_ms <= now) {
         TAILQ_REMOVE(&h->urgent, r, next);
-        log_error("hook %s %s: not started: %d others have run for %" PRIu64 " ms", r->name,
-                  r->nargs ? r->args[0] : "", MAX_URGENT_RUNS, r->timeout_ms);
+        log_error("hook %s %s: not started: no place for %" PRIu64 " ms, %zu others run", r->name,
+                  r->nargs ? r->args[0] : "", r->timeout_ms, h->urgent_running);
         leave(r);
         owe(r, -ETIMEDOUT);
     }
@@ -265,6 +344,7 @@ static struct queue *queue_get(struct hooks *h, const char *name)
     memcpy(q->name, name, n);
     q->h = h;
     TAILQ_INIT(&q->runs);
+    TAILQ_INSERT_TAIL(&h->due, q, entry);
     HASH_ADD_STR(h->queues, name, q);
     return q;
 }
@@ -278,19 +358,45 @@ static bool is_fast(const char *name)
     return false;
 }
 
-static void push(struct hooks *h, struct queue *q, const char *name, unsigned nargs,
+/* The last one that waits is the same: it will tell the same. */
+static bool is_told(const struct queue *q, const char *name, unsigned nargs,
+                    const char *const *args)
+{
+    const struct run *r = TAILQ_LAST(&q->runs, run_list);
+
+    if (!r || r->state != WAITING || r->done || strcmp(r->name, name) != 0 || r->nargs != nargs)
+        return false;
+    for (unsigned i = 0; i < nargs; i++)
+        if (strcmp(r->args[i], args[i]) != 0)
+            return false;
+    return true;
+}
+
+static void drop_event(struct run *r)
+{
+    struct hooks *h = r->h;
+
+    if (h->lost++ % 1000 == 0)
+        log_error(
+            "hook %s %s: not run: %zu hooks wait or run already; events lost since the start: "
+            "%" PRIu64,
+            r->name, r->nargs ? r->args[0] : "", h->waiting_or_running, h->lost);
+    owe(r, -ENOBUFS);
+}
+
+static void push(struct hooks *h, const char *queue, const char *name, unsigned nargs,
                  const char *const *args, hook_done_fn *done, void *arg)
 {
     struct run *r = xcalloc(1, sizeof *r);
 
     expire(h);
     r->h = h;
-    r->q = q;
     r->name = xstrdup(name);
     r->nargs = MIN(nargs, HOOK_MAX_ARGS);
     for (unsigned i = 0; i < r->nargs; i++)
         r->args[i] = xstrdup(args[i]);
     r->timeout_ms = is_fast(name) ? h->conf.fast_timeout_ms : h->conf.slow_timeout_ms;
+    r->place_ms = base_now_ms() + r->timeout_ms;
     r->done = done;
     r->arg = arg;
     TAILQ_INSERT_TAIL(&h->all, r, all);
@@ -299,16 +405,19 @@ static void push(struct hooks *h, struct queue *q, const char *name, unsigned na
         owe(r, -ENOENT);
         return;
     }
+    if (h->waiting_or_running >= HOOK_PENDING_MAX) {
+        drop_event(r);
+        return;
+    }
     h->waiting_or_running++;
-    if (q) {
-        TAILQ_INSERT_TAIL(&q->runs, r, next);
+    if (queue) {
+        r->q = queue_get(h, queue);
+        TAILQ_INSERT_TAIL(&r->q->runs, r, next);
     } else {
-        r->place_ms = base_now_ms() + r->timeout_ms;
         TAILQ_INSERT_TAIL(&h->urgent, r, next);
+        watch_places(h);
     }
     schedule(h);
-    if (!q)
-        watch_places(h);
 }
 
 int hook_new(struct hooks **out, struct loop *l, const struct hook_conf *c, struct err *e)
@@ -318,33 +427,51 @@ int hook_new(struct hooks **out, struct loop *l, const struct hook_conf *c, stru
 
     h->loop = l;
     h->conf = *c;
+    if (!h->conf.max_queued)
+        h->conf.max_queued = HOOK_MAX_QUEUED;
+    if (!h->conf.max_urgent)
+        h->conf.max_urgent = HOOK_MAX_URGENT;
+    TAILQ_INIT(&h->due);
     TAILQ_INIT(&h->all);
     TAILQ_INIT(&h->urgent);
     TAILQ_INIT(&h->answers);
     h->answer_timer = loop_timer_new(l, on_answer, h);
     h->place_timer = loop_timer_new(l, on_no_place, h);
+    h->start_timer = loop_timer_new(l, on_start, h);
     *out = h;
     return 0;
 }
 
-/* What still waits is started without being waited for, so that no event is lost. */
+/* Somebody who waits for them is no longer there; events must not be lost. */
 static void hand_over(struct hooks *h)
 {
+    struct handover over = HANDOVER_INIT;
+    struct err e = {0};
     struct run *r;
 
     TAILQ_FOREACH(r, &h->all, all)
     {
-        if (r->state == WAITING) {
-            struct err e = {0};
-            if (run_spawn(r, &e) < 0)
-                log_error("hook %s: %s", r->name, e.text);
-        }
-        if (r->sp) {
-            log_warn("hook %s: left running", r->name);
-            spawn_detach(r->sp);
-            r->sp = NULL;
-        }
+        if (!r->sp)
+            continue;
+        log_warn("hook %s: left running", r->name);
+        if (r->q)
+            handover_await(&over, r->pid, r->timeout_ms);
+        spawn_detach(r->sp);
+        r->sp = NULL;
     }
+    TAILQ_FOREACH(r, &h->all, all)
+    {
+        const char *argv[HOOK_MAX_ARGS + 4];
+        if (r->state != WAITING || !r->q)
+            continue;
+        fill_argv(r, argv);
+        handover_add(&over, argv, r->timeout_ms);
+    }
+    if (over.runs)
+        log_warn("hooks: %zu still wait; they run one after the other without zdb", over.runs);
+    if (handover_start(&over, &e) < 0)
+        log_error("hooks: what still waits is not run: %s", e.text);
+    output_end(h->loop);
 }
 
 void hook_free(struct hooks *h)
@@ -364,6 +491,7 @@ void hook_free(struct hooks *h)
         run_free(r);
     loop_timer_free(h->answer_timer);
     loop_timer_free(h->place_timer);
+    loop_timer_free(h->start_timer);
     free(h);
 }
 
@@ -375,9 +503,15 @@ bool hook_enabled(const struct hooks *h)
 void hook_push(struct hooks *h, const char *queue, const char *name, unsigned nargs,
                const char *const *args, hook_done_fn *done, void *arg)
 {
+    const struct queue *q;
+
     if (!h->conf.path && !done)
         return;
-    push(h, h->conf.path ? queue_get(h, queue ? queue : "") : NULL, name, nargs, args, done, arg);
+    queue = queue ? queue : "";
+    HASH_FIND_STR(h->queues, queue, q);
+    if (q && !done && is_told(q, name, nargs, args))
+        return;
+    push(h, queue, name, nargs, args, done, arg);
 }
 
 void hook_now(struct hooks *h, const char *name, unsigned nargs, const char *const *args,
@@ -411,19 +545,30 @@ int hook_wait(struct hooks *h, const char *name, unsigned nargs, const char *con
     return w.result;
 }
 
-void hook_interrupt(struct hooks *h)
+void hook_cancel_urgent(struct hooks *h)
 {
     struct run *r;
 
-    if (!h->waiting)
-        return;
+    while ((r = TAILQ_FIRST(&h->urgent))) {
+        TAILQ_REMOVE(&h->urgent, r, next);
+        leave(r);
+        owe(r, -ECANCELED);
+    }
     TAILQ_FOREACH(r, &h->all, all)
     {
-        if (r->arg == h->waiting && r->sp) {
-            log_warn("hook %s: ended by a signal to zdb", r->name);
+        if (r->sp && !r->q) {
+            log_warn("hook %s %s: ended: nobody waits for it any more", r->name,
+                     r->nargs ? r->args[0] : "");
             spawn_kill(r->sp);
         }
     }
+}
+
+void hook_interrupt(struct hooks *h)
+{
+    if (!h->waiting)
+        return;
+    hook_cancel_urgent(h);
     on_waited(h->waiting, -EINTR);
 }
 
@@ -473,4 +618,9 @@ size_t hook_each(const struct hooks *h, hook_each_fn *fn, void *arg)
 size_t hook_pending(const struct hooks *h)
 {
     return h->waiting_or_running;
+}
+
+size_t hook_running(const struct hooks *h)
+{
+    return h->queued_running + h->urgent_running;
 }

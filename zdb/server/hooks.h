@@ -19,23 +19,31 @@ struct hook_conf {
     const char *instance;     /* "unix://path" or "tcp://host:port" */
     uint64_t fast_timeout_ms; /* missing-data, namespaces-init, ready, close */
     uint64_t slow_timeout_ms; /* everything else */
+    unsigned max_queued;      /* programs from queues at one time; 0: HOOK_MAX_QUEUED */
+    unsigned max_urgent;      /* by hook_now; 0: HOOK_MAX_URGENT */
 };
 
-#define HOOK_MAX_ARGS 4
-#define HOOK_KEEP_S   300  /* finished ones stay listed so long */
-#define HOOK_KEEP_MAX 4096 /* and at most so many */
+#define HOOK_MAX_ARGS    4
+#define HOOK_KEEP_S      300  /* finished ones stay listed so long */
+#define HOOK_KEEP_MAX    4096 /* and at most so many */
+#define HOOK_MAX_QUEUED  32   /* programs at one time: two descriptors each */
+#define HOOK_MAX_URGENT  64
+#define HOOK_PENDING_MAX 16384 /* waiting or running; an event that finds so many is lost */
 
 int hook_new(struct hooks **out, struct loop *l, const struct hook_conf *c, struct err *e);
-void hook_free(struct hooks *h); /* running programs are left to themselves, callbacks are dropped
-                                  */
+/* Running programs are left to themselves, what waits in queues runs behind them without us, one
+ * after the other (server/handover.h); callbacks are dropped. */
+void hook_free(struct hooks *h);
 bool hook_enabled(const struct hooks *h);
 
 /* result: the exit status 0..255; 128 + signal when killed; -ETIMEDOUT; -ENOENT no program set;
- * -errno could not start. */
+ * -ENOBUFS lost (HOOK_PENDING_MAX); -ECANCELED; -errno could not be started: for want of memory or
+ * descriptors it is tried again as long as its time lasts, for want of the program a second. */
 typedef void hook_done_fn(void *arg, int result);
 
 /* Behind everything pushed before with the same queue name (a namespace's name; NULL: the server's
- * own queue).  Strings are copied.  args: nargs <= HOOK_MAX_ARGS texts behind the instance id. done
+ * own queue).  One without done whose equal is the last that waits there is that one.  Strings are
+ * copied.  args: nargs <= HOOK_MAX_ARGS texts behind the instance id. done
  * may be NULL. */
 void hook_push(struct hooks *h, const char *queue, const char *name, unsigned nargs,
                const char *const *args, hook_done_fn *done, void *arg);
@@ -45,6 +53,8 @@ void hook_now(struct hooks *h, const char *name, unsigned nargs, const char *con
 /* Runs the loop until the program has ended (start-up and shutdown only); the same result, or
  * -EINTR. */
 int hook_wait(struct hooks *h, const char *name, unsigned nargs, const char *const *args);
+/* Those of hook_now end at once, running or waiting: their waiters go away. */
+void hook_cancel_urgent(struct hooks *h);
 /* Ends a hook_wait that is under way, and its program. */
 void hook_interrupt(struct hooks *h);
 /* The owner of arg goes away: hooks still run, their done is not called. */
@@ -66,5 +76,6 @@ size_t hook_each(const struct hooks *h, hook_each_fn *fn, void *arg); /* running
                                                                          oldest first; returns their
                                                                          number; fn may be NULL */
 size_t hook_pending(const struct hooks *h);                           /* queued or running */
+size_t hook_running(const struct hooks *h);
 
 #endif

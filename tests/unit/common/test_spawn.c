@@ -9,6 +9,7 @@
 
 #include "common/log.h"
 #include "common/loop.h"
+#include "common/output.h"
 #include "common/spawn.h"
 
 static struct loop *l;
@@ -29,6 +30,7 @@ static void begin(void)
 
 static void end(void)
 {
+    output_end(l);
     loop_free(l);
     scratch_end();
 }
@@ -316,6 +318,53 @@ START_TEST(background_children_do_not_delay_the_end)
 }
 END_TEST
 
+/* The scripts of users put uploads in the background and return: whatever those write later, they
+ * must not die of it. */
+START_TEST(background_children_may_write_after_the_end)
+{
+    char script[512];
+
+    snprintf(script, sizeof script,
+             "(while [ ! -e %s ]; do sleep 0.02; done; echo late; echo more; echo over > %s) &",
+             scratch("go"), scratch("written"));
+    struct result r = run(script, 0);
+    ck_assert_int_eq(r.status, 0);
+    int fd = open(scratch("go"), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    close(fd);
+    for (int i = 0; i < 500 && access(scratch("written"), F_OK) < 0; i++)
+        loop_once(l, 20);
+    ck_assert_int_eq(access(scratch("written"), F_OK), 0);
+    for (int i = 0; i < 5; i++)
+        loop_once(l, 20);
+    log_has("prog: late\n");
+    log_has("prog: more\n");
+}
+END_TEST
+
+/* More of them than are read here: cat(1) has the oldest. */
+START_TEST(many_background_children_keep_a_reader)
+{
+    enum { N = OUTPUT_LEFT_MAX + 8 };
+    char script[512], name[32];
+
+    for (int i = 0; i < N; i++) {
+        snprintf(name, sizeof name, "written%d", i);
+        snprintf(script, sizeof script,
+                 "(while [ ! -e %s ]; do sleep 0.02; done; echo late; echo over > %s) &",
+                 scratch("go"), scratch(name));
+        ck_assert_int_eq(run(script, 0).status, 0);
+    }
+    int fd = open(scratch("go"), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    close(fd);
+    for (int i = 0; i < N; i++) {
+        snprintf(name, sizeof name, "written%d", i);
+        for (int k = 0; k < 500 && access(scratch(name), F_OK) < 0; k++)
+            loop_once(l, 20);
+        ck_assert_int_eq(access(scratch(name), F_OK), 0);
+    }
+}
+END_TEST
+
 START_TEST(kill_ends_it_now_and_done_runs)
 {
     struct result res;
@@ -425,6 +474,8 @@ static TCase *spawn(void)
     tcase_add_test(t, timeout_kills_the_whole_group_even_when_it_ignores_term);
     tcase_add_test(t, timeout_kills_what_the_leader_leaves_behind);
     tcase_add_test(t, background_children_do_not_delay_the_end);
+    tcase_add_test(t, background_children_may_write_after_the_end);
+    tcase_add_test(t, many_background_children_keep_a_reader);
     tcase_add_test(t, kill_ends_it_now_and_done_runs);
     tcase_add_test(t, detached_runs_on_without_done_and_is_reaped_later);
     tcase_add_test(t, many_at_the_same_time);

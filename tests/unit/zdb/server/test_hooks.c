@@ -36,7 +36,7 @@ static void setup(void)
     ck_assert_int_eq(write(fd, script, sizeof script - 1), (int)sizeof script - 1);
     close(fd);
     ck_assert_int_eq(loop_new(&loop, NULL), 0);
-    conf = (struct hook_conf){program, "unix:///x", 20000, 20000};
+    conf = (struct hook_conf){program, "unix:///x", 20000, 20000, 0, 0};
 }
 
 static void start(void)
@@ -53,7 +53,7 @@ static void teardown(void)
 
 static char *text(void)
 {
-    static char out[4096];
+    static char out[65536];
     struct buf b = BUF_INIT;
     if (path_read(record, sizeof out - 1, &b, NULL) < 0)
         return strcpy(out, "");
@@ -250,6 +250,157 @@ START_TEST(listing_is_bounded)
 }
 END_TEST
 
+/* Number of lines that begin so, and the most that were open at one time. */
+static int most_at_once(const char *all, int *starts)
+{
+    int open = 0, most = 0;
+
+    *starts = 0;
+    for (const char *p = all; *p; p = strchr(p, '\n') + 1) {
+        open += *p == '+' ? 1 : -1;
+        *starts += *p == '+';
+        most = MAX(most, open);
+        if (!strchr(p, '\n'))
+            break;
+    }
+    return most;
+}
+
+/* Many wait when zdb ends: they run one after the other, in their order, behind the one that runs
+ * already. */
+START_TEST(what_waits_at_the_end_runs_in_order_and_one_at_a_time)
+{
+    enum { N = 60 };
+    char what[32], want[N * 16] = "", *at;
+    int starts = 0;
+
+    start();
+    push("q", "first", "slow", NULL);
+    for (int i = 0; i < 50 && !strstr(text(), "+first"); i++)
+        loop_once(loop, 20);
+    for (int i = 0; i < N; i++) {
+        snprintf(what, sizeof what, "it's %d", i);
+        push(i % 2 ? "q" : "first", "n", what, NULL);
+        snprintf(want + strlen(want), sizeof want - strlen(want), "+n it's %d\n", i);
+    }
+    hook_free(hooks);
+    hooks = NULL;
+    snprintf(what, sizeof what, "-n it's %d\n", N - 1);
+    for (int i = 0; i < 1000 && !strstr(text(), what); i++)
+        usleep(20000);
+    ck_assert_int_eq(most_at_once(text(), &starts), 1);
+    ck_assert_int_eq(starts, N + 1);
+    at = text();
+    for (int i = 0; i < N; i++) {
+        snprintf(what, sizeof what, "+n it's %d\n", i);
+        at = strstr(at, what);
+        ck_assert_ptr_nonnull(at);
+    }
+}
+END_TEST
+
+/* A thousand events: a round of the loop does not grow with them. */
+START_TEST(many_starts_are_spread_over_rounds)
+{
+    struct answer first = {0, 0}, last = {0, 0};
+    char queue[16];
+    int rounds = 0;
+
+    conf.max_queued = 8;
+    start();
+    for (int i = 0; i < 200; i++) {
+        snprintf(queue, sizeof queue, "%d", i);
+        push(queue, "n", "", i == 0 ? &first : i == 199 ? &last : NULL);
+        ck_assert_uint_le(hook_each(hooks, NULL, NULL), 0); /* nothing from inside the call */
+    }
+    for (; !last.count && rounds < 100000; rounds++) {
+        loop_once(loop, 100);
+        ck_assert_uint_le(hook_running(hooks), 8);
+    }
+    ck_assert_uint_eq(hook_drain(hooks, 30000), 0);
+    ck_assert_int_eq(first.count, 1);
+    ck_assert_int_eq(last.result, 0);
+}
+END_TEST
+
+START_TEST(the_queue_has_a_limit_and_says_so)
+{
+    const struct log_conf quiet = {.level = LOG_LVL_ERROR, .path = "/dev/null"};
+    struct answer a = {0, 0};
+    char what[16];
+
+    ck_assert_int_eq(log_open(&quiet, NULL), 0);
+    start();
+    for (int i = 0; i < HOOK_PENDING_MAX + 10; i++) {
+        snprintf(what, sizeof what, "%d", i);
+        push("q", "n", what, NULL);
+    }
+    ck_assert_uint_eq(hook_pending(hooks), HOOK_PENDING_MAX);
+    push("q", "n", "x", &a);
+    loop_once(loop, 100);
+    loop_once(loop, 100);
+    ck_assert_int_eq(a.count, 1);
+    ck_assert_int_eq(a.result, -ENOBUFS);
+    conf.path = "/bin/true";
+}
+END_TEST
+
+START_TEST(equal_events_that_wait_are_one)
+{
+    start();
+    push("q", "first", "slow", NULL);
+    for (int i = 0; i < 1000; i++)
+        push("q", "updated", "", NULL);
+    ck_assert_uint_eq(hook_pending(hooks), 2);
+    push("q", "other", "", NULL);
+    push("q", "updated", "", NULL);
+    ck_assert_uint_eq(hook_pending(hooks), 4);
+}
+END_TEST
+
+/* The program is being replaced at that moment. */
+START_TEST(a_program_that_is_missing_for_a_moment_is_tried_again)
+{
+    struct answer a = {0, 0};
+    char aside[80];
+
+    snprintf(aside, sizeof aside, "%s.new", program);
+    ck_assert_int_eq(rename(program, aside), 0);
+    start();
+    push("q", "one", "", &a);
+    for (int i = 0; i < 5; i++)
+        loop_once(loop, 10);
+    ck_assert_int_eq(a.count, 0);
+    ck_assert_int_eq(rename(aside, program), 0);
+    ck_assert_uint_eq(hook_drain(hooks, 20000), 0);
+    ck_assert_int_eq(a.result, 0);
+    ck_assert_str_eq(text(), "+one \n-one \n");
+}
+END_TEST
+
+START_TEST(nobody_waits_for_urgent_ones_that_are_cancelled)
+{
+    struct answer running = {0, 0}, waiting = {0, 0}, queued = {0, 0};
+    const char *deaf = "deaf";
+
+    conf.max_urgent = 1;
+    start();
+    hook_now(hooks, "missing-data", 1, &deaf, on_done, &running);
+    hook_now(hooks, "missing-data", 1, &deaf, on_done, &waiting);
+    push("q", "one", "", &queued);
+    for (int i = 0; i < 100 && !strstr(text(), "+missing-data"); i++)
+        loop_once(loop, 20);
+    uint64_t begin = base_now_ms();
+    hook_cancel_urgent(hooks);
+    ck_assert_uint_eq(hook_drain(hooks, 10000), 0);
+    ck_assert_uint_lt(base_now_ms() - begin, 5000);
+    loop_once(loop, 10);
+    ck_assert_int_eq(running.result, 128 + 9);
+    ck_assert_int_eq(waiting.result, -ECANCELED);
+    ck_assert_int_eq(queued.result, 0);
+}
+END_TEST
+
 START_TEST(what_waits_at_the_end_is_handed_over)
 {
     start();
@@ -279,6 +430,12 @@ static TCase *hook_cases(void)
     tcase_add_test(t, listing_has_arguments_times_and_status);
     tcase_add_test(t, listing_is_bounded);
     tcase_add_test(t, what_waits_at_the_end_is_handed_over);
+    tcase_add_test(t, what_waits_at_the_end_runs_in_order_and_one_at_a_time);
+    tcase_add_test(t, many_starts_are_spread_over_rounds);
+    tcase_add_test(t, the_queue_has_a_limit_and_says_so);
+    tcase_add_test(t, equal_events_that_wait_are_one);
+    tcase_add_test(t, a_program_that_is_missing_for_a_moment_is_tried_again);
+    tcase_add_test(t, nobody_waits_for_urgent_ones_that_are_cancelled);
     return t;
 }
 

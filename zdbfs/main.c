@@ -23,6 +23,7 @@
 #include "zdbfs/txn/commit.h"
 #include "zdbfs/fuse/session.h"
 #include "zdbfs/core/space.h"
+#include "zdbfs/store/lease.h"
 #include "zdbfs/txn/volume.h"
 #include "zdbfs/core/writeback.h"
 
@@ -41,6 +42,8 @@ struct app {
     char *mountpoint; /* absolute */
     struct kv *kv;
     struct head head;
+    struct lease *lease;
+    bool clean; /* nothing is left in the journal */
     struct journal *journal;
     struct ids *ids;
     struct fs *fs;
@@ -193,6 +196,15 @@ static int make_session(struct app *a, bool read_only, struct err *e)
     return a->se ? 0 : err_set(e, EINVAL, "%s", ""); /* libfuse has said what is wrong */
 }
 
+static int open_head(struct app *a, struct err *e)
+{
+    int r = volume_open(a->kv, &a->o, &a->head, e);
+
+    if (r == 0)
+        a->lease = lease_new(a->kv, &a->head);
+    return r;
+}
+
 /* zdb and what is stored there; nothing of the mount yet. */
 static int open_volume(struct app *a, struct err *e)
 {
@@ -209,9 +221,14 @@ static int open_volume(struct app *a, struct err *e)
         }
     }
     if (r >= 0)
-        r = volume_open(a->kv, o, &a->head, e);
+        r = open_head(a, e);
+    if (r >= 0 && !o->kv.read_only)
+        r = lease_take(a->lease, a->mountpoint, o->takeover, e);
     if (r >= 0)
-        r = journal_open(&a->journal, a->kv, &a->head, e);
+        r = volume_fill(a->kv, &a->head, e);
+    if (r >= 0)
+        r = journal_open(&a->journal, a->kv, a->lease, e);
+    a->clean = r >= 0;
     return MIN(r, 0);
 }
 
@@ -223,6 +240,10 @@ static int start_threads(struct app *a, struct err *e)
         r = space_start(&a->space, a->fs, e);
     if (r < 0 || a->fs->read_only)
         return r;
+    r = lease_start(a->lease, e);
+    if (r < 0)
+        return r;
+    a->clean = false;
     r = writeback_start(&a->wb, a->fs, e);
     if (r == 0)
         r = commit_start(&a->commit, a->fs, a->journal, e);
@@ -349,6 +370,7 @@ static int serve(struct app *a, struct err *e)
     stop_threads(a);
     if (a->commit) {
         int stored = commit_stop(a->commit);
+        a->clean = stored == 0;
         if (stored < 0 && r == 0)
             r = err_set(e, -stored, "not everything could be stored");
     }
@@ -365,6 +387,9 @@ static void close_app(struct app *a)
     fs_free(a->fs);
     journal_free(a->journal);
     ids_free(a->ids);
+    if (a->lease && lease_give_back(a->lease, a->clean, kv_deadline(a->kv)) < 0)
+        log_warn("the volume could not be given back; the next mount does not mind");
+    lease_free(a->lease);
     kv_close(a->kv);
     if (a->se)
         fuse_session_destroy(a->se);
@@ -382,9 +407,11 @@ static int check_volume(struct app *a, struct err *e)
 
     int r = kv_open(&a->kv, &a->o.kv, e);
     if (r == 0)
-        r = volume_open(a->kv, &a->o, &a->head, e);
+        r = open_head(a, e);
     if (r == 0)
-        r = journal_open(&a->journal, a->kv, &a->head, e);
+        r = volume_fill(a->kv, &a->head, e);
+    if (r == 0)
+        r = journal_open(&a->journal, a->kv, a->lease, e);
     if (r == 0)
         r = check_run(a->kv, &c, e);
     if (r < 0)

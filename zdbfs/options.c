@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fuse_lowlevel.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -18,7 +19,7 @@ struct raw {
     char *rhost[ROLE_COUNT], *rport[ROLE_COUNT], *runix[ROLE_COUNT], *rname[ROLE_COUNT],
         *rpass[ROLE_COUNT];
     char *size, *cachesize, *memory, *flush, *timeout, *logfile, *sync;
-    int nocache, autons, background, check, ro, rw;
+    int nocache, autons, background, check, ro, rw, takeover;
 };
 
 #define TEXT(t, f)                    \
@@ -60,6 +61,8 @@ static const struct fuse_opt opts[] = {
     FLAG("autons", autons),
     FLAG("background", background),
     FLAG("--check", check),
+    FLAG("takeover", takeover),
+    FLAG("--takeover", takeover),
     FLAG("ro", ro),
     FLAG("rw", rw),
     FUSE_OPT_KEY("ro", FUSE_OPT_KEY_KEEP),
@@ -187,10 +190,31 @@ static int numbers(struct options *o, struct raw *r, struct err *e)
     o->autons = r->autons;
     o->background = r->background;
     o->check = r->check;
+    o->takeover = r->takeover;
     o->read_only = r->ro && !r->rw;
     o->logfile = r->logfile;
     r->logfile = NULL;
     return 0;
+}
+
+/* Is a zdbfs mounted exactly there?  Asked of the table: the mount may not answer. */
+static bool is_mounted(const char *path)
+{
+    char line[8192], where[PATH_MAX], type[64], source[256];
+    CLEANUP(base_free) char *real = realpath(path, NULL);
+    FILE *f = real ? fopen("/proc/self/mountinfo", "re") : NULL;
+    bool found = false;
+
+    while (f && fgets(line, sizeof line, f)) {
+        const char *rest = strstr(line, " - ");
+        if (rest && sscanf(line, "%*s %*s %*s %*s %4095s", where) == 1 &&
+            sscanf(rest, " - %63s %255s", type, source) == 2 && strcmp(where, real) == 0)
+            found = strcmp(type, "fuse.zdbfs") == 0 ||
+                    (strcmp(type, "fuse") == 0 && strcmp(source, "zdbfs") == 0);
+    }
+    if (f)
+        fclose(f);
+    return found; /* of the last line, which is on top */
 }
 
 /* Before libfuse sees it: what is wrong is said in one line of ours. */
@@ -208,6 +232,11 @@ static int check_mountpoint(const char *path, struct err *e)
     }
     if (!S_ISDIR(st.st_mode))
         return err_set(e, ENOTDIR, "mount point %s: not a directory", path);
+    if (is_mounted(path))
+        return err_set(e, EBUSY,
+                       "mount point %s: a zdbfs is mounted there; unmount it first: fusermount3 -u "
+                       "%s",
+                       path, path);
     return 0;
 }
 
@@ -282,6 +311,8 @@ void options_help(void)
         "    timeout=SECONDS        a request that zdb does not answer fails with EIO (120)\n"
         "    nocache                store every change at once\n"
         "    sync=close             close() waits for stable storage\n"
+        "    takeover               mount although another mount has the volume; that one never\n"
+        "                           writes again\n"
         "    background             return when the mount is ready\n"
         "    logfile=S              append an operation log\n"
         "    --check                read the whole volume, report what is wrong, exit 0 or 1; "

@@ -17,6 +17,7 @@ struct options {
     bool nocache;          /* store every change at once */
     bool sync_close;       /* close() waits for stable storage */
     bool autons, background, foreground, check;
+    bool takeover;  /* from whoever has the volume mounted */
     bool read_only; /* -o ro */
     bool debug;     /* libfuse's */
     bool clone_fd;

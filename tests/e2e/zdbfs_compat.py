@@ -30,7 +30,8 @@ class Classic:
 
     def header(self, c, magic):
         v = self.get(c, 0)
-        q.same((len(v), v[:6], struct.unpack_from("<HH", v, 6)), (24, magic, (1, 0)), "header")
+        q.same((v[:6], struct.unpack_from("<HH", v, 6)), (magic, (1, 0)), "header")
+        q.same(v[24:28], b"QFSH" if magic == b"ZDBFSM" else b"", "behind the header")
 
     def inode(self, ino):
         v = self.get(self.meta, ino)
@@ -288,7 +289,9 @@ class Crafted:
         self.mount.unmount()
         self.c = Classic(self.zdb)
         self.keys = [struct.unpack("<Q", self.c.meta.ok("SET", "", b"X"))[0] for _ in range(6)]
-        self.generation = int.from_bytes(self.c.get(self.c.meta, 0)[10:16], "little")
+        head = self.c.get(self.c.meta, 0)
+        self.c.meta.ok("SET", bytes(8), head[:8] + b"\1" + head[9:])          # in use, as after a crash
+        self.generation = int.from_bytes(head[10:16], "little")
         q.check(self.generation > 0, "the volume has no generation")
 
     def add(self, *values):

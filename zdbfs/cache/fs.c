@@ -55,6 +55,7 @@ void fs_free(struct fs *fs)
     free(fs->table);
     free(fs->del_meta.key);
     free(fs->del_data.key);
+    free(fs->was.key);
     pthread_cond_destroy(&fs->changed);
     pthread_cond_destroy(&fs->commit_work);
     pthread_cond_destroy(&fs->write_work);
@@ -99,6 +100,15 @@ void fs_key_push(struct key_list *l, uint64_t key)
     l->key[l->n++] = key;
 }
 
+void fs_note_classic(struct fs *fs, bool *classic, uint64_t key, uint32_t crc)
+{
+    if (!*classic)
+        return;
+    fs_key_push(&fs->was, key);
+    fs_key_push(&fs->was, crc);
+    *classic = false;
+}
+
 void fs_note_dirty(struct fs *fs, uint64_t bytes)
 {
     uint64_t half = fs->dirty_meta_limit / 2;
@@ -117,6 +127,8 @@ int fs_throttle(struct fs *fs, uint64_t deadline_ms)
 {
     int r = 0;
 
+    if (kv_lost(fs->kv))
+        return -EROFS;
     fs_lock(fs);
     while (r == 0 && fs->dirty_meta_bytes > fs->dirty_meta_limit) {
         uint64_t seen = fs->commit_attempt;

@@ -35,6 +35,8 @@ struct dirlist { /* one name list of a directory */
     struct inode *dir;
     unsigned bucket, pins;
     bool loading, dirty;
+    bool classic; /* its key holds what the original wrote, with this checksum */
+    uint32_t classic_crc;
     bool stored;         /* its key holds a list; else the key is only reserved, or there is none */
     uint64_t commit_seq; /* newest commit that holds it */
     TAILQ_ENTRY(dirlist) lru;
@@ -54,6 +56,8 @@ struct inode {
     bool detached;       /* not in the table any more; freed with the last pin */
     int load_error;      /* detached because loading failed */
     uint64_t commit_seq; /* newest commit that holds it; gone: the one that deletes it */
+    bool classic;        /* the stored record is one of the original, with this checksum */
+    uint32_t classic_crc;
     struct inode_attr a;
     struct inode *hash_next;
     TAILQ_ENTRY(inode) lru, link; /* link: dirty list or orphans */
@@ -108,6 +112,7 @@ struct fs {
     struct inode_queue orphans; /* without a name, but known to the kernel */
     bool orphans_changed;
     struct key_list del_meta, del_data;
+    struct key_list was; /* key and checksum of values of the original that are about to change */
     uint64_t dirty_meta_bytes, dirty_meta_limit;
     uint64_t dirty_since_ms; /* 0: nothing is dirty */
     uint64_t pass;           /* of writeback_all */
@@ -149,9 +154,12 @@ struct timespec fs_now(void);
 
 /* With the lock: so many bytes of metadata have become dirty. */
 void fs_note_dirty(struct fs *fs, uint64_t bytes);
-/* Without the lock, before a change: wait while too much metadata is dirty.  0, -ENOSPC or -EIO. */
+/* Without the lock, before a change: wait while too much metadata is dirty.  0, -ENOSPC, -EIO or
+ * -EROFS (the volume belongs to another mount). */
 int fs_throttle(struct fs *fs, uint64_t deadline_ms);
 
 void fs_key_push(struct key_list *l, uint64_t key);
+/* With the lock: the key is about to change; *classic is cleared. */
+void fs_note_classic(struct fs *fs, bool *classic, uint64_t key, uint32_t crc);
 
 #endif

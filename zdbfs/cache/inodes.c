@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "common/crc.h"
 #include "common/log.h"
 
 enum { SCAN_AT_ONCE = 128, RECORD_BYTES = 160 };
@@ -139,6 +140,8 @@ static int from_value(struct inode *in, struct slice v)
         return -EIO;
     }
     in->a = rec.a;
+    in->classic = !rec.tail;
+    in->classic_crc = in->classic ? crc_std(0, v.p, v.len) : 0;
     if (rec.extra.len) {
         in->extra = xcalloc(1, rec.extra.len);
         memcpy(in->extra, rec.extra.p, rec.extra.len);
@@ -287,6 +290,7 @@ void inode_dirty(struct fs *fs, struct inode *in)
 {
     if (in->dirty || in->state == INODE_GONE)
         return;
+    fs_note_classic(fs, &in->classic, in->ino, in->classic_crc);
     in->dirty = true;
     if (!in->orphan)
         TAILQ_INSERT_TAIL(&fs->dirty, in, link);
@@ -344,6 +348,8 @@ static void free_lists(struct fs *fs, struct inode *in)
         uint64_t id = in->dir->id[i];
         if (dl)
             dl->dirty = false;
+        if (dl)
+            fs_note_classic(fs, &dl->classic, id, dl->classic_crc);
         if (id != INODE_NO_LIST && dl && !dl->stored && !dl->loading)
             ids_give(fs->ids, &id, 1);
         else if (id != INODE_NO_LIST)
@@ -359,6 +365,7 @@ static void delete (struct fs *fs, struct inode *in)
 {
     struct block *b;
 
+    fs_note_classic(fs, &in->classic, in->ino, in->classic_crc);
     if (in->orphan) {
         TAILQ_REMOVE(&fs->orphans, in, link);
         fs->orphans_changed = true;

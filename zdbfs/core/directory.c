@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "common/crc.h"
 #include "common/log.h"
 #include "zdbfs/format/list.h"
 
@@ -53,6 +54,8 @@ static int finish_list(struct fs *fs, struct dirlist *dl, uint64_t key, int r,
         return r;
     }
     dl->stored = dir->dir->id[dl->bucket] == key;
+    dl->classic = dl->stored && v->v.len >= LIST_HEAD_BYTES && le32_get(v->v.p + 12) != 0;
+    dl->classic_crc = dl->classic ? crc_std(0, v->v.p, v->v.len) : 0;
     return 0;
 }
 
@@ -160,6 +163,7 @@ static void list_dirty(struct fs *fs, struct dirlist *dl, size_t before, uint64_
     inode_list_resized(fs, dl, before);
     if (!dl->dirty)
         bytes += dlist_stored_bytes(&dl->l);
+    fs_note_classic(fs, &dl->classic, dl->dir->dir->id[dl->bucket], dl->classic_crc);
     dl->dirty = true;
     fs_note_dirty(fs, bytes);
     inode_dirty(fs, dl->dir);

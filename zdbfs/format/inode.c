@@ -28,7 +28,7 @@ static const char tail_magic[4] = {'Q', 'F', 'S', 'T'};
 /* ---- tail ----------------------------------------------------------------------------------- */
 
 struct tail {
-    bool owner, times, device, subdirs;
+    bool there, owner, times, device, subdirs;
     uint32_t uid, gid, major, minor, nsub;
     struct timespec t[4];
     struct slice extra; /* the unknown ones: they follow ours */
@@ -90,6 +90,7 @@ static int decode_tail(struct slice v, struct tail *t)
         return -EUCLEAN;
     if (crc_std(crc_std(0, head, 12), fields.p, fields.len) != le32_get(head + 12))
         return -EUCLEAN;
+    t->there = true;
     r = rd_of(fields);
     while (rd_left(&r)) {
         const uint8_t *start = r.p;
@@ -239,6 +240,7 @@ int inode_format_decode(struct slice v, struct inode_rec *out)
         return n;
     merge_tail(a, classic, &t);
     out->extra = t.extra;
+    out->tail = t.there;
     return 0;
 }
 

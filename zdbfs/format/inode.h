@@ -38,6 +38,7 @@ struct inode_rec {
     struct slice target; /* symlinks */
     struct slice lists;  /* directories: INODE_LISTS times 8 bytes */
     struct slice extra;  /* fields of the tail that are not ours, as stored */
+    bool tail;           /* decoded: there was one, so upstream did not write it last */
 };
 
 /* 0, or -EUCLEAN: not a record that upstream or we can have written; *out is then garbage. */

@@ -73,7 +73,7 @@ int redo_format_put_set(struct buf *stream, uint64_t key, struct slice value)
 
 static size_t key_bytes(enum redo_op op)
 {
-    return op == REDO_DEL_DATA ? 4 : 8;
+    return op == REDO_DEL_DATA ? 4 : op == REDO_WAS ? 12 : 8;
 }
 
 int redo_format_put_keys(struct buf *stream, enum redo_op op, const uint64_t *keys, uint32_t n)
@@ -87,6 +87,19 @@ int redo_format_put_keys(struct buf *stream, enum redo_op op, const uint64_t *ke
             buf_put_le32(stream, (uint32_t)keys[i]);
         else
             buf_put_le64(stream, keys[i]);
+    }
+    return 0;
+}
+
+int redo_format_put_was(struct buf *stream, const uint64_t *pairs, uint32_t n)
+{
+    if (!buf_reserve(stream, 5 + n * key_bytes(REDO_WAS)))
+        return -ENOMEM;
+    buf_put_u8(stream, REDO_WAS);
+    buf_put_le32(stream, n);
+    for (uint32_t i = 0; i < n; i++) {
+        buf_put_le64(stream, pairs[2 * i]);
+        buf_put_le32(stream, (uint32_t)pairs[2 * i + 1]);
     }
     return 0;
 }
@@ -106,7 +119,8 @@ int redo_format_next(struct rd *r, struct redo_item *out)
         break;
     case REDO_DEL_META:
     case REDO_DEL_DATA:
-    case REDO_ORPHANS: {
+    case REDO_ORPHANS:
+    case REDO_WAS: {
         size_t bytes;
         if (mul_ovf((size_t)rd_le32(r), key_bytes(out->op), &bytes))
             return -EUCLEAN;
@@ -128,4 +142,9 @@ uint64_t redo_format_key(const struct redo_item *it, uint32_t i)
 {
     const uint8_t *p = it->value.p + (size_t)i * key_bytes(it->op);
     return it->op == REDO_DEL_DATA ? le32_get(p) : le64_get(p);
+}
+
+uint32_t redo_format_was(const struct redo_item *it, uint32_t i)
+{
+    return le32_get(it->value.p + (size_t)i * key_bytes(it->op) + 8);
 }

@@ -9,6 +9,8 @@
  * REDO_COMMIT: u8 1 | u64 key | u32 length | bytes     meta SET u8 2 | u32 n | n times u64 meta DEL
  *   u8 3 | u32 n | n times u32              data DEL, to be done after the record is durable
  *   u8 4 | u32 n | n times u64              all inodes that exist without a name
+ *   u8 5 | u32 n | n times u64, u32         meta keys that held a value of the original before they
+ * are first changed, and its CRC-32C
  * Payload of REDO_IDS: u64 keys of the meta namespace that are reserved and unused as long as their
  * value is "X". */
 #ifndef ZDBFS_FORMAT_REDO_H
@@ -20,7 +22,7 @@
 #define REDO_MAX_CHUNK (4u * 1024 * 1024) /* bytes of one value, head included */
 
 enum redo_kind { REDO_COMMIT = 1, REDO_IDS = 2 };
-enum redo_op { REDO_SET = 1, REDO_DEL_META = 2, REDO_DEL_DATA = 3, REDO_ORPHANS = 4 };
+enum redo_op { REDO_SET = 1, REDO_DEL_META = 2, REDO_DEL_DATA = 3, REDO_ORPHANS = 4, REDO_WAS = 5 };
 
 struct redo_chunk {
     enum redo_kind kind;
@@ -42,6 +44,8 @@ int redo_format_encode_chunk(struct buf *b, enum redo_kind kind, uint64_t genera
 /* Operations into a stream; -ENOMEM leaves the stream as it was. */
 int redo_format_put_set(struct buf *stream, uint64_t key, struct slice value);
 int redo_format_put_keys(struct buf *stream, enum redo_op op, const uint64_t *keys, uint32_t n);
+/* n times key, checksum */
+int redo_format_put_was(struct buf *stream, const uint64_t *pairs, uint32_t n);
 
 struct redo_item {
     enum redo_op op;
@@ -53,5 +57,6 @@ struct redo_item {
 int redo_format_next(struct rd *r, struct redo_item *out);
 uint32_t redo_format_count(const struct redo_item *it); /* of the keys of a list operation */
 uint64_t redo_format_key(const struct redo_item *it, uint32_t i);
+uint32_t redo_format_was(const struct redo_item *it, uint32_t i); /* REDO_WAS: the checksum */
 
 #endif

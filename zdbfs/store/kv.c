@@ -20,6 +20,7 @@ enum {
     DISK_LOW_BYTES = 16 * 1024 * 1024, /* below this "Cannot write" means that the disk is full */
     CURSOR_BYTES = 17,
     INFO_TIMEOUT_MS = 10000,
+    FENCE_MS = 500, /* from being allowed to write to sending */
 };
 
 struct overlay {
@@ -37,6 +38,9 @@ struct kv {
     atomic_bool disk_low;
     atomic_uint complaints; /* error replies logged */
     struct overlay *overlay;
+    kv_fence_fn *fence;
+    void *fence_arg;
+    atomic_bool lost;
 };
 
 static const unsigned pool_max[ROLE_COUNT] = {12, 32, 4};
@@ -425,18 +429,48 @@ static int first_failure(const struct kv_req *reqs, size_t n)
     return 0;
 }
 
-int kv_write(struct kv *kv, enum role role, struct kv_req *reqs, size_t n, uint64_t deadline_ms)
+void kv_fence(struct kv *kv, kv_fence_fn *fn, void *arg)
 {
-    if (kv->conf->read_only)
+    kv->fence = fn;
+    kv->fence_arg = arg;
+}
+
+void kv_lose(struct kv *kv)
+{
+    atomic_store(&kv->lost, true);
+}
+
+bool kv_lost(const struct kv *kv)
+{
+    return atomic_load(&kv->lost);
+}
+
+static int may_write(struct kv *kv, uint64_t deadline_ms)
+{
+    if (kv->conf->read_only || kv_lost(kv))
         return -EROFS;
+    return kv->fence ? kv->fence(kv->fence_arg, deadline_ms) : 0;
+}
+
+static int write_reqs(struct kv *kv, enum role role, struct kv_req *reqs, size_t n,
+                      uint64_t deadline_ms, bool fenced)
+{
     for (size_t i = 0; i < n; i++)
         reqs[i].result = -ECANCELED;
     for (;;) {
         struct zclient *c;
         bool locked = false;
-        int r = conn_get(kv->pool[role], deadline_ms, &c, NULL);
+        uint64_t asked = base_now_ms();
+        int r = fenced ? may_write(kv, deadline_ms) : 0;
+        if (r < 0)
+            return r;
+        r = conn_get(kv->pool[role], deadline_ms, &c, NULL);
         if (r < 0)
             return -EIO;
+        if (fenced && kv->fence && base_now_ms() > asked + FENCE_MS) {
+            conn_put(kv->pool[role], c, false); /* waiting took long: ask again */
+            continue;
+        }
         r = write_pass(kv, role, c, reqs, n, deadline_ms, &locked);
         conn_put(kv->pool[role], c, r < 0);
         if (r < 0) {
@@ -451,6 +485,17 @@ int kv_write(struct kv *kv, enum role role, struct kv_req *reqs, size_t n, uint6
             usleep(LOCKED_RETRY_MS * 1000);
         }
     }
+}
+
+int kv_write(struct kv *kv, enum role role, struct kv_req *reqs, size_t n, uint64_t deadline_ms)
+{
+    return write_reqs(kv, role, reqs, n, deadline_ms, true);
+}
+
+int kv_set_head(struct kv *kv, struct slice value, uint64_t deadline_ms)
+{
+    struct kv_req q = {.op = KV_SET, .value = value};
+    return kv->conf->read_only ? -EROFS : write_reqs(kv, ROLE_META, &q, 1, deadline_ms, false);
 }
 
 int kv_insert(struct kv *kv, enum role role, struct slice value, uint64_t deadline_ms,
@@ -528,9 +573,9 @@ int kv_flush(struct kv *kv, enum role role, uint64_t deadline_ms)
     const struct slice argv[] = {slice_str("FLUSH")};
     redisReply *reply = NULL;
 
-    if (kv->conf->read_only)
-        return -EROFS;
-    int r = call_ok(kv, role, deadline_ms, 1, argv, &reply);
+    int r = may_write(kv, deadline_ms);
+    if (r == 0)
+        r = call_ok(kv, role, deadline_ms, 1, argv, &reply);
     kv_val_free_reply(reply);
     return r;
 }

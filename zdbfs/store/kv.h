@@ -60,6 +60,16 @@ int kv_insert(struct kv *kv, enum role role, struct slice value, uint64_t deadli
               uint64_t *key);
 int kv_set(struct kv *kv, enum role role, uint64_t key, struct slice value, uint64_t deadline_ms);
 
+/* Asked before anything is written, and before it is sent again: 0, or why it may not be (lease).
+ * NULL: always allowed.  Before other threads run. */
+typedef int kv_fence_fn(void *arg, uint64_t deadline_ms);
+void kv_fence(struct kv *kv, kv_fence_fn *fn, void *arg);
+/* The header of the meta namespace; for who stands behind the fence. */
+int kv_set_head(struct kv *kv, struct slice value, uint64_t deadline_ms);
+/* The volume belongs to somebody else now: from here on every write is -EROFS. */
+void kv_lose(struct kv *kv);
+bool kv_lost(const struct kv *kv);
+
 /* Everything acknowledged in this namespace is on stable storage; 0 at once when zdb has no SYNC.
  */
 int kv_sync(struct kv *kv, enum role role, uint64_t deadline_ms);

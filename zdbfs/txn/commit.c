@@ -164,6 +164,9 @@ static void encode(struct commit *c)
     }
     if (r == 0)
         r = encode_orphans(c);
+    if (r == 0 && fs->was.n)
+        r = redo_format_put_was(&c->stream, fs->was.key, (uint32_t)fs->was.n / 2);
+    fs->was.n = 0;
     if (r == 0)
         r = encode_keys(c, REDO_DEL_META, &fs->del_meta);
     if (r == 0)
@@ -192,9 +195,10 @@ static bool failed(struct commit *c, const char *what, int r)
     fs_changed(fs);
     uint64_t until = base_now_ms() + RETRY_MS;
     struct timespec ts = {(time_t)(until / 1000), (long)(until % 1000) * 1000000};
-    while (base_now_ms() < until && !(c->stop && base_now_ms() >= c->give_up_ms))
+    while (base_now_ms() < until &&
+           !(c->stop && (base_now_ms() >= c->give_up_ms || kv_lost(fs->kv))))
         pthread_cond_timedwait(&fs->commit_work, &fs->lock, &ts);
-    bool go_on = !c->stop || base_now_ms() < c->give_up_ms;
+    bool go_on = !c->stop || (base_now_ms() < c->give_up_ms && !kv_lost(fs->kv));
     fs_unlock(fs);
     return go_on;
 }

@@ -6,7 +6,8 @@
 #include <stdlib.h>
 
 #include "common/log.h"
-#include "zdbfs/txn/replay.h"
+#include "zdbfs/store/lease.h"
+#include "zdbfs/txn/foreign.h"
 
 enum { RECORD_OVERHEAD = 100, WINDOW = 256 };
 
@@ -17,7 +18,7 @@ struct record {
 
 struct journal {
     struct kv *kv;
-    struct head *head;
+    struct lease *lease;
     uint64_t seq;       /* of the next record */
     struct record *rec; /* stored, oldest first; the newest stays when the others are retired */
     unsigned n, cap;
@@ -46,12 +47,13 @@ static void push_record(struct journal *j, struct record rec)
 int journal_append(struct journal *j, struct slice stream, uint64_t deadline_ms)
 {
     uint32_t nchunks = redo_format_chunks(stream.len);
+    uint64_t generation = lease_generation(j->lease);
     struct record rec = {xcalloc(nchunks, sizeof(uint64_t)), 0};
     struct buf chunk = BUF_INIT;
     int r = 0;
 
     for (uint32_t i = 0; i < nchunks && r == 0; i++) {
-        r = redo_format_encode_chunk(&chunk, REDO_COMMIT, j->head->generation, j->seq, stream, i);
+        r = redo_format_encode_chunk(&chunk, REDO_COMMIT, generation, j->seq, stream, i);
         if (r == 0)
             r = kv_insert(j->kv, ROLE_TEMP, buf_slice(&chunk), deadline_ms, &rec.key[i]);
         if (r == 0)
@@ -152,7 +154,7 @@ int journal_apply(struct kv *kv, struct slice stream, const struct key_set *dele
     while (r == 0 && redo_format_next(&rd, &it) == 1) {
         if (it.op == REDO_SET && !contains(deleted, it.key))
             r = put(w, ROLE_META, (struct kv_req){.op = KV_SET, .key = it.key, .value = it.value});
-        else if (it.op != REDO_ORPHANS && it.op != REDO_SET)
+        else if (it.op == REDO_DEL_META || it.op == REDO_DEL_DATA)
             for (uint32_t i = 0; i < redo_format_count(&it) && r == 0; i++)
                 r = put(w, it.op == REDO_DEL_META ? ROLE_META : ROLE_DATA,
                         (struct kv_req){.op = KV_DEL, .key = redo_format_key(&it, i)});
@@ -202,14 +204,14 @@ int journal_retire(struct journal *j, uint64_t deadline_ms)
     return 0;
 }
 
-static int store_head(struct journal *j, enum role role, const struct head *h, uint64_t deadline_ms)
+static int store_temp_head(struct journal *j, uint64_t deadline_ms)
 {
+    struct head h = {.size_bytes = lease_size_bytes(j->lease)};
     struct buf b = BUF_INIT;
     uint64_t key = 0;
 
-    head_format_encode(&b, role, h);
-    int r = role == ROLE_META ? kv_set(j->kv, role, 0, buf_slice(&b), deadline_ms)
-                              : kv_insert(j->kv, role, buf_slice(&b), deadline_ms, &key);
+    head_format_encode(&b, ROLE_TEMP, &h);
+    int r = kv_insert(j->kv, ROLE_TEMP, buf_slice(&b), deadline_ms, &key);
     buf_fini(&b);
     if (r == 0 && key != 0) {
         log_error("temp namespace: key of its header is %" PRIu64 ", must be 0", key);
@@ -221,15 +223,11 @@ static int store_head(struct journal *j, enum role role, const struct head *h, u
 /* From now on no record of before counts. */
 static int new_generation(struct journal *j, uint64_t deadline_ms)
 {
-    struct head h = *j->head;
+    uint64_t g = lease_generation(j->lease);
 
-    h.generation = h.generation >= HEAD_MAX_GENERATION ? 1 : h.generation + 1;
-    int r = store_head(j, ROLE_META, &h, deadline_ms);
-    if (r == 0)
-        r = kv_sync(j->kv, ROLE_META, deadline_ms);
-    if (r == 0)
-        *j->head = h;
-    return r;
+    g = g >= HEAD_MAX_GENERATION ? 1 : g + 1;
+    int r = lease_set_generation(j->lease, g, deadline_ms);
+    return r < 0 ? r : kv_sync(j->kv, ROLE_META, deadline_ms);
 }
 
 static void forget_records(struct journal *j)
@@ -278,8 +276,7 @@ int journal_empty(struct journal *j, uint64_t deadline_ms)
     bool kept = v.found;
     kv_val_fini(&v);
     if (r == 0 && !kept) {
-        r = store_head(j, ROLE_TEMP, &(struct head){.size_bytes = j->head->size_bytes},
-                       deadline_ms);
+        r = store_temp_head(j, deadline_ms);
         return r < 0 ? r : 1;
     }
     if (!j->no_flush)
@@ -339,19 +336,49 @@ static int recover(struct journal *j, struct replay *rp, struct err *e)
     return r < 0 ? err_sys(e, -r, "journal") : 0;
 }
 
-int journal_open(struct journal **out, struct kv *kv, struct head *head, struct err *e)
+/* Records that are older than the volume do not count: they are forgotten. */
+static int check_foreign(const struct lease *lease, struct kv *kv, struct replay *rp, struct err *e)
+{
+    uint64_t key = 0;
+
+    if (rp->n == 0)
+        return 0;
+    int r = lease_journal_counts(lease) ? foreign_find(kv, rp, &key) : 1;
+    if (r < 0)
+        return err_sys(e, -r, "journal: reading the meta namespace");
+    if (r == 0)
+        return 0;
+    if (key)
+        log_error("journal: meta key %" PRIu64 " was changed by another program after the crash: "
+                  "%zu records are older and not carried out again",
+                  key, rp->n);
+    else
+        log_warn("journal: the volume was unmounted cleanly by another program after the crash: "
+                 "%zu records are older and not carried out again",
+                 rp->n);
+    replay_drop(rp);
+    return 0;
+}
+
+int journal_open(struct journal **out, struct kv *kv, struct lease *lease, struct err *e)
 {
     struct journal *j = xcalloc(1, sizeof *j);
     struct replay rp;
 
     j->kv = kv;
-    j->head = head;
-    int r = replay_read(&rp, kv, head->generation, e);
+    j->lease = lease;
+    int r = replay_read(&rp, kv, lease_generation(lease), e);
     if (r < 0) {
         free(j);
         return r;
     }
     j->seq = rp.max_seq + 1;
+    r = check_foreign(lease, kv, &rp, e);
+    if (r < 0) {
+        replay_fini(&rp);
+        journal_free(j);
+        return r;
+    }
     if (rp.n)
         log_info("journal: %zu records are carried out again", rp.n);
     if (kv_read_only(kv))

@@ -12,11 +12,12 @@
 
 struct journal;
 struct key_set;
+struct lease;
 
 /* Read what is there and make the changes again (read-only: in the overlay of kv), give back
- * reserved keys, delete inodes without a name, empty the namespace.  head: of the meta namespace,
- * its generation is changed. */
-int journal_open(struct journal **out, struct kv *kv, struct head *head, struct err *e);
+ * reserved keys, delete inodes without a name, empty the namespace.  lease: says whether the
+ * records count, and keeps the generation. */
+int journal_open(struct journal **out, struct kv *kv, struct lease *lease, struct err *e);
 void journal_free(struct journal *j);
 
 /* Store a record (redo_format operations) and wait for stable storage.  May be repeated after a

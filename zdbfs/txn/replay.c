@@ -188,10 +188,16 @@ int replay_read(struct replay *out, struct kv *kv, uint64_t generation, struct e
     return r;
 }
 
-void replay_fini(struct replay *rp)
+void replay_drop(struct replay *rp)
 {
     for (size_t i = 0; i < rp->n; i++)
         buf_fini(&rp->rec[i].stream);
+    rp->n = 0;
+}
+
+void replay_fini(struct replay *rp)
+{
+    replay_drop(rp);
     free(rp->rec);
     free(rp->reserved.key);
     *rp = (struct replay){0};

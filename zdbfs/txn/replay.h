@@ -28,6 +28,7 @@ struct replay {
 
 int replay_read(struct replay *out, struct kv *kv, uint64_t generation, struct err *e);
 void replay_fini(struct replay *rp);
+void replay_drop(struct replay *rp); /* its records; the reserved keys stay */
 void replay_overlay(struct kv *kv, const struct replay *rp);
 /* Delete reserved keys whose value says that nobody used them. */
 int replay_give_back(struct kv *kv, const struct replay *rp, uint64_t deadline_ms);

@@ -194,7 +194,7 @@ static int fill_root(struct kv *kv, struct err *e)
 }
 
 /* Is it there?  One that was only reserved (a first mount that was interrupted) is finished. */
-static int check_root(struct kv *kv, bool fresh, struct err *e)
+static int check_root(struct kv *kv, struct err *e)
 {
     struct inode_rec rec;
     struct kv_val v;
@@ -213,8 +213,6 @@ static int check_root(struct kv *kv, bool fresh, struct err *e)
     if (kv_read_only(kv))
         return err_set(e, EUCLEAN,
                        "namespace for meta: no root directory, and the mount is read-only");
-    if (!fresh && !reserved)
-        log_warn("namespace for meta: the header is there, but no root directory; made now");
     if (!reserved)
         r = insert_at(kv, ROLE_META, slice_str("X"), ROOT, e);
     return r < 0 ? r : fill_root(kv, e);
@@ -222,24 +220,26 @@ static int check_root(struct kv *kv, bool fresh, struct err *e)
 
 int volume_open(struct kv *kv, const struct options *o, struct head *head, struct err *e)
 {
-    struct head other;
-
     int r = read_header(kv, ROLE_META, head, e);
     if (r < 0)
         return r;
-    bool fresh = r == 0;
-    if (fresh && kv_read_only(kv))
+    if (r < 0)
+        return r;
+    if (r == 0 && kv_read_only(kv))
         return err_set(e, EUCLEAN, "namespace %s: empty, and the mount is read-only",
                        o->kv.addr[ROLE_META].ns);
-    if (fresh) {
+    if (r == 0) {
         *head = (struct head){.size_bytes = o->size_bytes};
         r = make_header(kv, ROLE_META, head, e);
-    } else if (head->in_use) {
-        log_warn("namespace for meta: its header says in use");
-        head->in_use = false;
     }
-    if (r >= 0)
-        r = check_root(kv, fresh, e);
+    return r < 0 ? r : check_root(kv, e); /* before anything else takes key 1 */
+}
+
+int volume_fill(struct kv *kv, const struct head *head, struct err *e)
+{
+    struct head other;
+
+    int r = 0;
     for (int role = ROLE_DATA; role < ROLE_COUNT && r >= 0; role++) {
         r = read_header(kv, (enum role)role, &other, e);
         if (r == 0 && !kv_read_only(kv))

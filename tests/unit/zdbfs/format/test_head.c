@@ -21,7 +21,8 @@ END_TEST
 
 START_TEST(decodes_what_it_encodes)
 {
-    struct head h = {true, HEAD_MAX_GENERATION - 5, 12345}, out;
+    struct head h = {.in_use = true, .generation = HEAD_MAX_GENERATION - 5, .size_bytes = 12345},
+                out;
 
     for (int role = 0; role < ROLE_COUNT; role++) {
         struct buf b = BUF_INIT;
@@ -64,6 +65,82 @@ START_TEST(refuses_other_versions_and_unknown_flags)
 }
 END_TEST
 
+static struct head with_owner(void)
+{
+    struct head h = {.in_use = true,
+                     .generation = 7,
+                     .size_bytes = 12345,
+                     .tail = true,
+                     .epoch = 9,
+                     .owned = true,
+                     .owner = {.renewals = 3,
+                               .wall_ms = 1700000000123,
+                               .ttl_ms = 60000,
+                               .pid = 77,
+                               .pid_start = 123456789,
+                               .pid_ns = 4026531836,
+                               .host = "a-host",
+                               .where = "/mnt/volume"}};
+
+    memset(h.owner.instance, 0x11, 16);
+    memset(h.owner.boot, 0x22, 16);
+    memset(h.owner.machine, 0x33, 16);
+    return h;
+}
+
+START_TEST(the_tail_says_who_owns_the_volume)
+{
+    struct head h = with_owner(), out;
+    struct buf b = BUF_INIT;
+
+    head_format_encode(&b, ROLE_META, &h);
+    ck_assert_int_eq(head_format_decode(buf_slice(&b), ROLE_META, &out, NULL), 0);
+    ck_assert(out.tail && out.owned && out.epoch == 9 && out.features == 0);
+    ck_assert_mem_eq(&out.owner, &h.owner, sizeof h.owner);
+    h.owned = false;
+    buf_clear(&b);
+    head_format_encode(&b, ROLE_META, &h);
+    ck_assert_int_eq(head_format_decode(buf_slice(&b), ROLE_META, &out, NULL), 0);
+    ck_assert(out.tail && !out.owned && out.epoch == 9);
+    buf_fini(&b);
+}
+END_TEST
+
+START_TEST(a_tail_that_is_not_whole_is_refused)
+{
+    struct head h = with_owner(), out;
+    struct buf b = BUF_INIT;
+
+    head_format_encode(&b, ROLE_META, &h);
+    for (size_t n = HEAD_BYTES; n < HEAD_BYTES + 16; n++) /* less than its head: no tail */
+        ck_assert(head_format_decode(slice_of(buf_data(&b), n), ROLE_META, &out, NULL) == 0 &&
+                  !out.tail);
+    for (size_t n = HEAD_BYTES + 16; n < b.len; n++)
+        ck_assert_int_eq(head_format_decode(slice_of(buf_data(&b), n), ROLE_META, &out, NULL),
+                         -EUCLEAN);
+    for (size_t i = HEAD_BYTES + 4; i < b.len; i++) {
+        buf_data(&b)[i] ^= 0x40;
+        ck_assert_int_eq(head_format_decode(buf_slice(&b), ROLE_META, &out, NULL), -EUCLEAN);
+        buf_data(&b)[i] ^= 0x40;
+    }
+    buf_fini(&b);
+}
+END_TEST
+
+START_TEST(features_that_are_not_known_are_refused)
+{
+    struct head h = with_owner(), out;
+    struct buf b = BUF_INIT;
+    struct err e = {0};
+
+    h.features = 1ull << 62;
+    head_format_encode(&b, ROLE_META, &h);
+    ck_assert_int_eq(head_format_decode(buf_slice(&b), ROLE_META, &out, &e), -EUCLEAN);
+    ck_assert_ptr_nonnull(strstr(e.text, "0x4000000000000000"));
+    buf_fini(&b);
+}
+END_TEST
+
 static TCase *all(void)
 {
     TCase *t = tcase_create("head_format");
@@ -71,6 +148,9 @@ static TCase *all(void)
     tcase_add_test(t, decodes_what_it_encodes);
     tcase_add_test(t, eight_bytes_are_enough_and_seven_are_not);
     tcase_add_test(t, refuses_other_versions_and_unknown_flags);
+    tcase_add_test(t, the_tail_says_who_owns_the_volume);
+    tcase_add_test(t, a_tail_that_is_not_whole_is_refused);
+    tcase_add_test(t, features_that_are_not_known_are_refused);
     return t;
 }
 

@@ -14,6 +14,7 @@ START_TEST(operations_come_back_in_order)
     ck_assert_int_eq(redo_format_put_set(&s, 43, slice_of(NULL, 0)), 0);
     ck_assert_int_eq(redo_format_put_keys(&s, REDO_DEL_DATA, ids, 2), 0);
     ck_assert_int_eq(redo_format_put_keys(&s, REDO_ORPHANS, keys, 1), 0);
+    ck_assert_int_eq(redo_format_put_was(&s, (const uint64_t[]){5, 0xdeadbeef, 6, 1}, 2), 0);
     struct rd r = rd_of(buf_slice(&s));
     ck_assert_int_eq(redo_format_next(&r, &it), 1);
     ck_assert(it.op == REDO_SET && it.key == 42 && slice_eq_str(it.value, "value"));
@@ -27,6 +28,9 @@ START_TEST(operations_come_back_in_order)
               redo_format_key(&it, 1) == 0xffffffff);
     ck_assert_int_eq(redo_format_next(&r, &it), 1);
     ck_assert(it.op == REDO_ORPHANS && redo_format_key(&it, 0) == 7);
+    ck_assert_int_eq(redo_format_next(&r, &it), 1);
+    ck_assert(it.op == REDO_WAS && redo_format_count(&it) == 2 && redo_format_key(&it, 1) == 6 &&
+              redo_format_was(&it, 0) == 0xdeadbeef && redo_format_was(&it, 1) == 1);
     ck_assert_int_eq(redo_format_next(&r, &it), 0);
     buf_fini(&s);
 }

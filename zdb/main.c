@@ -12,6 +12,7 @@
 #include "common/daemon.h"
 #include "common/log.h"
 #include "common/loop.h"
+#include "common/version.h"
 #include "zdb/tools/check.h"
 #include "zdb/tools/compact.h"
 #include "zdb/crash.h"
@@ -211,8 +212,8 @@ static void say_ready(const struct app *a)
     const struct options *o = &a->o;
     bool tcp = !o->socket || o->dualnet;
 
-    log_info("zdb " ZDB_REVISION ": data %s, index %s, listening on %s%s%s", o->data, o->index,
-             o->socket ? o->socket : o->listen, o->socket ? "" : " port ",
+    log_info("zdb " QSFS_VERSION " (" ZDB_REVISION "): data %s, index %s, listening on %s%s%s",
+             o->data, o->index, o->socket ? o->socket : o->listen, o->socket ? "" : " port ",
              o->socket ? "" : o->port);
     if (tcp && !o->admin && !is_loopback(o->listen, o->port))
         log_warn("listening on %s port %s WITHOUT AN ADMIN PASSWORD: whoever can reach it may "
@@ -420,7 +421,7 @@ int main(int argc, char **argv)
         code = 1;
         break;
     case OPTIONS_VERSION:
-        puts("0-db engine, " ZDB_REVISION "\n0-db server, " ZDB_REVISION);
+        puts("0-db engine, " ZDB_REVISION "\n0-db server, " ZDB_REVISION "\nzdb " QSFS_VERSION);
         code = 0;
         break;
     case OPTIONS_CTL:

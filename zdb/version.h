@@ -1,5 +1,6 @@
-/* version - what INFO, --version and the first log lines say.  Programs of the original's users
- * look for "v2." */
+/* version - the revision that INFO, --version and the first log line name, beside our own number
+ * (common/version.h): that of the original whose protocol this is.  Programs of its users look for
+ * "v2." */
 #ifndef ZDB_VERSION_H
 #define ZDB_VERSION_H
 

@@ -19,6 +19,7 @@
 #include "common/daemon.h"
 #include "common/io.h"
 #include "common/log.h"
+#include "common/version.h"
 #include "zdbfs/fsck/walk.h"
 #include "zdbfs/txn/commit.h"
 #include "zdbfs/fuse/session.h"
@@ -164,7 +165,7 @@ static void *run_ids(void *arg)
 
 static void banner(const struct options *o)
 {
-    printf("\033[36;1m[+] initializing zdbfs v%s\033[0m\n", OPTIONS_VERSION);
+    printf("[+] initializing zdbfs v%s\n", QSFS_VERSION);
     printf("[+] blocks cache size: %" PRIu64 " KB\n",
            (o->memory_bytes - o->memory_bytes / 4) / KIB);
     printf("[+] virtual filesystem size: %.1f GB\n", (double)o->size_bytes / (double)GIB);
@@ -479,7 +480,7 @@ int main(int argc, char **argv)
         options_help();
         r = 1;
     } else if (r == 0 && action == OPTIONS_SHOW_VERSION) {
-        printf("zdbfs v%s\n", OPTIONS_VERSION);
+        puts("zdbfs " QSFS_VERSION);
         fuse_lowlevel_version();
     } else if (r == 0) {
         r = a.o.check ? check_volume(&a, &e) : run_mount(&a, &e);

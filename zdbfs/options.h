@@ -5,8 +5,6 @@
 
 #include "zdbfs/store/kv.h"
 
-#define OPTIONS_VERSION "0.2.0"
-
 struct fuse_args;
 
 struct options {

@@ -136,6 +136,9 @@ def wait_for(cond, seconds=20, what="condition", step=0.02):
         time.sleep(step)
 
 
+VERSION = re.search(r'QSFS_VERSION "(.*)"', (REPO / "common/version.h").read_text())[1]
+
+
 def free_port(host="127.0.0.1"):
     """A port nobody listens on, below the range the kernel hands out to clients, so that it stays free."""
     for _ in range(200):

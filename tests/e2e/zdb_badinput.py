@@ -111,7 +111,7 @@ def test_abbreviations_of_the_original_stay_unambiguous():
 def test_version_and_help():
     p = q.run(q.BIN / "zdb", "--version")
     q.same(p.returncode, 0, "exit code of --version")
-    q.same([line.split(",")[0] for line in p.stdout.decode().splitlines()], ["0-db engine", "0-db server"], "lines")
+    q.same([line.split(",")[0] for line in p.stdout.decode().splitlines()], ["0-db engine", "0-db server", f"zdb {q.VERSION}"], "lines")
     p = q.run(q.BIN / "zdb", "--help")
     q.same(p.returncode, 1, "exit code of --help")
     for option in ("--data", "--index", "--hook-timeout", "--ctl", "--admin-file"):
@@ -280,7 +280,7 @@ def test_background():
     q.same(p.returncode, 1, "failure before the fork")
     (zdb.index / "default" / "i0").write_bytes(b"garbage" * 10)
     (zdb.data / "default" / "d0").write_bytes(b"")
-    p = q.run(*zdb.argv, "--background", "--logfile", zdb.dir / "no" / "such", "--socket", "/nonexistent/s", timeout=30)
+    p = q.run(*zdb.argv, "--background", "--logfile", zdb.dir / "no" / "such", "--socket", zdb.data / "default" / "d0" / "s", timeout=30)
     q.same(p.returncode, 1, "failure behind the fork")
 
 

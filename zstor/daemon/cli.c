@@ -12,6 +12,7 @@
 #include "common/log.h"
 #include "common/parse.h"
 #include "common/path.h"
+#include "common/version.h"
 #include "zstor/daemon/cli.h"
 #include "zstor/daemon/monitor.h"
 #include "zstor/options.h"
@@ -322,7 +323,7 @@ static int parse_globals(struct cli *c, int argc, char **argv, int *code)
             *code = 0;
             return 1;
         case 'V':
-            puts("zstor " CLI_VERSION);
+            puts("zstor " QSFS_VERSION);
             *code = 0;
             return 1;
         default:
@@ -353,7 +354,7 @@ int cli_main(int argc, char **argv)
         return 0;
     }
     if (strcmp(name, "version") == 0) {
-        puts("zstor " CLI_VERSION);
+        puts("zstor " QSFS_VERSION);
         return 0;
     }
     for (size_t i = 0; i < ARRAY_LEN(commands); i++) {

@@ -3,8 +3,6 @@
 #ifndef ZSTOR_DAEMON_CLI_H
 #define ZSTOR_DAEMON_CLI_H
 
-#define CLI_VERSION "0.1.0"
-
 /* The exit code. */
 int cli_main(int argc, char **argv);
 

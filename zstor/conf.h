@@ -26,6 +26,7 @@ struct zstor_conf {
     char *zdbfs_mountpoint;         /* NULL: none */
     uint16_t prometheus_port;       /* 0: no metrics */
     char *metrics_address;          /* never NULL */
+    uint64_t lease_ms;              /* how long the claim of the volume lasts without renewal */
     uint8_t key[ZSTOR_KEY_LEN]; /* top-level encryption: metadata records (and upstream's data) */
     uint8_t meta_key[ZSTOR_KEY_LEN]; /* meta.config.encryption: only a fallback for reading, spec
                                         zstor-format 4 */

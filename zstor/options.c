@@ -37,6 +37,7 @@ static const char *const top_keys[] = {
     "groups",
     "state_dir",
     "metrics_address",
+    "lease_seconds",
     NULL,
 };
 
@@ -319,7 +320,7 @@ static int opt_shards(const struct conf_node *top, struct zstor_conf *c, struct 
 static int opt_paths(const struct conf_node *top, struct zstor_conf *c, struct err *e)
 {
     struct sockaddr_un sun;
-    uint64_t size = 0, port = 0;
+    uint64_t size = 0, port = 0, lease = OPTIONS_DEFAULT_LEASE;
     uint8_t ip[16];
     int r;
 
@@ -339,6 +340,8 @@ static int opt_paths(const struct conf_node *top, struct zstor_conf *c, struct e
     if (r >= 0)
         r = conf_u64(top, "prometheus_port", false, 1, 65535, &port, e);
     if (r >= 0)
+        r = conf_u64(top, "lease_seconds", false, 2, 3600, &lease, e);
+    if (r >= 0)
         r = opt_text(top, "metrics_address", OPTIONS_DEFAULT_METRICS, false, &c->metrics_address,
                      e);
     if (r < 0)
@@ -355,6 +358,7 @@ static int opt_paths(const struct conf_node *top, struct zstor_conf *c, struct e
             at(top, "metrics_address"), e,
             "metrics_address: \"%s\" is no address, a numeric IPv4 or IPv6 address is allowed",
             c->metrics_address);
+    c->lease_ms = lease * 1000;
     c->max_zdb_data_dir_size = size;
     c->prometheus_port = (uint16_t)port;
     return 0;
@@ -433,7 +437,7 @@ int options_parse(struct zstor_conf **out, const char *name, struct slice text,
 }
 
 /* Who may read and write the file that holds the keys. */
-static int check_mode(const char *path, options_warn_fn *warn, struct err *e)
+static int check_mode(const char *path, struct err *e)
 {
     struct stat st;
 
@@ -441,12 +445,12 @@ static int check_mode(const char *path, options_warn_fn *warn, struct err *e)
         return err_sys(e, errno, "%s", path);
     if (!S_ISREG(st.st_mode) && !S_ISFIFO(st.st_mode))
         return err_set(e, EINVAL, "%s: not a regular file", path);
-    if (st.st_mode & S_IWOTH)
-        return err_set(e, EPERM,
-                       "%s: every user may write it and it holds the keys: run chmod 600 %s", path,
-                       path);
-    if (st.st_mode & S_IROTH)
-        say(warn, path, "every user may read it and it holds the keys: run chmod 600");
+    if (st.st_mode & (S_IRWXG | S_IRWXO))
+        return err_set(
+            e, EPERM,
+            "%s: has mode %04o and holds the keys, nobody but its owner may have access: "
+            "run chmod 600 %s",
+            path, st.st_mode & 07777, path);
     return 0;
 }
 
@@ -462,7 +466,7 @@ int options_load(struct zstor_conf **out, const char *path, options_warn_fn *war
                        "%s: a TOML file of the original zstor: convert it once with toml2yaml.py "
                        "%s > %.*s.yaml",
                        path, path, (int)(len - 5), path);
-    r = check_mode(path, warn, e);
+    r = check_mode(path, e);
     if (r < 0)
         return r;
     r = conf_load_yaml(&top, path, e);

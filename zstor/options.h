@@ -1,6 +1,6 @@
 /* options - the configuration file (YAML) -> struct zstor_conf, every key and combination checked.
- * Keys and meaning are upstream's (spec zstor-behaviour 2), plus `state_dir` and `metrics_address`.
- * No state; any thread. */
+ * Keys and meaning are upstream's (spec zstor-behaviour 2), plus `state_dir`, `metrics_address` and
+ * `lease_seconds`. No state; any thread. */
 #ifndef ZSTOR_OPTIONS_H
 #define ZSTOR_OPTIONS_H
 
@@ -11,13 +11,14 @@
 #define OPTIONS_DEFAULT_PID_FILE "/var/run/zstor.pid"
 #define OPTIONS_DEFAULT_STATE    "/var/lib/zstor"
 #define OPTIONS_DEFAULT_METRICS  "127.0.0.1"
+#define OPTIONS_DEFAULT_LEASE    30 /* seconds */
 
 /* What is worth saying but no reason to refuse; one line, borrowed. */
 typedef void options_warn_fn(const char *line);
 
 /* 0 and *out given (zstor_conf_free), or -errno and one line "<file>:<line>: <key>: <value> <what
- * is wrong>, <what is allowed>". A file that others may write is refused, one that others may read
- * is warned about.  Keys and passwords appear in no text. warn may be NULL. */
+ * is wrong>, <what is allowed>". A file that anybody but its owner may read or write is refused.
+ * Keys and passwords appear in no text. warn may be NULL. */
 int options_load(struct zstor_conf **out, const char *path, options_warn_fn *warn, struct err *e);
 /* The same from text; name stands for the file in messages. */
 int options_parse(struct zstor_conf **out, const char *name, struct slice text,

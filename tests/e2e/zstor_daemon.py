@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import time
 import urllib.request
@@ -141,7 +142,7 @@ def test_commands():
         q.same(len(j["backends"]), 8)
         q.same(j["at_risk"], False)
         q.same(j["queue"]["jobs"], 0)
-        q.check(sum(b["objects"] for b in j["backends"] if b["type"] == "meta") == 14 * 4, j)
+        q.check(sum(b["objects"] for b in j["backends"] if b["type"] == "meta") == (14 + 2) * 4, j)     # and two notes
     with q.case("test and test --ready"):
         good(z.cli("test"))
         s.backends[0].stop()
@@ -274,7 +275,7 @@ def test_dead_backends():
         s.start_backends([0])
         q.wait_for(lambda: lines(z) == [], 60, "rebuild done")
         j = json.loads(z.cli("status", "--json", check_exit=0).stdout)
-        q.same([b["objects"] for b in j["backends"] if b["type"] == "meta"], [1] * 4, "metadata values")
+        q.same([b["objects"] for b in j["backends"] if b["type"] == "meta"], [1 + 2] * 4, "metadata values and notes")
         q.check(all(b["objects"] >= 1 for b in j["backends"]), "a backend without shard")
     with q.case("too few backends: jobs are tried again with growing delay, and complete when they return"):
         s.stop_backends([0, 1, 2])
@@ -378,7 +379,7 @@ def test_only_one_daemon():
     z = s.z
 
     def second(**changes):
-        other = q.Zstor({**z.config, **{k: str(v) for k, v in changes.items()}}, dir=q.tmpdir("second"))
+        other = q.Zstor({**z.config, **{k: v if isinstance(v, dict) else str(v) for k, v in changes.items()}}, dir=q.tmpdir("second"))
         p = q.run(*other.argv, timeout=30)
         return p.returncode, p.stderr.decode()
 
@@ -388,10 +389,15 @@ def test_only_one_daemon():
         q.same(code, 1)
         q.check("another daemon instance is running" in text, text)
     with q.case("a second daemon is refused: socket"):
-        code, text = second(pid_file=d / "pid", state_dir=d / "state")
+        meta = {**z.config["meta"], "config": {**z.config["meta"]["config"], "prefix": "another-volume"}}
+        code, text = second(pid_file=d / "pid", state_dir=d / "state", meta=meta)
         q.same(code, 1)
         q.check("another daemon listens on" in text, text)
         q.check(not (d / "pid").exists())
+    with q.case("a second daemon is refused: the volume, by name of its owner"):
+        code, text = second(pid_file=d / "pid", state_dir=d / "state2", socket=d / "sock")
+        q.same(code, 1)
+        q.check("belongs to" in text and socket.gethostname() in text and "takeover" in text, text)
     with q.case("a second daemon is refused: state directory"):
         code, text = second(pid_file=d / "pid", socket=d / "sock")
         q.same(code, 1)

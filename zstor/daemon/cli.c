@@ -50,6 +50,9 @@ static const char usage_text[] =
     "backend is missing\n"
     "  monitor                run the daemon\n"
     "        --drain SECONDS            time for queued jobs when it is stopped, default 30\n"
+    "        --takeover                 of a volume that another machine wrote; that one writes no "
+    "more\n"
+    "  takeover               the same without running the daemon\n"
     "  help, version\n";
 
 static int run_status(struct cli *c)
@@ -66,7 +69,9 @@ static int run_status(struct cli *c)
 
 static int run_monitor(struct cli *c)
 {
-    struct monitor_conf mc = {.config_path = c->config, .drain_ms = c->drain_ms};
+    struct monitor_conf mc = {.config_path = c->config,
+                              .drain_ms = c->drain_ms,
+                              .takeover = c->takeover};
     struct zstor_conf *conf = c->conf;
     struct err e = {0};
 
@@ -74,7 +79,7 @@ static int run_monitor(struct cli *c)
     return monitor_run(conf, &mc, &e) < 0 ? cli_fail(&e) : 0;
 }
 
-enum { OPT_LOG_FILE = 256, OPT_JSON, OPT_ALL, OPT_READY, OPT_DRAIN };
+enum { OPT_LOG_FILE = 256, OPT_JSON, OPT_ALL, OPT_READY, OPT_DRAIN, OPT_TAKEOVER };
 
 static int absolute(const char *path, char **out)
 {
@@ -147,6 +152,9 @@ static int take(struct cli *c, int o)
     case OPT_READY:
         c->ready_only = true;
         return 0;
+    case OPT_TAKEOVER:
+        c->takeover = true;
+        return 0;
     case OPT_DRAIN: {
         uint64_t s = 0;
         int code = seconds(optarg, 86400, &s);
@@ -192,6 +200,7 @@ static const struct option status_longs[] = {LONG("json", no_argument, OPT_JSON)
 static const struct option test_longs[] = {LONG("ready", no_argument, OPT_READY),
                                            LONG("help", no_argument, 'h'), END};
 static const struct option monitor_longs[] = {LONG("drain", required_argument, OPT_DRAIN),
+                                              LONG("takeover", no_argument, OPT_TAKEOVER),
                                               LONG("help", no_argument, 'h'), END};
 static const struct option plain_longs[] = {LONG("help", no_argument, 'h'), END};
 
@@ -204,6 +213,7 @@ static const struct command commands[] = {
     {"queue", "+:h", plain_longs, CONTROL_QUEUE, false, NULL},
     {"status", "+:h", status_longs, CONTROL_STATUS, false, run_status},
     {"test", "+:h", test_longs, CONTROL_PING, false, cli_here_test},
+    {"takeover", "+:h", plain_longs, CONTROL_PING, false, cli_here_takeover},
     {"monitor", "+:h", monitor_longs, CONTROL_PING, false, run_monitor},
 };
 

@@ -13,16 +13,54 @@
 #include "zstor/daemon/poller.h"
 #include "zstor/daemon/status.h"
 #include "zstor/object/task.h"
+#include "zstor/object/volume.h"
 
 #define CHANGED_TRIES 5 /* of a file that changes while it is read */
 
-static int open_engine(struct cli *c, struct engine **out)
+/* volume: for what writes; NULL for what only reads. */
+static int open_engine(struct cli *c, struct engine **out, struct volume *volume)
 {
     struct zstor_conf *conf = c->conf;
     struct err e = {0};
 
     c->conf = NULL;
-    return engine_open(out, conf, NULL, &e) < 0 ? cli_fail(&e) : 0;
+    return engine_open(out, conf, NULL, volume, &e) < 0 ? cli_fail(&e) : 0;
+}
+
+static int open_volume(struct cli *c, struct volume **out)
+{
+    struct err e = {0};
+
+    return volume_open(out, c->conf->state_dir, c->conf->lease_ms, &e) < 0 ? cli_fail(&e) : 0;
+}
+
+/* Zero, or the line was written: the key is not the volume's.  Too few backends to tell are told
+ * by others. */
+static int check_key(struct engine *g)
+{
+    struct err e = {0};
+
+    return object_check_key(g->objects, &e) == -EKEYREJECTED ? cli_fail(&e) : 0;
+}
+
+int cli_here_takeover(struct cli *c)
+{
+    struct volume *v = NULL;
+    struct engine *g = NULL;
+    struct err e = {0};
+    int code = open_volume(c, &v);
+
+    if (code == 0)
+        code = open_engine(c, &g, v);
+    if (code == 0 && object_claim(g->objects, true, NULL, &e) < 0)
+        code = cli_fail_zstor(e.text);
+    if (code == 0) {
+        printf("the volume is ours now, epoch %" PRIu64 "\n", volume_epoch(v));
+        object_give_back(g->objects);
+    }
+    engine_put(g);
+    volume_close(v);
+    return code;
 }
 
 static int store_files(struct cli *c, struct engine *g, char **files, size_t n, struct err *first)
@@ -139,6 +177,8 @@ static int local_rebuild_all(struct engine *g)
 
 int cli_here_run(struct cli *c)
 {
+    bool writes = c->req.op == CONTROL_STORE || c->req.op == CONTROL_REBUILD;
+    struct volume *v = NULL;
     struct engine *g = NULL;
     int code;
 
@@ -147,9 +187,13 @@ int cli_here_run(struct cli *c)
     if (c->req.op == CONTROL_QUEUE)
         return cli_fail_text(
             "the configuration has no `socket`: without a daemon there is no queue");
-    code = open_engine(c, &g);
-    if (code)
+    code = writes ? open_volume(c, &v) : 0;
+    if (code == 0)
+        code = open_engine(c, &g, v);
+    if (code) {
+        volume_close(v);
         return code;
+    }
     switch (c->req.op) {
     case CONTROL_STORE:
         code = local_store(c, g);
@@ -165,6 +209,7 @@ int cli_here_run(struct cli *c)
         break;
     }
     engine_put(g);
+    volume_close(v);
     return code;
 }
 
@@ -186,10 +231,15 @@ int cli_here_status(struct cli *c, const char *note)
     struct status st = {.note = note};
     struct engine *g = NULL;
     struct poller_backend *list;
-    int code = open_engine(c, &g);
+    int code = open_engine(c, &g, NULL);
 
     if (code)
         return code;
+    code = check_key(g);
+    if (code) {
+        engine_put(g);
+        return code;
+    }
     list = poller_ask(g->conf, g->objects, &st.n);
     st.backends = list;
     code = print_status(c->req.json, &st) || note; /* a daemon that should run and does not is a
@@ -204,10 +254,15 @@ int cli_here_test(struct cli *c)
     size_t n = 0, bad = 0, up[2] = {0, 0};
     struct poller_backend *list;
     struct engine *g = NULL;
-    int code = open_engine(c, &g);
+    int code = open_engine(c, &g, NULL);
 
     if (code)
         return code;
+    code = check_key(g);
+    if (code) {
+        engine_put(g);
+        return code;
+    }
     list = poller_ask(g->conf, g->objects, &n);
     for (size_t i = 0; i < n; i++) {
         char name[400];

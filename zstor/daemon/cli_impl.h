@@ -17,6 +17,7 @@ struct cli {
     bool ready_only; /* test --ready */
     uint64_t wait_s; /* wait --timeout, 0: none */
     uint64_t drain_ms;
+    bool takeover; /* monitor --takeover */
     struct zstor_conf *conf;
 };
 
@@ -33,6 +34,7 @@ void cli_warn_log(const char *line);
 /* Exit codes.  c->conf is loaded; what takes it sets it to NULL. */
 int cli_here_run(struct cli *c); /* store, retrieve, check, rebuild, wait, queue */
 int cli_here_test(struct cli *c);
+int cli_here_takeover(struct cli *c);
 int cli_here_status(struct cli *c, const char *note); /* asks the backends itself; note: one more
                                                          line, NULL: none */
 int cli_daemon_run(struct cli *c);                    /* store, retrieve, check, rebuild, queue */

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,6 +19,7 @@
 #include "zstor/options.h"
 #include "zstor/daemon/poller.h"
 #include "zstor/cache/compare.h"
+#include "zstor/object/volume.h"
 
 #define POLL_MS          3000
 #define STATUS_MS        4000 /* a backend that hangs holds STATUS up so long */
@@ -44,6 +46,7 @@ struct monitor {
     char *pid_file;
     struct engine *engine;
     struct object_stats objects;
+    struct volume *volume;
     struct journal *journal;
     struct hashes *hashes;
     struct sched *sched;
@@ -266,6 +269,12 @@ static void warn_fixed(const struct zstor_conf *old, const struct zstor_conf *no
                  "at the next start only");
 }
 
+static bool another_volume(const struct zstor_conf *old, const struct zstor_conf *now)
+{
+    return sodium_memcmp(old->key, now->key, sizeof old->key) != 0 ||
+           strcmp(old->prefix, now->prefix) != 0;
+}
+
 static void warn_line(const char *line)
 {
     log_warn("%s", line);
@@ -289,8 +298,13 @@ static void on_reload(void *arg)
     struct err why = {0};
     int r = options_load(&conf, m->mc->config_path, warn_line, &why);
 
+    if (r == 0 && another_volume(old->conf, conf)) {
+        zstor_conf_free(conf);
+        r = err_set(&why, EINVAL,
+                    "encryption.key and meta.config.prefix change at the next start only");
+    }
     if (r == 0)
-        r = engine_open(&now, conf, &m->objects, &why);
+        r = engine_open(&now, conf, &m->objects, m->volume, &why);
     if (r < 0 || !now) {
         log_error("reload: the configuration stays as it was: %s", why.text);
         return;
@@ -303,6 +317,7 @@ static void on_reload(void *arg)
     poller_swap(m->poller, now);
     evict_swap(m->evict, now);
     reconcile_swap(m->reconcile, now);
+    volume_forget(m->volume); /* other metadata backends may know of another owner */
     engine_put(old);
     sched_kick(m->sched);
     log_info("reload: %s is in force", m->mc->config_path);
@@ -472,6 +487,20 @@ static int start_signals(struct monitor *m, struct err *e)
     return r < 0 ? err_sys(e, -r, "signals") : 0;
 }
 
+/* The volume has to be ours.  Too few backends to tell are no reason not to serve reads: the first
+ * job that writes asks again. */
+static int claim(struct monitor *m, struct err *e)
+{
+    struct err why = {0};
+    int r = object_claim(m->engine->objects, m->mc->takeover, NULL, &why);
+
+    if (r == -EHOSTUNREACH && !m->mc->takeover) {
+        log_warn("%s: nothing is written until then", why.text);
+        return 0;
+    }
+    return r < 0 ? err_set(e, -r, "%s", why.text) : 0;
+}
+
 /* What takes conf: engine_open, also when it fails. */
 static int start(struct monitor *m, struct zstor_conf *conf, struct err *e)
 {
@@ -485,6 +514,8 @@ static int start(struct monitor *m, struct zstor_conf *conf, struct err *e)
     if (r >= 0)
         r = loop_new(&m->loop, e);
     if (r >= 0)
+        r = volume_open(&m->volume, conf->state_dir, conf->lease_ms, e);
+    if (r >= 0)
         r = journal_open(&m->journal, conf->state_dir, e);
     if (r < 0) {
         zstor_conf_free(conf);
@@ -492,7 +523,9 @@ static int start(struct monitor *m, struct zstor_conf *conf, struct err *e)
     }
     m->stop_timer = loop_timer_new(m->loop, on_stop_timer, m);
     m->hashes = hashes_new(MAX_HASHES);
-    r = engine_open(&m->engine, conf, &m->objects, e);
+    r = engine_open(&m->engine, conf, &m->objects, m->volume, e);
+    if (r >= 0)
+        r = claim(m, e);
     if (r < 0)
         return r;
     r = start_signals(m, e);
@@ -523,7 +556,10 @@ static void stop(struct monitor *m)
     sched_free(m->sched);
     intake_free(m->intake);
     commands_free(m->commands);
+    if (m->engine)
+        object_give_back(m->engine->objects);
     engine_put(m->engine);
+    volume_close(m->volume);
     hashes_free(m->hashes);
     journal_close(m->journal);
     if (m->loop) {

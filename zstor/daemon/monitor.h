@@ -9,6 +9,7 @@ struct monitor_conf {
     const char *config_path; /* read again on SIGUSR1 */
     uint64_t drain_ms; /* SIGTERM, SIGINT: how long queued jobs may still run; a second signal ends
                           it at once */
+    bool takeover;     /* of a volume that another zstor has */
 };
 
 #define MONITOR_DRAIN_MS 30000

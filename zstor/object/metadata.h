@@ -1,5 +1,5 @@
 /* metadata - metadata records in the four metadata namespaces: quorum write, reads that trust no
- * single backend, scan. Spec zstor-format 10.  Thread-safe; every call blocks its own thread.
+ * single backend. Spec zstor-format 10.  Thread-safe; every call blocks its own thread.
  *
  * Read: all four are asked at once.  Values that are short, have a wrong index or digest are
  * ignored.  Every pair with different indexes is tried until the tag verifies (top-level key first,
@@ -15,24 +15,19 @@
 #define ZSTOR_OBJECT_METADATA_H
 
 #include "common/err.h"
-#include "zstor/conf.h"
 #include "zstor/format/record.h"
-#include "zstor/backend/pool.h"
-
-struct metastore { /* embedded, all borrowed */
-    struct pool *pool;
-    const struct zstor_conf *conf;
-    uint64_t grace_ms; /* how long the others are waited for when two have answered */
-    int (*random)(void *p, size_t n);
-};
+#include "zstor/object/quorum.h"
 
 struct metastore_state { /* of one key, after a load */
     unsigned good;       /* backends with a value of the record that was returned */
     unsigned lost;       /* without one, or with an old or damaged one */
     unsigned unreachable;
     unsigned foreign; /* of the lost: answered with the record of another object */
-    bool proved;      /* the record is this key's: it says so, or more backends than can lie at once
-                         have it.  Nothing is deleted on the word of one that is not. */
+    unsigned sealed;  /* intact values that the key does not open; > 0 only when no record was found
+                       */
+    bool fallback_key; /* it was the metadata key that opened the record */
+    bool proved; /* the record is this key's: it says so, or more backends than can lie at once
+                    have it.  Nothing is deleted on the word of one that is not. */
 };
 
 /* 1: *out (meta_record_fini) and *st; 0; -EHOSTUNREACH; -EBADMSG. */
@@ -47,11 +42,5 @@ int metastore_save(const struct metastore *ms, const char *key, const struct met
 int metastore_writable(const struct metastore *ms, struct err *e);
 /* DEL on all four; 0 when none has it any more, -EHOSTUNREACH while one cannot be asked. */
 int metastore_remove(const struct metastore *ms, const char *key, struct err *e);
-
-/* Every object key "/prefix/meta/<32 hex digits>" that any of the backends lists, each once,
- * sorted.  fn: 0 to go on, else the walk ends with that value.  -EHOSTUNREACH when fewer than two
- * could be listed. */
-typedef int metastore_key_fn(void *arg, const char *key);
-int metastore_each(const struct metastore *ms, metastore_key_fn *fn, void *arg, struct err *e);
 
 #endif

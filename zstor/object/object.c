@@ -11,6 +11,9 @@
 #include "common/log.h"
 #include "common/path.h"
 #include "zstor/format/object_name.h"
+#include "zstor/object/claim.h"
+#include "zstor/object/guard.h"
+#include "zstor/object/listing.h"
 #include "zstor/object/object_impl.h"
 
 #define DEFAULT_HEDGE_MS 2000
@@ -28,8 +31,11 @@ int object_open(struct objects **out, const struct object_conf *c, struct err *e
     o->stats = c->stats ? c->stats : &o->own_stats;
     o->hedge_ms = c->hedge_ms ? c->hedge_ms : DEFAULT_HEDGE_MS;
     o->random = c->random ? c->random : digest_random;
-    o->meta = (struct metastore){
-        .pool = o->pool, .conf = c->conf, .grace_ms = o->hedge_ms, .random = o->random};
+    o->meta = (struct metastore){.pool = o->pool,
+                                 .conf = c->conf,
+                                 .grace_ms = o->hedge_ms,
+                                 .random = o->random,
+                                 .volume = c->volume};
     if (gethostname(o->host, sizeof o->host - 1) < 0)
         o->host[0] = '\0';
     *out = o;
@@ -47,6 +53,22 @@ void object_close(struct objects *o)
 struct pool *object_pool(struct objects *o)
 {
     return o->pool;
+}
+
+int object_check_key(struct objects *o, struct err *e)
+{
+    return claim_key(&o->meta, e);
+}
+
+int object_claim(struct objects *o, bool takeover, const atomic_bool *stop, struct err *e)
+{
+    return o->meta.volume ? claim_take(&o->meta, takeover, stop, e) : 0;
+}
+
+void object_give_back(struct objects *o)
+{
+    if (o->meta.volume)
+        claim_give_back(&o->meta);
 }
 
 int object_key(const struct zstor_conf *c, const char *path, char **out, struct err *e)
@@ -187,6 +209,8 @@ int object_delete(struct objects *o, const char *path, const char *meta_key,
     if (!key && !path)
         key = xstrdup(meta_key);
     if (r >= 0)
+        r = guard_change(&o->meta, m.shards ? &m : NULL, e);
+    if (r >= 0)
         r = ctl_stopped(ctl) ? err_set(e, ECANCELED, "stopped")
                              : metastore_remove(&o->meta, key, e);
     if (r == 0 && m.shards)
@@ -198,7 +222,7 @@ int object_delete(struct objects *o, const char *path, const char *meta_key,
 
 int object_each(struct objects *o, object_key_fn *fn, void *arg, struct err *e)
 {
-    return metastore_each(&o->meta, fn, arg, e);
+    return listing_each(&o->meta, fn, arg, e);
 }
 
 struct all {
@@ -227,7 +251,7 @@ int object_rebuild_all(struct objects *o, const struct object_ctl *ctl, object_r
                        void *arg, struct err *e)
 {
     struct all a = {.o = o, .ctl = ctl, .fn = fn, .arg = arg};
-    int r = metastore_each(&o->meta, rebuild_one, &a, e);
+    int r = listing_each(&o->meta, rebuild_one, &a, e);
 
     if (r == 0 && a.failed)
         return err_set(e, EIO, "%llu objects could not be rebuilt", (unsigned long long)a.failed);

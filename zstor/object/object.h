@@ -6,6 +6,8 @@
  * Memory is bounded whatever the size of the object: one operation needs about 40 MiB at most.
  *
  * Errors, the same for all:
+ *   -EBUSY         the volume, or this object, is another zstor's
+ *   -EKEYREJECTED  the key of the configuration does not open the volume
  *   -ENOENT        there is no such object (store: no such source file)
  *   -EHOSTUNREACH  could not ask: too few metadata backends answered to tell; try again
  *   -EBADMSG       metadata damaged beyond reading (all backends answered), or content fails
@@ -27,6 +29,7 @@
 #include "zstor/backend/pool.h"
 
 struct objects;
+struct volume;
 
 /* Counters; zero-initialised by the owner, may outlive any number of struct objects (reload).  Read
  * with atomic_load. */
@@ -47,6 +50,8 @@ struct object_conf {
     struct object_stats *stats;    /* borrowed, NULL: none */
     struct pool_conf pool;         /* zeros: defaults */
     uint64_t hedge_ms;             /* 0: 2000; a shard that is silent so long gets a competitor */
+    struct volume *volume; /* borrowed; who we are, NULL: nobody, and nothing is claimed or guarded
+                            */
     int (*random)(void *p, size_t n); /* NULL: digest_random.  Keys, nonces, placement; tests make
                                          it repeatable */
 };
@@ -54,6 +59,12 @@ struct object_conf {
 int object_open(struct objects **out, const struct object_conf *c, struct err *e);
 void object_close(struct objects *o); /* no call may be running */
 struct pool *object_pool(struct objects *o);
+/* Does the configured key open the volume (0 also when there is none yet)?  -EKEYREJECTED,
+ * -EHOSTUNREACH. */
+int object_check_key(struct objects *o, struct err *e);
+/* The claim of the volume, object/claim; every writing call renews it when it has to. */
+int object_claim(struct objects *o, bool takeover, const atomic_bool *stop, struct err *e);
+void object_give_back(struct objects *o);
 /* Ask every configured backend now, also those that are marked down: somebody has just repaired
  * something and asks for a rebuild.  Blocks for the connect time-out of a silent one. */
 void object_probe(struct objects *o);

@@ -7,9 +7,11 @@
 
 #include "common/buf.h"
 #include "common/log.h"
+#include "zstor/object/guard.h"
 #include "zstor/object/object_impl.h"
 #include "zstor/object/reconstruct.h"
 #include "zstor/object/upload.h"
+#include "zstor/object/volume.h"
 
 struct rebuild {
     struct objects *o;
@@ -279,8 +281,12 @@ static int save(struct rebuild *b, struct object_result *res, struct err *e)
     unsigned acks = 0;
     int r = still_current(b, e);
 
+    if (r == 0)
+        r = guard_change(&b->o->meta, &b->rec, e);
     if (r == 0) {
         b->new.has_tail = true;
+        if (b->o->meta.volume)
+            volume_sign(b->o->meta.volume, &b->new);
         b->new.generation = object_next_generation(b->rec.has_tail ? b->rec.generation : 0);
         r = metastore_save(&b->o->meta, b->key, &b->new, &acks, e);
     }
@@ -310,7 +316,9 @@ static int rebuild(struct rebuild *b, struct object_result *res, struct err *e)
     res->shards_lost = still_lost(b);
     meta_record_copy(&b->new, &b->rec);
     if (res->shards_lost + to_move(b)) {
-        r = metastore_writable(&b->o->meta, e); /* before anything is uploaded that could not be
+        r = guard_change(&b->o->meta, &b->rec, e);
+        if (r == 0)
+            r = metastore_writable(&b->o->meta, e); /* before anything is uploaded that could not be
                                                    referred to */
         if (r == 0)
             r = restore(b, &restored, e);

@@ -14,10 +14,12 @@
 #include "zstor/format/object_name.h"
 #include "zstor/object/encode.h"
 #include "zstor/format/record_value.h"
+#include "zstor/object/guard.h"
 #include "zstor/object/object_impl.h"
 #include "zstor/object/split.h"
 #include "zstor/object/spool.h"
 #include "zstor/object/upload.h"
+#include "zstor/object/volume.h"
 
 struct store {
     struct objects *o;
@@ -130,7 +132,12 @@ static int save(struct store *s, struct meta_record *m, struct object_result *re
     unsigned acks;
     int r;
 
+    r = guard_change(&s->o->meta, s->have_old ? &s->old : NULL, e);
+    if (r < 0)
+        return r;
     m->has_tail = true;
+    if (s->o->meta.volume)
+        volume_sign(s->o->meta.volume, m);
     m->generation = object_next_generation(s->have_old && s->old.has_tail ? s->old.generation : 0);
     r = metastore_save(&s->o->meta, s->key, m, &acks, e);
     if (r < 0)
@@ -401,6 +408,12 @@ static int store(struct store *s, const char *object_path, unsigned flags,
         return r;
     r = metastore_load(&s->o->meta, s->key, &s->old, &s->old_state, &damaged);
     s->have_old = r == 1;
+    if (r == -EBADMSG && s->old_state.sealed) { /* is it the key that is wrong? */
+        r = guard_change(&s->o->meta, NULL, e);
+        if (r < 0)
+            return r;
+        r = -EBADMSG;
+    }
     if (r == -EBADMSG)
         log_warn("store %s: replacing damaged metadata (%s)", s->source, damaged.text);
     else if (r < 0)
@@ -410,7 +423,9 @@ static int store(struct store *s, const char *object_path, unsigned flags,
         return r == -ECANCELED ? err_set(e, ECANCELED, "stopped") : err_sys(e, -r, "%s", s->source);
     if (r == 1)
         return skip(s, res, e);
-    r = encode(s, object_path, e);
+    r = guard_change(&s->o->meta, s->have_old ? &s->old : NULL, e); /* before anything is sent */
+    if (r == 0)
+        r = encode(s, object_path, e);
     return r < 0 ? r : upload_and_save(s, res, e);
 }
 

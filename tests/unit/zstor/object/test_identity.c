@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "tests/unit/zstor/cluster.h"
+#include "zstor/object/volume.h"
 
 static struct cluster_test t;
 
@@ -119,4 +120,234 @@ static TCase *tcase_bound(void)
     return tc;
 }
 
-UNIT_MAIN("identity", tcase_bound)
+/* --- two machines on one volume -------------------------------------------------------------- */
+
+#define LEASE_MS 300
+
+struct machine {
+    struct volume *volume;
+    struct objects *o;
+    struct zstor_conf conf; /* the test's, with a key of its own */
+    char *state;
+};
+
+static void machine_start(struct machine *m, const char *name, uint8_t key)
+{
+    struct object_conf oc = {.conf = &m->conf, .hedge_ms = 300};
+
+    m->conf = *t.conf;
+    memset(m->conf.key, key, sizeof m->conf.key);
+    memset(m->conf.meta_key, key + 1, sizeof m->conf.meta_key);
+    m->state = cluster_path(&t, name);
+    ck_assert_int_eq(volume_open(&m->volume, m->state, LEASE_MS, NULL), 0);
+    oc.volume = m->volume;
+    ck_assert_int_eq(object_open(&m->o, &oc, NULL), 0);
+}
+
+static void machine_stop(struct machine *m)
+{
+    object_close(m->o);
+    volume_close(m->volume);
+    free(m->state);
+    *m = (struct machine){0};
+}
+
+static int machine_store(struct machine *m, const char *path, struct err *e)
+{
+    struct object_result res;
+
+    *e = (struct err){0};
+    return object_store(m->o, path, path, 0, NULL, &res, e);
+}
+
+static void machine_must_read(struct machine *m, const char *path, const char *want)
+{
+    CLEANUP(base_free) char *out = cluster_path(&t, "back");
+    struct object_result res;
+    struct err e = {0};
+
+    ck_assert_msg(object_retrieve(m->o, path, NULL, out, NULL, &res, &e) == 0, "%s", e.text);
+    ck_assert(cluster_same(want, out));
+    unlink(out);
+}
+
+static char *copy_of(const char *path) /* that outlives new content */
+{
+    CLEANUP(buf_fini) struct buf b = BUF_INIT;
+    char *to = xasprintf("%s.was", path);
+
+    ck_assert_int_eq(path_read(path, 1 << 30, &b, NULL), 0);
+    ck_assert_int_eq(path_replace(to, buf_slice(&b), 0600, NULL), 0);
+    return to;
+}
+
+START_TEST(a_wrong_key_replaces_nothing)
+{
+    struct machine right = {0}, wrong = {0};
+    struct object_result res;
+    struct err e = {0};
+    char *a, *was;
+
+    cluster_start(&t, 2, 4, one_group, 1);
+    machine_start(&right, "m", 7);
+    a = cluster_file(&t, "a", 50000, 'r', 1);
+    ck_assert_int_eq(machine_store(&right, a, &e), 0);
+    was = copy_of(a);
+    machine_stop(&right);
+    if (_i == 1) /* a volume from before there were notes */
+        for (unsigned i = 0; i < 4; i++) {
+            pthread_mutex_lock(&t.fake->lock);
+            fake_find(t.meta[i], slice_str("/unit/zstor/key"))->deleted = true;
+            fake_find(t.meta[i], slice_str("/unit/zstor/lease"))->deleted = true;
+            pthread_mutex_unlock(&t.fake->lock);
+        }
+    machine_start(&wrong, "m", 77);
+    ck_assert_int_eq(object_check_key(wrong.o, &e), -EKEYREJECTED);
+    ck_assert_ptr_nonnull(strstr(e.text, "encryption.key"));
+    free(a);
+    a = cluster_file(&t, "a", 50000, 'r', 2);
+    ck_assert_int_eq(machine_store(&wrong, a, &e), -EKEYREJECTED);
+    ck_assert_int_lt(object_rebuild(wrong.o, a, NULL, NULL, &res, NULL), 0);
+    ck_assert_int_eq(object_delete(wrong.o, a, NULL, NULL, NULL), -EKEYREJECTED);
+    machine_stop(&wrong);
+    machine_start(&right, "m", 7);
+    ck_assert_int_eq(object_check_key(right.o, &e), 0);
+    machine_must_read(&right, a, was);
+    ck_assert_int_eq(machine_store(&right, a, &e), 0);
+    machine_must_read(&right, a, a);
+    machine_stop(&right);
+    free(a);
+    free(was);
+    cluster_stop(&t);
+}
+END_TEST
+
+START_TEST(another_machine_destroys_nothing)
+{
+    struct machine first = {0}, fresh = {0};
+    struct object_result res;
+    struct err e = {0};
+    char *a, *was;
+
+    cluster_start(&t, 2, 4, one_group, 1);
+    machine_start(&first, "first", 7);
+    a = cluster_file(&t, "a", 50000, 'r', 1);
+    ck_assert_int_eq(machine_store(&first, a, &e), 0);
+    was = copy_of(a);
+    if (_i == 1) /* clean, else as after a crash */
+        object_give_back(first.o);
+    if (_i == 2)
+        usleep(2 * LEASE_MS * 1000); /* the lease has run out */
+    free(a);
+    a = cluster_file(&t, "a", 50000, 'r', 2); /* the first rotation of a new, empty volume */
+    machine_start(&fresh, "fresh", 7);
+    ck_assert_int_eq(object_claim(fresh.o, false, NULL, &e), -EBUSY);
+    ck_assert_ptr_nonnull(strstr(e.text, volume_host(first.volume)));
+    ck_assert_ptr_nonnull(strstr(e.text, "takeover"));
+    ck_assert_int_eq(machine_store(&fresh, a, &e), -EBUSY);
+    ck_assert_int_eq(object_delete(fresh.o, a, NULL, NULL, &e), -EBUSY);
+    ck_assert_int_eq(object_rebuild(fresh.o, a, NULL, NULL, &res, &e), 0); /* all is well, nothing
+                                                                              to do */
+    machine_must_read(&fresh, a, was);
+    machine_must_read(&first, a, was);
+    ck_assert_int_eq(machine_store(&first, a, &e), 0);
+    machine_must_read(&fresh, a, a);
+    machine_stop(&first);
+    machine_stop(&fresh);
+    free(a);
+    free(was);
+    cluster_stop(&t);
+}
+END_TEST
+
+START_TEST(a_takeover_ends_the_first_writer_and_keeps_its_objects)
+{
+    struct machine first = {0}, second = {0};
+    struct err e = {0};
+    char *a, *b, *was;
+
+    cluster_start(&t, 2, 4, one_group, 1);
+    machine_start(&first, "first", 7);
+    a = cluster_file(&t, "a", 50000, 'r', 1);
+    b = cluster_file(&t, "b", 50000, 'r', 9);
+    ck_assert_int_eq(machine_store(&first, a, &e), 0);
+    machine_start(&second, "second", 7);
+    uint64_t begin = base_now_ms();
+    ck_assert_int_eq(object_claim(second.o, true, NULL, &e), 0);
+    ck_assert_uint_ge(base_now_ms() - begin, LEASE_MS); /* the first could still have been writing
+                                                         */
+    ck_assert_uint_eq(volume_epoch(second.volume), volume_epoch(first.volume) + 1);
+    machine_must_read(&second, a, a);
+    was = copy_of(a);
+    free(a);
+    a = cluster_file(&t, "a", 50000, 'r', 2);
+    ck_assert_int_eq(machine_store(&first, a, &e), -EBUSY);
+    ck_assert_ptr_nonnull(strstr(e.text, "taken over"));
+    ck_assert_int_eq(machine_store(&first, b, &e), -EBUSY);
+    machine_must_read(&second, a, was);
+    ck_assert_int_eq(machine_store(&second, a, &e), 0);
+    machine_must_read(&first, a, a);
+    machine_stop(&first);
+    machine_start(&first, "first", 7); /* started again it still is not the owner */
+    ck_assert_int_eq(object_claim(first.o, false, NULL, &e), -EBUSY);
+    machine_stop(&first);
+    machine_stop(&second);
+    machine_start(&second, "second", 7); /* killed: goes on at once */
+    begin = base_now_ms();
+    ck_assert_int_eq(object_claim(second.o, false, NULL, &e), 0);
+    ck_assert_uint_lt(base_now_ms() - begin, 60 * LEASE_MS);
+    ck_assert_int_eq(machine_store(&second, b, &e), 0);
+    machine_stop(&second);
+    free(a);
+    free(b);
+    free(was);
+    cluster_stop(&t);
+}
+END_TEST
+
+START_TEST(any_two_backends_are_enough_to_go_on_and_three_to_begin)
+{
+    struct machine m = {0}, other = {0};
+    struct err e = {0};
+
+    cluster_start(&t, 2, 4, one_group, 1);
+    machine_start(&m, "m", 7);
+    for (unsigned i = 0; i < 2; i++)
+        atomic_store(&t.meta[i]->refuse, true);
+    ck_assert_int_eq(object_claim(m.o, false, NULL, &e), -EHOSTUNREACH); /* nobody can tell */
+    atomic_store(&t.meta[0]->refuse, false);
+    machine_stop(&m);
+    machine_start(&m, "m", 7);
+    ck_assert_int_eq(object_claim(m.o, false, NULL, &e), 0);
+    for (unsigned i = 0; i < 4; i++)
+        for (unsigned k = i + 1; k < 4; k++) {
+            machine_stop(&m);
+            for (unsigned x = 0; x < 4; x++)
+                atomic_store(&t.meta[x]->refuse, x == i || x == k);
+            machine_start(&m, "m", 7);
+            ck_assert_msg(object_claim(m.o, false, NULL, &e) == 0, "%u %u: %s", i, k, e.text);
+            machine_start(&other, "other", 7);
+            ck_assert_int_lt(object_claim(other.o, true, NULL, &e), 0);
+            machine_stop(&other);
+            machine_start(&other, "other2", 7);
+            ck_assert_int_lt(object_claim(other.o, false, NULL, &e), 0);
+            machine_stop(&other);
+        }
+    machine_stop(&m);
+    cluster_stop(&t);
+}
+END_TEST
+
+static TCase *tcase_machines(void)
+{
+    TCase *tc = tcase_create("a volume has one key and one writer");
+
+    tcase_set_timeout(tc, 60);
+    tcase_add_loop_test(tc, a_wrong_key_replaces_nothing, 0, 2);
+    tcase_add_loop_test(tc, another_machine_destroys_nothing, 0, 3);
+    tcase_add_test(tc, a_takeover_ends_the_first_writer_and_keeps_its_objects);
+    tcase_add_test(tc, any_two_backends_are_enough_to_go_on_and_three_to_begin);
+    return tc;
+}
+
+UNIT_MAIN("identity", tcase_bound, tcase_machines)

@@ -1,0 +1,143 @@
+#!/usr/bin/env python3
+"""zstor destroys nothing by being the wrong one: other keys, another machine, a takeover, two daemons."""
+# limit: 240
+import os
+import pathlib
+
+import libqsfs as q
+
+OTHER_KEY = "55" * 32
+
+
+def write(path, data):
+    path.write_bytes(data)
+    return path
+
+
+def machine(backends, dir, **extra):
+    """A zstor with a state directory of its own."""
+    return q.Zstor(q.zstor_config(backends, q.tmpdir(dir), minimal=2, expected=4, lease_seconds=2, **extra))
+
+
+def refused(p, *words):
+    text = p.stderr.decode()
+    q.same(p.returncode, 1, f"exit ({text})")
+    q.same(len(text.splitlines()), 1, text)
+    for w in words:
+        q.check(w in text, f"{w!r} is not in {text!r}")
+
+
+def fetched(z, path, want):
+    out = q.tmpdir("out") / "got"
+    p = z.cli("retrieve", "-f", path, "-o", out)
+    q.same((p.returncode, p.stderr), (0, b""), "retrieve")
+    q.same(out.read_bytes() == want, True, f"content of {path}")
+
+
+def stored(z, path):
+    p = z.cli("store", "-f", path)
+    q.same((p.returncode, p.stderr), (0, b""), "store")
+
+
+def snapshot(backends):
+    """Every value of every metadata namespace, but the notes."""
+    out = {}
+    for b in backends:
+        with b.client() as c:
+            c.ok("SELECT", b.meta_ns, b.password)
+            rows = c.cmd("SCAN")
+            for row in rows[1] if isinstance(rows, list) else []:
+                if b"/meta/" in row[0]:
+                    out[b.n, row[0]] = c.cmd("GET", row[0])
+    return out
+
+
+def test_other_keys():
+    backends = q.start_backends(4)
+    z = machine(backends, "right").start()
+    f = write(q.tmpdir("files") / "d0", os.urandom(200_000))
+    want = f.read_bytes()
+    stored(z, f)
+    q.same(z.stop(), 0, "exit")
+    before = snapshot(backends)
+    q.same(len(before), 4, "metadata values")
+    keys = {"encryption": {"algorithm": "AES", "key": OTHER_KEY}}
+    wrong = machine(backends, "wrong", **keys)
+    write(f, os.urandom(200_000))
+    for command in (("monitor",), ("test",), ("status",)):
+        with q.case(f"another key: {command[0]} says so in one line"):
+            refused(q.run(q.BIN / "zstor", "-c", wrong.config_file, "--log_file", "/dev/null", *command, timeout=60),
+                    "encryption.key")
+    alone = machine(backends, "alone", socket=False, **keys)
+    for command in (("store", "-f", f), ("rebuild", "-f", f), ("rebuild", "--all")):
+        with q.case(f"another key, without a daemon: {' '.join(map(str, command[:2]))} changes nothing"):
+            p = q.run(q.BIN / "zstor", "-c", alone.config_file, "--log_file", "/dev/null", *command, timeout=60)
+            q.same(p.returncode, 1, "exit")
+            q.same(snapshot(backends) == before, True, "metadata")
+    with q.case("the right key goes on"):
+        z.start()
+        fetched(z, f, want)
+        stored(z, f)
+        fetched(z, f, f.read_bytes())
+    z.stop()
+    for b in backends:
+        b.stop()
+
+
+def test_another_machine():
+    backends = q.start_backends(4)
+    first = machine(backends, "first").start()
+    fresh = machine(backends, "fresh")
+    f = write(q.tmpdir("files") / "d0", os.urandom(200_000))
+    old = f.read_bytes()
+    stored(first, f)
+    with q.case("a second machine with the same configuration is refused while the first one runs"):
+        refused(q.run(*fresh.argv, timeout=60), "belongs to", "takeover")
+    with q.case("and when it was killed, and when it was stopped"):
+        first.kill9()
+        refused(q.run(*fresh.argv, timeout=60), "belongs to", "takeover")
+        first.start()
+        q.same(first.stop(), 0, "exit")
+        refused(q.run(*fresh.argv, timeout=60), "belongs to", "given back")
+    with q.case("the first one goes on at once after kill -9"):
+        first.start()
+        first.kill9()
+        first.start()
+        fetched(first, f, old)
+        stored(first, write(f.parent / "d1", os.urandom(1000)))
+    with q.case("a fresh machine that stores without a daemon replaces nothing"):
+        alone = machine(backends, "alone", socket=False)
+        new = write(f, os.urandom(200_000)).read_bytes()
+        p = q.run(q.BIN / "zstor", "-c", alone.config_file, "--log_file", "/dev/null", "store", "-f", f, timeout=60)
+        q.same(p.returncode, 1, "exit")
+        q.check(b"belongs to" in p.stderr, p.stderr)
+        fetched(first, f, old)
+    with q.case("a takeover: nothing of the first is lost, and it writes no more"):
+        second = machine(backends, "second")
+        second.argv.append("--takeover")
+        second.start()
+        fetched(second, f, old)
+        p = first.cli("store", "-f", f)
+        q.same(p.returncode, 1, "exit of a store by the first")
+        q.check(b"taken over" in p.stderr, p.stderr)
+        fetched(second, f, old)
+        stored(second, f)
+        fetched(second, f, new)
+        fetched(second, f.parent / "d1", (f.parent / "d1").read_bytes())
+        fetched(first, f, new)
+    with q.case("what the first still has queued stays queued"):
+        before = snapshot(backends)
+        g = write(f.parent / "d2", os.urandom(1000))
+        p = first.cli("store", "-n", "-f", g)
+        q.same(p.returncode, 0, "exit")
+        with first.client() as c:
+            q.wait_for(lambda: c.cmd("QUEUE", "COUNT")[3] == 1, 20, "a job that fails")
+        q.same(snapshot(backends) == before, True, "metadata")
+        first.kill9()
+    second.stop()
+    for b in backends:
+        b.stop()
+
+
+if __name__ == "__main__":
+    q.main()

@@ -1,0 +1,212 @@
+/* volume - see object/volume.h. */
+#include "zstor/object/volume.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/digest.h"
+#include "common/parse.h"
+#include "common/path.h"
+
+#define FILE_HEAD "zstor-instance 1 "
+#define FILE_MAX  256
+
+struct volume {
+    pthread_mutex_t lock; /* of what follows `file` */
+    uint8_t instance[ZSTOR_INSTANCE_LEN];
+    char host[256];
+    uint64_t lease_ms;
+    bool is_new;
+    char *file;
+    enum { UNKNOWN, HELD, REFUSED } state;
+    uint64_t epoch, until_ms;
+    struct err why; /* REFUSED */
+};
+
+static int file_write(const struct volume *v, uint64_t epoch, struct err *e)
+{
+    CLEANUP(buf_fini) struct buf text = BUF_INIT;
+    char hex[2 * ZSTOR_INSTANCE_LEN + 1];
+
+    parse_to_hex(v->instance, sizeof v->instance, hex);
+    buf_printf(&text, FILE_HEAD "%s %" PRIu64 "\n", hex, epoch);
+    return path_replace(v->file, buf_slice(&text), 0600, e);
+}
+
+/* "zstor-instance 1 <32 hex digits> <epoch>\n" */
+static int file_parse(struct volume *v, struct slice text)
+{
+    const size_t head = strlen(FILE_HEAD), hex = 2 * sizeof v->instance;
+
+    if (text.len < head + hex + 3 || memcmp(text.p, FILE_HEAD, head) != 0 ||
+        text.p[text.len - 1] != '\n' || text.p[head + hex] != ' ' ||
+        parse_hex(slice_of(text.p + head, hex), v->instance, sizeof v->instance) < 0)
+        return -EBADMSG;
+    return parse_u64_slice(slice_of(text.p + head + hex + 1, text.len - head - hex - 2), 0,
+                           UINT64_MAX, &v->epoch);
+}
+
+static int file_open(struct volume *v, const char *state_dir, struct err *e)
+{
+    CLEANUP(buf_fini) struct buf text = BUF_INIT;
+    CLEANUP(base_free) char *queue = path_join(state_dir, "queue");
+    struct err why = {0};
+    int r = path_read(v->file, FILE_MAX, &text, &why);
+
+    if (r == 0) {
+        r = file_parse(v, buf_slice(&text));
+        return r < 0 ? err_set(e, EBADMSG,
+                               "%s: is no identity of a zstor; without it the volume can only be "
+                               "taken over: remove the file, then zstor takeover",
+                               v->file)
+                     : 0;
+    }
+    if (r != -ENOENT)
+        return err_set(e, -r, "state_dir: %s", why.text);
+    v->is_new = access(queue, F_OK) < 0;
+    r = path_mkdirs(state_dir, 0700);
+    if (r < 0)
+        return err_sys(e, -r, "state_dir %s", state_dir);
+    if (digest_random(v->instance, sizeof v->instance) < 0)
+        return err_set(e, EIO, "no random numbers");
+    r = file_write(v, 0, e);
+    return r < 0 ? err_prefix(e, "state_dir") : 0;
+}
+
+int volume_open(struct volume **out, const char *state_dir, uint64_t lease_ms, struct err *e)
+{
+    struct volume *v = xcalloc(1, sizeof *v);
+    int r;
+
+    pthread_mutex_init(&v->lock, NULL);
+    v->lease_ms = lease_ms;
+    v->file = path_join(state_dir, "instance");
+    if (gethostname(v->host, sizeof v->host - 1) < 0)
+        v->host[0] = '\0';
+    r = file_open(v, state_dir, e);
+    if (r < 0) {
+        volume_close(v);
+        return r;
+    }
+    *out = v;
+    return 0;
+}
+
+void volume_close(struct volume *v)
+{
+    if (!v)
+        return;
+    pthread_mutex_destroy(&v->lock);
+    free(v->file);
+    free(v);
+}
+
+const uint8_t *volume_instance(const struct volume *v)
+{
+    return v->instance;
+}
+
+const char *volume_host(const struct volume *v)
+{
+    return v->host;
+}
+
+uint64_t volume_lease_ms(const struct volume *v)
+{
+    return v->lease_ms;
+}
+
+bool volume_new(const struct volume *v)
+{
+    return v->is_new;
+}
+
+uint64_t volume_epoch(struct volume *v)
+{
+    uint64_t epoch;
+
+    pthread_mutex_lock(&v->lock);
+    epoch = v->epoch;
+    pthread_mutex_unlock(&v->lock);
+    return epoch;
+}
+
+int volume_hold(struct volume *v, uint64_t epoch, uint64_t until_ms, struct err *e)
+{
+    int r = epoch != volume_epoch(v) ? file_write(v, epoch, e) : 0;
+
+    if (r < 0)
+        return r;
+    pthread_mutex_lock(&v->lock);
+    v->state = HELD;
+    v->epoch = epoch;
+    v->until_ms = MAX(v->until_ms, until_ms);
+    pthread_mutex_unlock(&v->lock);
+    return 0;
+}
+
+void volume_refuse(struct volume *v, const struct err *why)
+{
+    pthread_mutex_lock(&v->lock);
+    v->state = REFUSED;
+    v->until_ms = 0;
+    v->why = *why;
+    pthread_mutex_unlock(&v->lock);
+}
+
+void volume_forget(struct volume *v)
+{
+    pthread_mutex_lock(&v->lock);
+    v->state = UNKNOWN;
+    v->until_ms = 0;
+    pthread_mutex_unlock(&v->lock);
+}
+
+bool volume_held(struct volume *v)
+{
+    bool held;
+
+    pthread_mutex_lock(&v->lock);
+    held = v->state == HELD;
+    pthread_mutex_unlock(&v->lock);
+    return held;
+}
+
+int volume_writable(struct volume *v, uint64_t need_ms, struct err *e)
+{
+    int r = 0;
+
+    pthread_mutex_lock(&v->lock);
+    if (v->state == REFUSED)
+        r = err_set(e, v->why.code, "%s", v->why.text);
+    else if (v->state == UNKNOWN || base_now_ms() + need_ms > v->until_ms)
+        r = -EAGAIN;
+    pthread_mutex_unlock(&v->lock);
+    return r;
+}
+
+int volume_may_replace(struct volume *v, const struct meta_record *old, struct err *e)
+{
+    char hex[2 * ZSTOR_INSTANCE_LEN + 1];
+
+    if (!old->has_tail || !old->has_writer || memcmp(old->writer, v->instance, 16) == 0 ||
+        old->epoch < volume_epoch(v))
+        return 0;
+    parse_to_hex(old->writer, sizeof old->writer, hex);
+    return err_set(e, EBUSY,
+                   "its record was written by the zstor %.8s on %s (epoch %" PRIu64
+                   "), which has the volume: not replaced",
+                   hex, old->host ? old->host : "another machine", old->epoch);
+}
+
+void volume_sign(struct volume *v, struct meta_record *m)
+{
+    m->has_tail = m->has_writer = true;
+    memcpy(m->writer, v->instance, sizeof m->writer);
+    m->epoch = volume_epoch(v);
+}

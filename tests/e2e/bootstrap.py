@@ -7,7 +7,7 @@ import stat
 import time
 
 import libqsfs as q
-from libsystem import DAEMONS, Install
+from libsystem import DAEMONS, Install, free_ports
 
 inst = None
 
@@ -306,7 +306,11 @@ def test_bootstrap_wrong_arguments_touch_nothing():
     i = Install()
     for args, text in ((["--cache"], "size is missing"), (["--cache", "3Q"], "is not a size"), (["--cache", "1M"], "at least 16M"),
                        (["--frob"], "unknown option"), (["/nonexistent.yaml"], "no readable configuration"),
-                       (["a", "b"], "more than one configuration")):
+                       (["a", "b"], "more than one configuration"), (["--geometry", "4,4"], "less than N"),
+                       (["--geometry", "2of4"], "is not K,N"), (["--geometry"], "K,N is missing"),
+                       (["--mount", __file__], "is not a directory"), (["--port-base", "80"], "is not a port"),
+                       (["--delete-data"], "part of --uninstall"), (["--uninstall", "--cache", "1G"], "goes with --delete-data only"),
+                       (["--uninstall"], "nothing is installed there")):
         p = i.bootstrap(*args, check_exit=1)
         q.check(text in p.stderr.decode() and p.stderr.count(b"\n") == 1, p.stderr)
     q.same(os.listdir(i.home), [], "home")
@@ -319,8 +323,59 @@ def test_bootstrap_port_in_use_is_said():
         s.bind(("127.0.0.1", i.port))
         s.listen()
         p = i.bootstrap(check_exit=1)
-    q.check(b"backend1 did not start" in p.stderr and str(i.port).encode() in p.stderr, p.stderr)
+    q.check(f"port {i.port} is in use by" in p.stderr.decode() and f"(pid {os.getpid()})" in p.stderr.decode(), p.stderr)
     i.destroy()
+
+
+def test_bootstrap_options_change_what_is_asked_and_say_so():
+    i = Install()
+    i.port = free_ports(6)
+    out = i.bootstrap("--geometry=3,5", "--no-start", "--cache", "16M").stdout.decode()
+    q.check("nothing was started" in out and not (i.top / "run" / "zdb.pid").exists(), out)
+    i.bootstrap()
+    q.check(i.alive("backend5") and not (i.top / "run" / "backend6.pid").exists(), "five backends")
+    (i.mnt / "file").write_bytes(b"f" * 1_500_000)
+    i.qsfs("wait")
+    out = i.bootstrap("--geometry", "3,6", "--mount", i.home / "here").stdout.decode()
+    for text in ("geometry was 3 of 5, is now 3 of 6", "local backends: were 5, are now 6", f"unmounting {i.mnt}",
+                 f'zdbfs_mountpoint was "{i.mnt}", is now "{i.home}/here"'):
+        q.check(text in out, f"{text}: {out}")
+    q.check(not os.path.ismount(i.mnt) and os.path.ismount(i.home / "here"), "moved")
+    q.same((i.home / "here" / "file").read_bytes(), b"f" * 1_500_000)
+    i.mnt = i.home / "here"
+    (i.mnt / "more").write_bytes(b"g" * 1_500_000)
+    i.qsfs("wait")
+    with q.Redis(i.port + 5) as c:
+        q.check(int(c.info("data6")["entries"]) > 0, "nothing at the sixth backend")
+    p = i.bootstrap("--port-base", str(i.port + 7), check_exit=1, env={"QSFS_PORT_BASE": ""})
+    q.check(b"cannot be changed" in p.stderr, p.stderr)
+    conf = i.top / "etc" / "zstor.yaml"
+    conf.write_text(conf.read_text() + "max_bandwidth: 0\n")
+    p = i.bootstrap("--geometry", "2,6", check_exit=1)
+    q.check(b"was edited by hand" in p.stderr, p.stderr)
+    i.destroy()
+
+
+def test_bootstrap_tells_what_a_mount_hides():
+    i = Install()
+    i.bootstrap("--no-start", "--cache", "16M")
+    (i.mnt / "stray").write_bytes(b"x")
+    out = i.qsfs("start").stdout.decode()
+    q.check("has 1 entries of its own" in out and "stray" in out, out)
+    i.destroy()
+
+
+def test_bootstrap_uninstall_keeps_what_is_stored():
+    i = Install()
+    i.bootstrap("--cache", "16M")
+    (i.mnt / "file").write_bytes(b"kept")
+    out = i.bootstrap("--uninstall").stdout.decode()
+    q.check("programs removed; kept" in out, out)
+    q.same(sorted(os.listdir(i.top)), ["data", "etc", "index", "keys", "mnt"], "left")
+    i.bootstrap()
+    q.same((i.mnt / "file").read_bytes(), b"kept")
+    i.bootstrap("--uninstall", "--delete-data")
+    q.same(os.listdir(i.home), [], "home")
 
 
 def test_qsfs_stop_at_the_end():

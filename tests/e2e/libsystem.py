@@ -117,7 +117,7 @@ class Install:
 
     def destroy(self):
         """Whatever the state: end everything, by pid."""
-        for name in reversed(DAEMONS):
+        for name in sorted((f.stem for f in (self.top / "run").glob("*.pid")), reverse=True):
             if self.alive(name):
                 os.kill(self.pid(name), signal.SIGKILL)
         q.unmount(self.mnt)

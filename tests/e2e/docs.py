@@ -115,7 +115,7 @@ def test_docs_files_they_name_exist():
 
 
 def test_docs_troubleshooting_texts_are_in_the_programs():
-    sources = [*q.REPO.glob("common/*.[ch]"), *q.REPO.glob("zdb*/*.[ch]"), *q.REPO.glob("zstor/*.[ch]"), q.HOOK,
+    sources = [*(f for part in ("common", "zdb", "zdbfs", "zstor") for f in q.REPO.glob(f"{part}/**/*.[ch]")), q.HOOK,
                *q.REPO.glob("bootstrap/*")]
     code = " ".join(f.read_text(errors="replace") for f in sources if f.is_file())
     code = re.sub(r'"\s*\n?\s*"', "", code).replace('\\"', '"')

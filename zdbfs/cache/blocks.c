@@ -17,12 +17,13 @@ void bcache_init(struct bcache *bc, uint64_t limit_bytes)
     TAILQ_INIT(&bc->lru);
     TAILQ_INIT(&bc->dirty);
     TAILQ_INIT(&bc->ready);
+    TAILQ_INIT(&bc->acked);
 }
 
 void bcache_file_init(struct bfile *f)
 {
     TAILQ_INIT(&f->blocks);
-    f->n = f->ndirty = 0;
+    f->n = f->ndirty = f->nunsettled = 0;
 }
 
 /* Bytes of a buffer behind the len of its block are undefined. */
@@ -115,7 +116,7 @@ struct block *bcache_add(struct bcache *bc, struct bfile *f, uint64_t ino, uint3
     b->file = f;
     b->ino = ino;
     b->idx = idx;
-    b->loading = true;
+    b->state = BLOCK_LOADING;
     size_t s = slot_of(bc->cap, ino, idx);
     b->hash_next = bc->table[s];
     bc->table[s] = b;
@@ -126,37 +127,86 @@ struct block *bcache_add(struct bcache *bc, struct bfile *f, uint64_t ino, uint3
     return b;
 }
 
-void bcache_loaded(struct bcache *bc, struct block *b, struct bbuf *buf, uint32_t len)
-{
-    b->loading = false;
-    b->buf = buf;
-    b->len = b->stored_len = len;
-    if (!b->dropped)
-        TAILQ_INSERT_HEAD(&bc->lru, b, link);
-}
-
-static void maybe_free(struct bcache *bc, struct block *b)
-{
-    if (!b->dropped || b->pins || b->writing)
-        return;
-    bcache_buf_unref(bc, b->buf);
-    free(b);
-}
-
 static uint64_t weight(const struct block *b)
 {
     return b->buf ? b->buf->cap : 0;
 }
 
-static void leave_lists(struct bcache *bc, struct block *b)
+static bool on_lru(const struct block *b)
 {
-    if (b->queued) {
+    return b->state == BLOCK_CLEAN && !b->acked_epoch;
+}
+
+/* The only place where a block changes its state: lists and sums follow from it. */
+static void enter(struct bcache *bc, struct block *b, enum block_state state)
+{
+    bool was_dirty = bcache_dirty(b), was_unsettled = bcache_unsettled(b);
+
+    if (on_lru(b))
+        TAILQ_REMOVE(&bc->lru, b, link);
+    else if (b->state == BLOCK_CLEAN)
+        bc->acked_bytes -= weight(b);
+    else if (b->state == BLOCK_DIRTY)
+        TAILQ_REMOVE(&bc->dirty, b, link);
+    b->state = state;
+    if (on_lru(b))
+        TAILQ_INSERT_HEAD(&bc->lru, b, link);
+    else if (state == BLOCK_CLEAN)
+        bc->acked_bytes += weight(b);
+    else if (state == BLOCK_DIRTY)
+        TAILQ_INSERT_TAIL(&bc->dirty, b, link);
+    if (was_dirty && !bcache_dirty(b)) {
+        bc->dirty_bytes -= weight(b);
+        b->file->ndirty--;
+    } else if (!was_dirty && bcache_dirty(b)) {
+        bc->dirty_bytes += weight(b);
+        b->file->ndirty++;
+    }
+    b->file->nunsettled += (unsigned)bcache_unsettled(b) - (unsigned)was_unsettled;
+    if (b->queued && state != BLOCK_DIRTY && state != BLOCK_REWRITE) {
         TAILQ_REMOVE(&bc->ready, b, ready);
         b->queued = false;
     }
-    if (b->loading || b->writing)
+}
+
+/* epoch 0: the acknowledged payload is settled or given up. */
+static void set_acked(struct bcache *bc, struct block *b, uint64_t epoch)
+{
+    bool was_unsettled = bcache_unsettled(b);
+
+    if (b->state == BLOCK_CLEAN && !b->acked_epoch != !epoch) {
+        if (epoch) {
+            TAILQ_REMOVE(&bc->lru, b, link);
+            bc->acked_bytes += weight(b);
+        } else {
+            TAILQ_INSERT_HEAD(&bc->lru, b, link);
+            bc->acked_bytes -= weight(b);
+        }
+    }
+    if (b->acked_epoch)
+        TAILQ_REMOVE(&bc->acked, b, unsettled);
+    if (epoch)
+        TAILQ_INSERT_TAIL(&bc->acked, b, unsettled);
+    b->acked_epoch = epoch;
+    b->file->nunsettled += (unsigned)bcache_unsettled(b) - (unsigned)was_unsettled;
+}
+
+void bcache_loaded(struct bcache *bc, struct block *b, struct bbuf *buf, uint32_t len,
+                   uint32_t payload)
+{
+    b->buf = buf;
+    b->len = len;
+    b->stored = (struct payload){MIN(len, payload), payload > len};
+    if (b->state == BLOCK_LOADING)
+        enter(bc, b, BLOCK_CLEAN);
+}
+
+static void maybe_free(struct bcache *bc, struct block *b)
+{
+    if (b->state != BLOCK_DROPPED || b->pins || b->sending)
         return;
-    TAILQ_REMOVE(b->dirty ? &bc->dirty : &bc->lru, b, link);
+    bcache_buf_unref(bc, b->buf);
+    free(b);
 }
 
 void bcache_drop(struct bcache *bc, struct block *b)
@@ -167,16 +217,11 @@ void bcache_drop(struct bcache *bc, struct block *b)
         p = &(*p)->hash_next;
     *p = b->hash_next;
     bc->n--;
-    leave_lists(bc, b);
-    if (b->dirty) {
-        bc->dirty_bytes -= weight(b);
-        b->file->ndirty--;
-    }
+    set_acked(bc, b, 0);
+    enter(bc, b, BLOCK_DROPPED);
     TAILQ_REMOVE(&b->file->blocks, b, in_file);
     b->file->n--;
     bc->used_bytes -= OVERHEAD;
-    b->dropped = true;
-    b->dirty = false;
     maybe_free(bc, b);
 }
 
@@ -194,7 +239,7 @@ void bcache_unpin(struct bcache *bc, struct block *b)
 
 void bcache_touch(struct bcache *bc, struct block *b)
 {
-    if (b->loading || b->dirty || b->dropped)
+    if (!on_lru(b))
         return;
     TAILQ_REMOVE(&bc->lru, b, link);
     TAILQ_INSERT_HEAD(&bc->lru, b, link);
@@ -214,8 +259,10 @@ void bcache_own_buffer(struct bcache *bc, struct block *b, uint32_t room)
                        MIN(old && old->cap < room ? MAX(room, 2 * old->cap) : room, INODE_BLOCK));
     if (old && b->len)
         memcpy(fresh->data, old->data, b->len);
-    if (b->dirty)
+    if (bcache_dirty(b))
         bc->dirty_bytes += fresh->cap - (old ? (uint64_t)old->cap : 0);
+    else if (b->state == BLOCK_CLEAN && b->acked_epoch)
+        bc->acked_bytes += fresh->cap - (old ? (uint64_t)old->cap : 0);
     bcache_buf_unref(bc, old);
     b->buf = fresh;
 }
@@ -223,15 +270,13 @@ void bcache_own_buffer(struct bcache *bc, struct block *b, uint32_t room)
 void bcache_mark_dirty(struct bcache *bc, struct block *b, bool whole)
 {
     b->dirty_seq = ++bc->seq;
-    if (b->dropped)
+    if (b->state == BLOCK_DROPPED)
         return;
-    if (!b->dirty) {
-        TAILQ_REMOVE(&bc->lru, b, link);
-        TAILQ_INSERT_TAIL(&bc->dirty, b, link);
-        b->dirty = true;
+    if (b->state == BLOCK_CLEAN) {
         b->dirty_ms = base_now_ms();
-        bc->dirty_bytes += weight(b);
-        b->file->ndirty++;
+        enter(bc, b, BLOCK_DIRTY);
+    } else if (b->state == BLOCK_WRITING) {
+        enter(bc, b, BLOCK_REWRITE);
     }
     if (whole && !b->queued) {
         TAILQ_INSERT_TAIL(&bc->ready, b, ready);
@@ -239,37 +284,81 @@ void bcache_mark_dirty(struct bcache *bc, struct block *b, bool whole)
     }
 }
 
-void bcache_begin_write(struct bcache *bc, struct block *b)
+/* A payload that is sent over the one below it may already be there in its place. */
+void bcache_cut(struct bcache *bc, struct block *b, uint32_t len)
 {
-    assert(b->dirty && !b->writing && !b->modifying && !b->dropped);
-    leave_lists(bc, b);
-    b->writing = true;
-    b->writing_seq = b->dirty_seq;
-    b->cow_again = false;
+    struct payload *p[] = {&b->stored, b->acked_epoch ? &b->acked : NULL,
+                           b->sending ? &b->sent : NULL};
+    bool changed = b->len > len, longer = false;
+
+    b->len = MIN(b->len, len);
+    for (int i = 2; i >= 0; i--) {
+        if (!p[i])
+            continue;
+        longer = longer || p[i]->longer || p[i]->len > len;
+        p[i]->longer = longer;
+        p[i]->len = MIN(p[i]->len, len);
+    }
+    if (changed || longer)
+        bcache_mark_dirty(bc, b, false);
 }
 
-void bcache_end_write(struct bcache *bc, struct block *b, bool stored)
+bool bcache_in_place(const struct block *b)
 {
-    b->writing = false;
-    if (b->dropped) {
+    return b->acked_epoch ? !b->acked.longer : !b->stored.longer;
+}
+
+void bcache_begin_write(struct bcache *bc, struct block *b)
+{
+    assert(b->state == BLOCK_DIRTY && !b->modifying && !b->sending);
+    enter(bc, b, BLOCK_WRITING);
+    b->sending = true;
+    b->sent = (struct payload){b->len, false};
+    b->sent_seq = b->dirty_seq;
+}
+
+void bcache_write_failed(struct bcache *bc, struct block *b)
+{
+    b->sending = false;
+    if (b->state == BLOCK_DROPPED) {
         maybe_free(bc, b);
         return;
     }
-    if (stored)
-        b->cow = b->cow_again;
-    if (stored && b->dirty_seq == b->writing_seq) {
-        b->dirty = false;
-        bc->dirty_bytes -= weight(b);
-        b->file->ndirty--;
-        TAILQ_INSERT_HEAD(&bc->lru, b, link);
-        if (b->queued) {
-            TAILQ_REMOVE(&bc->ready, b, ready);
-            b->queued = false;
-        }
+    b->dirty_ms = base_now_ms();
+    enter(bc, b, BLOCK_DIRTY);
+}
+
+void bcache_write_acked(struct bcache *bc, struct block *b, uint32_t key, bool new_key,
+                        uint64_t epoch)
+{
+    b->sending = false;
+    if (b->state == BLOCK_DROPPED) {
+        maybe_free(bc, b);
         return;
     }
-    b->dirty_ms = base_now_ms();
-    TAILQ_INSERT_TAIL(&bc->dirty, b, link);
+    b->acked = b->sent;
+    b->acked_new = new_key || (b->acked_epoch && b->acked_new && b->acked_key == key);
+    b->acked_key = key;
+    b->acked_seq = ++bc->acked_seq;
+    set_acked(bc, b, epoch);
+    if (b->state == BLOCK_REWRITE)
+        b->dirty_ms = base_now_ms();
+    enter(bc, b, b->state == BLOCK_REWRITE ? BLOCK_DIRTY : BLOCK_CLEAN);
+}
+
+void bcache_settle(struct bcache *bc, struct block *b)
+{
+    b->stored = b->acked;
+    set_acked(bc, b, 0);
+}
+
+void bcache_unsend(struct bcache *bc, struct block *b)
+{
+    set_acked(bc, b, 0);
+    if (b->state == BLOCK_CLEAN) {
+        b->dirty_ms = base_now_ms();
+        bcache_mark_dirty(bc, b, true);
+    }
 }
 
 bool bcache_make_room(struct bcache *bc, uint64_t more)
@@ -296,31 +385,56 @@ void bcache_drop_clean(struct bcache *bc)
     }
 }
 
+static void check_block(const struct block *b)
+{
+    bool busy = b->state == BLOCK_WRITING || b->state == BLOCK_REWRITE;
+
+    assert(b->state != BLOCK_DROPPED && b->sending == busy);
+    assert(!b->buf || b->len <= b->buf->cap);
+    assert(!b->queued || b->state == BLOCK_DIRTY || b->state == BLOCK_REWRITE);
+    if (b->state == BLOCK_LOADING)
+        assert(!b->buf && !b->acked_epoch && !b->modifying);
+    if (b->state == BLOCK_CLEAN) { /* what zdb has is what is in memory */
+        const struct payload *p = b->acked_epoch ? &b->acked : &b->stored;
+        assert(p->len <= b->len);
+    }
+    if (b->state == BLOCK_WRITING)
+        assert(b->sent_seq == b->dirty_seq);
+    if (b->acked_epoch)
+        assert(b->acked_key && b->acked_seq);
+}
+
 void bcache_check(const struct bcache *bc)
 {
-    uint64_t dirty = 0;
-    size_t n = 0, lru = 0, listed = 0;
+    uint64_t dirty_bytes = 0, acked_bytes = 0, seq = 0;
+    size_t n = 0, nlru = 0, ndirty = 0, nacked = 0;
     const struct block *b;
 
     for (size_t i = 0; i < bc->cap; i++)
         for (b = bc->table[i]; b; b = b->hash_next) {
+            check_block(b);
             n++;
-            assert(!b->dropped && (!b->writing || b->dirty) && (!b->loading || !b->dirty));
-            assert(!b->buf || b->len <= b->buf->cap);
-            if (b->dirty)
-                dirty += weight(b);
+            nlru += on_lru(b);
+            ndirty += b->state == BLOCK_DIRTY;
+            nacked += b->acked_epoch != 0;
+            dirty_bytes += bcache_dirty(b) ? weight(b) : 0;
+            acked_bytes += b->state == BLOCK_CLEAN && b->acked_epoch ? weight(b) : 0;
         }
     TAILQ_FOREACH(b, &bc->lru, link)
     {
-        lru++;
-        assert(!b->dirty && !b->loading);
+        assert(on_lru(b) && nlru-- > 0);
     }
     TAILQ_FOREACH(b, &bc->dirty, link)
     {
-        listed++;
-        assert(b->dirty && !b->writing);
+        assert(b->state == BLOCK_DIRTY && ndirty-- > 0);
     }
-    assert(n == bc->n && dirty == bc->dirty_bytes && lru + listed <= n);
+    TAILQ_FOREACH(b, &bc->acked, unsettled)
+    {
+        assert(b->acked_seq > seq && nacked-- > 0);
+        seq = b->acked_seq;
+    }
+    assert(n == bc->n && nlru == 0 && ndirty == 0 && nacked == 0);
+    assert(dirty_bytes == bc->dirty_bytes && acked_bytes == bc->acked_bytes);
 }
 
 void bcache_fini(struct bcache *bc)

@@ -56,6 +56,7 @@ void fs_free(struct fs *fs)
     free(fs->del_meta.key);
     free(fs->del_data.key);
     free(fs->was.key);
+    free(fs->unsynced);
     pthread_cond_destroy(&fs->changed);
     pthread_cond_destroy(&fs->commit_work);
     pthread_cond_destroy(&fs->write_work);
@@ -107,6 +108,34 @@ void fs_note_classic(struct fs *fs, bool *classic, uint64_t key, uint32_t crc)
     fs_key_push(&fs->was, key);
     fs_key_push(&fs->was, crc);
     *classic = false;
+}
+
+void fs_unsynced_push(struct fs *fs, uint64_t key, uint64_t epoch)
+{
+    if (fs->nunsynced == fs->unsynced_cap) {
+        size_t cap = fs->unsynced_cap ? 2 * fs->unsynced_cap : 64;
+        struct unsynced_key *fresh = xcalloc(cap, sizeof *fresh);
+        if (fs->nunsynced)
+            memcpy(fresh, fs->unsynced, fs->nunsynced * sizeof *fresh);
+        free(fs->unsynced);
+        fs->unsynced = fresh;
+        fs->unsynced_cap = cap;
+    }
+    fs->unsynced[fs->nunsynced++] = (struct unsynced_key){key, epoch, ++fs->bc.acked_seq};
+}
+
+void fs_unsynced_settle(struct fs *fs, uint64_t epoch, uint64_t seq)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < fs->nunsynced; i++) {
+        const struct unsynced_key *u = &fs->unsynced[i];
+        if (u->epoch == epoch && u->seq <= seq)
+            fs_key_push(&fs->del_data, u->key);
+        else if (u->epoch >= epoch)
+            fs->unsynced[kept++] = *u;
+    }
+    fs->nunsynced = kept;
 }
 
 void fs_note_dirty(struct fs *fs, uint64_t bytes)

@@ -70,9 +70,13 @@ struct inode {
     uint32_t *slot;                   /* data key of each block, 0: hole */
     uint32_t nslots, slot_cap, nused; /* nused: slots that are not 0 */
     uint64_t stable_size; /* size as of the newest commit, or what was left of it since */
-    unsigned writers;     /* open for writing in the kernel, which may have newer content */
-    int write_error;      /* of background writing, for the next close or fsync */
-    uint64_t read_next;   /* where a sequential reader goes on */
+    /* fsync has promised that the bytes below promised_size are there once what was acknowledged
+     * up to promised_seq is */
+    uint64_t promised_size, promised_seq;
+    unsigned cuts;      /* how often it became shorter */
+    unsigned writers;   /* open for writing in the kernel, which may have newer content */
+    int write_error;    /* of background writing, for the next close or fsync */
+    uint64_t read_next; /* where a sequential reader goes on */
     uint32_t read_window, read_ahead; /* blocks; first block that was not asked for yet */
     /* others */
     char *target;
@@ -85,6 +89,10 @@ TAILQ_HEAD(dirlist_queue, dirlist);
 struct key_list { /* grows */
     uint64_t *key;
     size_t n, cap;
+};
+
+struct unsynced_key {
+    uint64_t key, epoch, seq;
 };
 
 struct fs {
@@ -123,8 +131,14 @@ struct fs {
     uint64_t commit_attempt, commit_failed; /* attempts to store: begun so far; the last that failed
                                              */
     int commit_error;
-    bool data_unsynced; /* data was stored since its last SYNC began */
-    bool data_full;     /* the last store of data had no space */
+    struct unsynced_key *unsynced; /* of the data namespace, of no use any more, but not yet there
+                                      for sure: oldest first */
+    size_t nunsynced, unsynced_cap;
+    uint64_t synced_seq; /* blocks acknowledged up to this (bc.acked_seq) are on stable storage */
+    uint64_t order_seq;  /* names that have changed need blocks acknowledged up to this on stable
+                            storage */
+    uint64_t kept_seq;   /* of the commits, those whose values are on stable storage in meta */
+    bool data_full;      /* the last store of data had no space */
     bool stopping;
 
     /* free space, as last heard */
@@ -161,5 +175,12 @@ int fs_throttle(struct fs *fs, uint64_t deadline_ms);
 void fs_key_push(struct key_list *l, uint64_t key);
 /* With the lock: the key is about to change; *classic is cleared. */
 void fs_note_classic(struct fs *fs, bool *classic, uint64_t key, uint32_t crc);
+
+/* With the lock.  A key that an insert has just returned and that nobody wants: it is deleted when
+ * it is certain that no other server has given it away again. */
+void fs_unsynced_push(struct fs *fs, uint64_t key, uint64_t epoch);
+/* A SYNC of that epoch covers everything acknowledged up to seq: such keys can be deleted; those of
+ * epochs before are forgotten. */
+void fs_unsynced_settle(struct fs *fs, uint64_t epoch, uint64_t seq);
 
 #endif

@@ -360,6 +360,13 @@ static void free_lists(struct fs *fs, struct inode *in)
     }
 }
 
+void inode_drop_block(struct fs *fs, struct block *b)
+{
+    if (b->acked_epoch && b->acked_new)
+        fs_unsynced_push(fs, b->acked_key, b->acked_epoch);
+    bcache_drop(&fs->bc, b);
+}
+
 /* Nobody can reach it any more. */
 static void delete (struct fs *fs, struct inode *in)
 {
@@ -374,7 +381,7 @@ static void delete (struct fs *fs, struct inode *in)
     }
     in->orphan = in->dirty = false;
     while ((b = TAILQ_FIRST(&in->blocks.blocks)))
-        bcache_drop(&fs->bc, b);
+        inode_drop_block(fs, b);
     for (uint32_t i = 0; i < in->nslots; i++)
         if (in->slot[i])
             fs_key_push(&fs->del_data, in->slot[i]);
@@ -450,7 +457,7 @@ void inode_list_resized(struct fs *fs, const struct dirlist *dl, size_t before)
 
 static bool list_evictable(const struct fs *fs, const struct dirlist *dl)
 {
-    return !dl->pins && !dl->loading && !dl->dirty && dl->commit_seq <= fs->applied_seq;
+    return !dl->pins && !dl->loading && !dl->dirty && dl->commit_seq <= fs->kept_seq;
 }
 
 static void evict_list(struct fs *fs, struct dirlist *dl)
@@ -471,7 +478,7 @@ static void evict_list(struct fs *fs, struct dirlist *dl)
 static bool evict_inode(struct fs *fs, struct inode *in)
 {
     if (in->pins || in->state == INODE_LOADING || in->dirty || in->orphan || in->blocks.n ||
-        in->write_error || in->writers || in->commit_seq > fs->applied_seq)
+        in->write_error || in->writers || in->commit_seq > fs->kept_seq)
         return false;
     for (unsigned i = 0; in->dir && i < INODE_LISTS; i++)
         if (in->dir->list[i] && !list_evictable(fs, in->dir->list[i]))

@@ -30,9 +30,11 @@ static inline uint32_t inode_slot(const struct inode *in, uint32_t idx)         
 void inode_unlinked(struct fs *fs, struct inode *in);
 void inode_forget(struct fs *fs, uint64_t ino, uint64_t n); /* L */
 void inode_delete_orphans(struct fs *fs); /* at the end: the kernel knows nothing any more */
-void inode_shrink(struct fs *fs);         /* L: evict down to the limit */
-void inode_evict_all(struct fs *fs);      /* everything that is clean */
-void inode_free_all(struct fs *fs);       /* at the end, whatever it is */
+/* L: one of its blocks, out of the cache; what zdb has acknowledged of it is of no use any more. */
+void inode_drop_block(struct fs *fs, struct block *b);
+void inode_shrink(struct fs *fs);    /* L: evict down to the limit */
+void inode_evict_all(struct fs *fs); /* everything that is clean */
+void inode_free_all(struct fs *fs);  /* at the end, whatever it is */
 
 /* L: memory of a name list has changed from `before` bytes. */
 void inode_list_resized(struct fs *fs, const struct dirlist *dl, size_t before);

@@ -25,15 +25,14 @@ static int finish_load(struct fs *fs, struct inode *in, struct block *b, uint32_
     struct bbuf *buf = NULL;
     uint32_t len = 0;
 
-    if (r == 0 && !b->dropped && (!v->found || v->v.len > BS)) {
+    if (r == 0 && b->state != BLOCK_DROPPED && (!v->found || v->v.len > BS)) {
         log_error("inode %" PRIu64 ": block %u (key %u) is %s", in->ino, b->idx, id,
                   v->found ? "too long" : "missing");
         r = -EIO;
     }
-    if (r < 0 || b->dropped) {
-        if (!b->dropped)
+    if (r < 0 || b->state == BLOCK_DROPPED) {
+        if (b->state != BLOCK_DROPPED)
             bcache_drop(&fs->bc, b);
-        b->loading = false;
         return r;
     }
     if (v->v.len) {
@@ -41,9 +40,7 @@ static int finish_load(struct fs *fs, struct inode *in, struct block *b, uint32_
         len = (uint32_t)v->v.len;
         v->reply = NULL;
     }
-    uint32_t max = block_extent(in, b->idx);
-    b->stale = len > max;
-    bcache_loaded(&fs->bc, b, buf, MIN(len, max));
+    bcache_loaded(&fs->bc, b, buf, MIN(len, block_extent(in, b->idx)), len);
     return 0;
 }
 
@@ -55,9 +52,9 @@ int block_get(struct fs *fs, struct inode *in, uint32_t idx, uint64_t deadline_m
         int r = 0;
         if (b) {
             bcache_pin(&fs->bc, b);
-            while (b->loading && r == 0)
+            while (b->state == BLOCK_LOADING && r == 0)
                 r = fs_wait(fs, deadline_ms);
-            if (r == 0 && !b->dropped) {
+            if (r == 0 && b->state != BLOCK_DROPPED) {
                 bcache_touch(&fs->bc, b);
                 *out = b;
                 return 0;
@@ -74,7 +71,7 @@ int block_get(struct fs *fs, struct inode *in, uint32_t idx, uint64_t deadline_m
         b = bcache_add(&fs->bc, &in->blocks, in->ino, idx);
         bcache_pin(&fs->bc, b);
         if (id == 0) {
-            bcache_loaded(&fs->bc, b, NULL, 0);
+            bcache_loaded(&fs->bc, b, NULL, 0, 0);
             *out = b;
             return 0;
         }
@@ -85,7 +82,7 @@ int block_get(struct fs *fs, struct inode *in, uint32_t idx, uint64_t deadline_m
         r = finish_load(fs, in, b, id, r, &v);
         fs_changed(fs);
         kv_val_fini(&v);
-        if (r == 0 && !b->dropped) {
+        if (r == 0 && b->state != BLOCK_DROPPED) {
             *out = b;
             return 0;
         }

@@ -106,26 +106,6 @@ static void write_unlock(struct fs *fs, struct inode *in)
     fs_unlock(fs);
 }
 
-/* L: the stored payload may not be seen again, also not after a crash with a larger size. */
-static void set_cow(struct fs *fs, struct block *b)
-{
-    b->cow = true;
-    if (b->writing)
-        b->cow_again = true;
-    bcache_mark_dirty(&fs->bc, b, false);
-}
-
-/* L: bytes of the block from `len` on are gone. */
-static void cut_block(struct fs *fs, struct block *b, uint32_t len)
-{
-    if (b->len <= len && !b->stale)
-        return;
-    b->len = MIN(b->len, len);
-    b->stored_len = MIN(b->stored_len, len);
-    b->stale = false;
-    set_cow(fs, b);
-}
-
 /* L, released meanwhile; before the file grows: nothing behind its end may come to light (spec
  * zdbfs-format 5.2). */
 static int trim_tail(struct fs *fs, struct inode *in, uint64_t deadline_ms)
@@ -136,7 +116,7 @@ static int trim_tail(struct fs *fs, struct inode *in, uint64_t deadline_ms)
     /* slots behind the end: upstream leaves them when it truncates */
     for (uint32_t i = idx + (pos != 0); i < in->nslots; i++) {
         if ((b = bcache_find(&fs->bc, in->ino, i)))
-            bcache_drop(&fs->bc, b);
+            inode_drop_block(fs, b);
         if (in->slot[i]) {
             fs_key_push(&fs->del_data, in->slot[i]);
             inode_set_slot(fs, in, i, 0);
@@ -147,7 +127,7 @@ static int trim_tail(struct fs *fs, struct inode *in, uint64_t deadline_ms)
     int r = block_get(fs, in, idx, deadline_ms, &b);
     if (r < 0)
         return r;
-    cut_block(fs, b, pos);
+    bcache_cut(&fs->bc, b, pos);
     bcache_unpin(&fs->bc, b);
     return 0;
 }
@@ -170,8 +150,8 @@ static int write_piece(struct fs *fs, struct inode *in, uint32_t idx, uint32_t f
         uint32_t old = inode_slot(in, idx) ? block_extent(in, idx) : 0;
         b = bcache_add(&fs->bc, &in->blocks, in->ino, idx);
         bcache_pin(&fs->bc, b);
-        bcache_loaded(&fs->bc, b, NULL, 0);
-        b->stored_len = old;
+        bcache_loaded(&fs->bc, b, NULL, 0, 0);
+        b->stored.len = old;
     } else {
         r = block_get(fs, in, idx, deadline_ms, &b);
         if (r < 0) {
@@ -192,8 +172,7 @@ static int write_piece(struct fs *fs, struct inode *in, uint32_t idx, uint32_t f
     b->modifying = false;
     bool whole = from + n == BS && (from == 0 || len <= from);
     b->len = MAX(b->len, from + n);
-    if (!b->dropped)
-        bcache_mark_dirty(&fs->bc, b, whole);
+    bcache_mark_dirty(&fs->bc, b, whole);
     if (whole)
         pthread_cond_signal(&fs->write_work);
     fs_changed(fs);
@@ -286,7 +265,7 @@ static void free_blocks(struct fs *fs, struct inode *in, uint32_t from, uint32_t
     for (b = TAILQ_FIRST(&in->blocks.blocks); b; b = next) {
         next = TAILQ_NEXT(b, in_file);
         if (b->idx >= from && b->idx < to)
-            bcache_drop(&fs->bc, b);
+            inode_drop_block(fs, b);
     }
     for (uint32_t i = from; i < to && i < in->nslots; i++) {
         if (!in->slot[i])
@@ -313,8 +292,10 @@ static int shrink(struct fs *fs, struct inode *in, uint64_t size, uint64_t deadl
     free_blocks(fs, in, idx + (pos != 0), UINT32_MAX);
     in->a.size = size;
     in->stable_size = MIN(in->stable_size, size);
+    in->promised_size = MIN(in->promised_size, size);
+    in->cuts++;
     if (b) {
-        cut_block(fs, b, pos);
+        bcache_cut(&fs->bc, b, pos);
         bcache_unpin(&fs->bc, b);
     }
     return 0;
@@ -408,8 +389,8 @@ static bool has_data(struct fs *fs, const struct inode *in, uint32_t idx)
 
     if (inode_slot(in, idx))
         return true;
-    b = in->blocks.ndirty ? bcache_find(&fs->bc, in->ino, idx) : NULL;
-    return b && b->dirty;
+    b = in->blocks.nunsettled ? bcache_find(&fs->bc, in->ino, idx) : NULL;
+    return b && bcache_unsettled(b);
 }
 
 int file_seek(struct fs *fs, struct inode *in, uint64_t off, int whence, uint64_t *out)
@@ -423,7 +404,7 @@ int file_seek(struct fs *fs, struct inode *in, uint64_t off, int whence, uint64_
         return -ENXIO;
     }
     while (pos < size && has_data(fs, in, (uint32_t)(pos / BS)) != (whence == SEEK_DATA)) {
-        if (pos / BS >= in->nslots && in->blocks.ndirty == 0) {
+        if (pos / BS >= in->nslots && in->blocks.nunsettled == 0) {
             pos = size; /* nothing but a hole behind */
             break;
         }
@@ -443,11 +424,11 @@ uint64_t file_allocated(const struct inode *in)
 
     if (in->nused && in->a.size % BS && inode_slot(in, (uint32_t)(in->a.size / BS)))
         bytes -= BS - in->a.size % BS;
-    if (in->blocks.ndirty == 0)
+    if (in->blocks.nunsettled == 0)
         return bytes;
     TAILQ_FOREACH(b, &in->blocks.blocks, in_file)
     {
-        if (b->dirty && !inode_slot(in, b->idx))
+        if (bcache_unsettled(b) && !inode_slot(in, b->idx))
             bytes += b->len;
     }
     return bytes;

@@ -24,7 +24,7 @@ struct batch {
     struct block *block[BATCH];
     struct bbuf *buf[BATCH];
     struct kv_req req[BATCH];
-    uint32_t len[BATCH];
+    uint64_t key_epoch[BATCH]; /* the key is good in this epoch only; 0: in all */
     size_t n;
 };
 
@@ -35,14 +35,15 @@ static struct inode *inode_of(const struct block *b)
 
 static bool can_take(const struct block *b)
 {
-    return b->dirty && !b->writing && !b->modifying;
+    return b->state == BLOCK_DIRTY && !b->modifying;
 }
 
 /* L: the block is being written from now on. */
 static void take(struct fs *fs, struct batch *t, struct block *b)
 {
     struct inode *in = inode_of(b);
-    uint32_t id = inode_slot(in, b->idx);
+    uint32_t id = b->acked_epoch ? b->acked_key : inode_slot(in, b->idx);
+    bool in_place = id && bcache_in_place(b);
     size_t i = t->n++;
 
     bcache_begin_write(&fs->bc, b);
@@ -51,33 +52,24 @@ static void take(struct fs *fs, struct batch *t, struct block *b)
     t->buf[i] = b->buf;
     if (b->buf)
         bcache_buf_ref(b->buf);
-    t->len[i] = b->len;
-    t->req[i] = (struct kv_req){.op = id && !b->cow ? KV_SET : KV_INSERT,
+    t->key_epoch[i] = b->acked_epoch && b->acked_new ? b->acked_epoch : 0;
+    t->req[i] = (struct kv_req){.op = in_place ? KV_SET : KV_INSERT,
                                 .key = id,
+                                .only_epoch = in_place ? t->key_epoch[i] : 0,
                                 .value = slice_of(b->buf ? b->buf->data : NULL, b->len)};
 }
 
 /* L: zdb has it under a new key, or under the one it had. */
-static void stored(struct fs *fs, struct block *b, const struct kv_req *q, uint32_t len)
+static void stored(struct fs *fs, struct block *b, const struct kv_req *q)
 {
-    struct inode *in = inode_of(b);
+    bool fresh = q->op == KV_INSERT;
 
-    fs->data_unsynced = true;
-    fs->inserted_bytes += q->op == KV_INSERT ? len : 0;
-    if (b->dropped) {
-        if (q->op == KV_INSERT)
-            fs_key_push(&fs->del_data, q->key);
-        return;
-    }
-    if (q->op == KV_INSERT) {
-        uint32_t old = inode_slot(in, b->idx);
-        if (old)
-            fs_key_push(&fs->del_data, old);
-        inode_set_slot(fs, in, b->idx, (uint32_t)q->key);
-    }
-    b->stored_len = MIN(len, b->len);
-    if (in->a.size > in->stable_size)
-        inode_dirty(fs, in); /* the last commit could not tell the whole size */
+    fs->inserted_bytes += fresh ? q->value.len : 0;
+    if (fresh && b->state == BLOCK_DROPPED)
+        fs_unsynced_push(fs, q->key, q->epoch);
+    else if (fresh && b->acked_epoch && b->acked_new)
+        fs_unsynced_push(fs, b->acked_key, b->acked_epoch);
+    bcache_write_acked(&fs->bc, b, (uint32_t)q->key, fresh, q->epoch);
 }
 
 static void finish(struct fs *fs, struct batch *t)
@@ -87,33 +79,36 @@ static void finish(struct fs *fs, struct batch *t)
         struct inode *in = inode_of(b);
         int r = t->req[i].result;
         if (r == 0) {
-            stored(fs, b, &t->req[i], t->len[i]);
             fs->data_full = false;
-        } else if (!b->dropped) {
-            in->write_error = r == -ENOSPC ? -ENOSPC : -EIO;
-            if (r == -ENOSPC) {
-                fs->data_full = true;
-                fs->info_ms = MIN(fs->info_ms, 1u); /* what we know of free space is old */
+            stored(fs, b, &t->req[i]);
+        } else {
+            if (b->state != BLOCK_DROPPED) {
+                in->write_error = r == -ENOSPC ? -ENOSPC : -EIO;
+                if (r == -ENOSPC) {
+                    fs->data_full = true;
+                    fs->info_ms = MIN(fs->info_ms, 1u); /* what we know of free space is old */
+                }
             }
+            bcache_write_failed(&fs->bc, b);
         }
         bcache_buf_unref(&fs->bc, t->buf[i]);
-        bcache_end_write(&fs->bc, b, r == 0);
         inode_unpin(fs, in);
     }
 }
 
-/* Keys that are gone (damaged volume) or namespaces without room: what else can be done for a
- * block. */
+/* Keys that are gone (damaged volume, or with the server that gave them) or namespaces without
+ * room: what else can be done for a block. */
 static void second_try(struct fs *fs, struct batch *t, uint64_t deadline_ms)
 {
     for (size_t i = 0; i < t->n; i++) {
         struct kv_req *q = &t->req[i];
-        bool lost = q->op == KV_SET && q->result == -ENOENT;
+        bool lost = q->op == KV_SET && (q->result == -ENOENT || q->result == -ESTALE);
         bool full = q->op == KV_INSERT && q->result == -ENOSPC && q->key != 0; /* had a key: replace
                                                                                   its value */
         if (!lost && !full)
             continue;
         q->op = lost ? KV_INSERT : KV_SET;
+        q->only_epoch = lost ? 0 : t->key_epoch[i];
         kv_write(fs->kv, ROLE_DATA, q, 1, deadline_ms);
     }
 }
@@ -148,9 +143,9 @@ static bool collect(struct fs *fs, struct bfile *f, uint64_t seq, struct batch *
 
     TAILQ_FOREACH(b, &f->blocks, in_file)
     {
-        if (b->writing)
-            wait = wait || b->writing_seq <= seq || b->dirty_seq <= seq;
-        else if (b->dirty && b->dirty_seq <= seq && b->modifying)
+        if (b->sending)
+            wait = wait || b->sent_seq <= seq || b->dirty_seq <= seq;
+        else if (b->state == BLOCK_DIRTY && b->dirty_seq <= seq && b->modifying)
             wait = true;
         else if (can_take(b) && b->dirty_seq <= seq && t->n < BATCH)
             take(fs, t, b);
@@ -199,7 +194,7 @@ static bool dirty_before(const struct fs *fs, uint64_t seq)
 
     for (size_t i = 0; i < fs->bc.cap; i++)
         for (b = fs->bc.table[i]; b; b = b->hash_next)
-            if ((b->writing && b->writing_seq <= seq) || (b->dirty && b->dirty_seq <= seq))
+            if ((b->sending && b->sent_seq <= seq) || (bcache_dirty(b) && b->dirty_seq <= seq))
                 return true;
     return false;
 }
@@ -232,10 +227,11 @@ int writeback_throttle(struct fs *fs, uint64_t deadline_ms)
 {
     int r = 0;
 
-    while (r == 0 && fs->bc.dirty_bytes > fs->bc.dirty_limit) {
+    while (r == 0 && fs->bc.dirty_bytes + fs->bc.acked_bytes > fs->bc.dirty_limit) {
         if (fs->data_full)
             return -ENOSPC;
         pthread_cond_broadcast(&fs->write_work);
+        pthread_cond_signal(&fs->commit_work);
         r = fs_wait(fs, deadline_ms);
     }
     return r;

@@ -9,6 +9,8 @@
 #include "zdbfs/fuse/session.h"
 #include "zdbfs/core/writeback.h"
 
+enum { STORE_TRIES = 4 };
+
 /* A regular file, pinned. */
 static int get_file(const struct ops_req *q, fuse_ino_t ino, struct inode **out)
 {
@@ -112,12 +114,37 @@ void ops_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off
     fuse_reply_write(req, done);
 }
 
+/* Everything of the file has been acknowledged: whatever happens to its blocks from now on, its
+ * size is as it was.  Unless it was made shorter meanwhile: then again, a few times. */
+static int store_file(const struct ops_req *q, struct inode *in)
+{
+    for (int i = 0;; i++) {
+        fs_lock(q->fs);
+        uint64_t size = in->a.size;
+        unsigned cuts = in->cuts;
+        fs_unlock(q->fs);
+        int r = writeback_file(q->fs, in, q->deadline_ms);
+        if (r < 0)
+            return r;
+        fs_lock(q->fs);
+        bool same = in->cuts == cuts;
+        if (same && size > in->stable_size) {
+            in->promised_size = MAX(in->promised_size, size);
+            in->promised_seq = q->fs->bc.acked_seq;
+            inode_dirty(q->fs, in);
+        }
+        fs_unlock(q->fs);
+        if (same || i == STORE_TRIES)
+            return 0;
+    }
+}
+
 /* All of the file, and every change of metadata before. */
 static int sync_file(const struct ops_req *q, struct inode *in)
 {
     if (q->fs->read_only)
         return 0;
-    int r = writeback_file(q->fs, in, q->deadline_ms);
+    int r = store_file(q, in);
     if (r == 0)
         r = commit_wait(q->fs, q->deadline_ms);
     if (r == 0) {

@@ -413,6 +413,8 @@ static int do_move(struct fs *fs, struct move *m)
     }
     if (to && to->dir && (m->empty != to || !dir_still(to, m->version)))
         return -EAGAIN;
+    if (to && from->blocks.nunsettled)
+        fs->order_seq = fs->bc.acked_seq; /* its data, stored by prepare, before its name */
     dir_remove(fs, &m->from);
     if (to)
         dir_replace(fs, &m->to, from);

@@ -155,21 +155,28 @@ static int try_again(int r, uint64_t deadline_ms)
     return r == -ETIMEDOUT || base_now_ms() >= deadline_ms ? -EIO : 0;
 }
 
+/* epoch: of the connection that answered; may be NULL. */
 static int call(struct kv *kv, enum role role, uint64_t deadline_ms, unsigned argc,
-                const struct slice *argv, redisReply **out)
+                const struct slice *argv, redisReply **out, uint64_t *epoch)
 {
     struct err e = {0};
 
     for (;;) {
-        struct zclient *c;
+        struct conn c;
         int r = conn_get(kv->pool[role], deadline_ms, &c, &e);
         if (r < 0)
             return -EIO;
         redisReply *reply = NULL;
-        r = zclient_push(c, argc, argv);
+        r = zclient_push(c.c, argc, argv);
         if (r == 0)
-            r = next_reply(c, deadline_ms, &reply, &e);
-        conn_put(kv->pool[role], c, r < 0);
+            r = next_reply(c.c, deadline_ms, &reply, &e);
+        if (r == 0 && c.epoch != conn_epoch(kv->pool[role])) {
+            freeReplyObject(reply);
+            r = -ECONNRESET; /* of a server that has ended since */
+        }
+        if (epoch)
+            *epoch = c.epoch;
+        conn_put(kv->pool[role], &c, r < 0);
         if (r < 0) {
             r = try_again(r, deadline_ms);
             if (r < 0)
@@ -183,11 +190,11 @@ static int call(struct kv *kv, enum role role, uint64_t deadline_ms, unsigned ar
 
 /* call(), and again while the namespace is locked; error replies become codes. */
 static int call_ok(struct kv *kv, enum role role, uint64_t deadline_ms, unsigned argc,
-                   const struct slice *argv, redisReply **out)
+                   const struct slice *argv, redisReply **out, uint64_t *epoch)
 {
     for (;;) {
         redisReply *reply = NULL;
-        int r = call(kv, role, deadline_ms, argc, argv, &reply);
+        int r = call(kv, role, deadline_ms, argc, argv, &reply, epoch);
         if (r < 0)
             return r;
         if (!zclient_is_error(reply)) {
@@ -279,14 +286,14 @@ int kv_get_many(struct kv *kv, enum role role, const uint64_t *keys, size_t n, u
         done = r == 0 ? n : 0;
     }
     while (r == 0 && done < n) {
-        struct zclient *c;
+        struct conn c;
         r = conn_get(kv->pool[role], deadline_ms, &c, NULL);
         if (r < 0) {
             r = -EIO;
             break;
         }
-        r = get_some(kv, role, c, keys, n, &done, deadline_ms, out);
-        conn_put(kv->pool[role], c, r < 0);
+        r = get_some(kv, role, c.c, keys, n, &done, deadline_ms, out);
+        conn_put(kv->pool[role], &c, r < 0);
         if (r == -EBADMSG) {
             r = -EIO;
         } else if (r == -EAGAIN) {
@@ -312,7 +319,7 @@ int kv_get(struct kv *kv, enum role role, uint64_t key, uint64_t deadline_ms, st
     if (from_overlay(kv, role, key, out))
         return 0;
     key_bytes(key, k);
-    int r = call_ok(kv, role, deadline_ms, 2, argv, &reply);
+    int r = call_ok(kv, role, deadline_ms, 2, argv, &reply, NULL);
     if (r == 0)
         r = get_result(kv, role, reply, out);
     if (r < 0)
@@ -348,11 +355,11 @@ int kv_len_many(struct kv *kv, enum role role, const uint64_t *keys, size_t n, u
 {
     for (size_t done = 0; done < n;) {
         size_t part = MIN(n - done, (size_t)WINDOW_REQS);
-        struct zclient *c;
+        struct conn c;
         int r = conn_get(kv->pool[role], deadline_ms, &c, NULL);
         if (r == 0) {
-            r = lengths_once(c, keys + done, part, deadline_ms, out + done);
-            conn_put(kv->pool[role], c, r < 0);
+            r = lengths_once(c.c, keys + done, part, deadline_ms, out + done);
+            conn_put(kv->pool[role], &c, r < 0);
         }
         if (r < 0 && (r == -EBADMSG || try_again(r, deadline_ms) < 0))
             return -EIO;
@@ -386,18 +393,35 @@ static size_t skip_done(const struct kv_req *reqs, size_t n, size_t i)
     return i;
 }
 
+/* What was meant for the server of another epoch is not sent: its key may be another's now. */
+static void refuse_stale(struct kv_req *reqs, size_t n, uint64_t epoch)
+{
+    for (size_t i = 0; i < n; i++)
+        if (reqs[i].result == -ECANCELED && reqs[i].only_epoch && reqs[i].only_epoch != epoch)
+            reqs[i].result = -ESTALE;
+}
+
+/* Answers count only when they are of the server of now: results of this pass are taken back. */
+static void take_back(struct kv_req *reqs, size_t n, const struct conn *c)
+{
+    for (size_t i = 0; i < n; i++)
+        if (reqs[i].result != -ECANCELED && reqs[i].epoch == c->epoch && reqs[i].result != -ESTALE)
+            reqs[i].result = -ECANCELED;
+}
+
 /* All that have no result yet, through one connection.  -errno: the connection is broken. */
-static int write_pass(struct kv *kv, enum role role, struct zclient *c, struct kv_req *reqs,
-                      size_t n, uint64_t deadline_ms, bool *locked)
+static int write_pass(struct kv *kv, enum role role, struct conn *c, struct kv_req *reqs, size_t n,
+                      uint64_t deadline_ms, bool *locked)
 {
     struct write_pass w = {0};
     unsigned under_way = 0;
 
+    refuse_stale(reqs, n, c->epoch);
     w.asked = w.done = skip_done(reqs, n, 0);
     while (w.done < n) {
         while (w.asked < n && under_way < WINDOW_REQS &&
                (under_way == 0 || w.bytes + reqs[w.asked].value.len <= WINDOW_BYTES)) {
-            int r = push_write(c, &reqs[w.asked]);
+            int r = push_write(c->c, &reqs[w.asked]);
             if (r < 0)
                 return r;
             w.bytes += reqs[w.asked].value.len;
@@ -405,7 +429,7 @@ static int write_pass(struct kv *kv, enum role role, struct zclient *c, struct k
             w.asked = skip_done(reqs, n, w.asked + 1);
         }
         CLEANUP(free_reply) redisReply *reply = NULL;
-        int r = next_reply(c, deadline_ms, &reply, NULL);
+        int r = next_reply(c->c, deadline_ms, &reply, NULL);
         if (r < 0)
             return r;
         struct kv_req *q = &reqs[w.done];
@@ -413,6 +437,7 @@ static int write_pass(struct kv *kv, enum role role, struct zclient *c, struct k
         under_way--;
         w.done = skip_done(reqs, n, w.done + 1);
         r = write_result(kv, role, q, reply);
+        q->epoch = c->epoch;
         if (r == -EAGAIN)
             *locked = true;
         else
@@ -455,10 +480,12 @@ static int may_write(struct kv *kv, uint64_t deadline_ms)
 static int write_reqs(struct kv *kv, enum role role, struct kv_req *reqs, size_t n,
                       uint64_t deadline_ms, bool fenced)
 {
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         reqs[i].result = -ECANCELED;
+        reqs[i].epoch = 0;
+    }
     for (;;) {
-        struct zclient *c;
+        struct conn c;
         bool locked = false;
         uint64_t asked = base_now_ms();
         int r = fenced ? may_write(kv, deadline_ms) : 0;
@@ -468,11 +495,15 @@ static int write_reqs(struct kv *kv, enum role role, struct kv_req *reqs, size_t
         if (r < 0)
             return -EIO;
         if (fenced && kv->fence && base_now_ms() > asked + FENCE_MS) {
-            conn_put(kv->pool[role], c, false); /* waiting took long: ask again */
+            conn_put(kv->pool[role], &c, false); /* waiting took long: ask again */
             continue;
         }
-        r = write_pass(kv, role, c, reqs, n, deadline_ms, &locked);
-        conn_put(kv->pool[role], c, r < 0);
+        r = write_pass(kv, role, &c, reqs, n, deadline_ms, &locked);
+        if (c.epoch != conn_epoch(kv->pool[role])) {
+            take_back(reqs, n, &c);
+            r = -ECONNRESET;
+        }
+        conn_put(kv->pool[role], &c, r < 0);
         if (r < 0) {
             r = try_again(r, deadline_ms);
             if (r < 0)
@@ -515,16 +546,31 @@ int kv_set(struct kv *kv, enum role role, uint64_t key, struct slice value, uint
     return kv_write(kv, role, &q, 1, deadline_ms);
 }
 
-int kv_sync(struct kv *kv, enum role role, uint64_t deadline_ms)
+uint64_t kv_epoch(struct kv *kv, enum role role)
 {
-    const struct slice argv[] = {slice_str("SYNC")};
+    return conn_epoch(kv->pool[role]);
+}
+
+int kv_sync(struct kv *kv, enum role role, uint64_t deadline_ms, uint64_t *epoch)
+{
+    const struct slice argv[] = {slice_str(kv->has_sync ? "SYNC" : "PING")};
     redisReply *reply = NULL;
 
-    if (!kv->has_sync || kv->conf->read_only)
+    if (kv->conf->read_only) {
+        *epoch = conn_epoch(kv->pool[role]);
         return 0;
-    int r = call_ok(kv, role, deadline_ms, 1, argv, &reply);
+    }
+    int r = call_ok(kv, role, deadline_ms, 1, argv, &reply, epoch);
     kv_val_free_reply(reply);
     return r;
+}
+
+int kv_sync_since(struct kv *kv, enum role role, uint64_t since, uint64_t deadline_ms)
+{
+    uint64_t epoch = 0;
+
+    int r = kv_sync(kv, role, deadline_ms, &epoch);
+    return r < 0 ? r : epoch == since ? 0 : -ESTALE;
 }
 
 /* ---- whole namespaces ----------------------------------------------------------------------- */
@@ -557,7 +603,7 @@ int kv_scan(struct kv *kv, enum role role, uint64_t deadline_ms, kv_scan_fn *fn,
 
     for (unsigned argc = 1;; argc = 2) {
         CLEANUP(free_reply) redisReply *reply = NULL;
-        int r = call(kv, role, deadline_ms, argc, argv, &reply);
+        int r = call(kv, role, deadline_ms, argc, argv, &reply, NULL);
         if (r < 0)
             return r;
         if (zclient_is_error(reply))
@@ -575,7 +621,7 @@ int kv_flush(struct kv *kv, enum role role, uint64_t deadline_ms)
 
     int r = may_write(kv, deadline_ms);
     if (r == 0)
-        r = call_ok(kv, role, deadline_ms, 1, argv, &reply);
+        r = call_ok(kv, role, deadline_ms, 1, argv, &reply, NULL);
     kv_val_free_reply(reply);
     return r;
 }
@@ -631,7 +677,7 @@ int kv_info(struct kv *kv, enum role role, uint64_t deadline_ms, struct kv_info 
     const struct slice argv[] = {slice_str("NSINFO"), slice_str(kv->conf->addr[role].ns)};
     redisReply *reply = NULL;
 
-    int r = call_ok(kv, role, deadline_ms, 2, argv, &reply);
+    int r = call_ok(kv, role, deadline_ms, 2, argv, &reply, NULL);
     if (r == 0) {
         kv_parse_info(zclient_bulk(reply), out);
         if (role != ROLE_TEMP)
@@ -676,13 +722,13 @@ void kv_overlay_del(struct kv *kv, uint64_t key)
 static int connect_all(struct kv *kv, struct err *e)
 {
     for (int role = 0; role < ROLE_COUNT; role++) {
-        struct zclient *c;
+        struct conn c;
         int r =
             conn_get(kv->pool[role],
                      base_now_ms() + MIN(kv->conf->timeout_ms, (uint64_t)INFO_TIMEOUT_MS), &c, e);
         if (r < 0)
             return r;
-        conn_put(kv->pool[role], c, false);
+        conn_put(kv->pool[role], &c, false);
     }
     return 0;
 }
@@ -696,7 +742,7 @@ static int check_server(struct kv *kv, struct err *e)
 
     conn_where(&kv->conf->addr[ROLE_META], where, sizeof where);
     uint64_t deadline = base_now_ms() + MIN(kv->conf->timeout_ms, (uint64_t)INFO_TIMEOUT_MS);
-    int r = call(kv, ROLE_META, deadline, 1, info, &reply);
+    int r = call(kv, ROLE_META, deadline, 1, info, &reply, NULL);
     if (r < 0)
         return err_sys(e, -r, "zdb %s: INFO", where);
     if (!field(zclient_bulk(reply), "sequential_key_size", &v) || !slice_eq_str(v, "8"))
@@ -705,7 +751,7 @@ static int check_server(struct kv *kv, struct err *e)
             "zdb %s: keys of 8 bytes are needed (INFO says no \"sequential_key_size: 8\")", where);
     if (kv->conf->read_only)
         return 0;
-    r = call(kv, ROLE_META, deadline, 1, sync, &answer);
+    r = call(kv, ROLE_META, deadline, 1, sync, &answer, NULL);
     if (r < 0)
         return err_sys(e, -r, "zdb %s: SYNC", where);
     kv->has_sync = !zclient_is_error(answer) || !strstr(answer->str, "not supported");

@@ -48,9 +48,11 @@ enum kv_op { KV_INSERT, KV_SET, KV_DEL };
 
 struct kv_req {
     enum kv_op op;
-    uint64_t key;       /* KV_INSERT: filled in */
-    struct slice value; /* borrowed until the call returns */
-    int result; /* 0; -ENOENT: KV_SET of a key that is not there; DEL of an absent key is 0 */
+    uint64_t key;        /* KV_INSERT: filled in */
+    struct slice value;  /* borrowed until the call returns */
+    uint64_t only_epoch; /* 0: any; else -ESTALE when the server has become another one */
+    int result;     /* 0; -ENOENT: KV_SET of a key that is not there; DEL of an absent key is 0 */
+    uint64_t epoch; /* of the server that answered */
 };
 
 /* Pipelined, in order.  0, or the first failure; each request has its own result (-ECANCELED: not
@@ -70,9 +72,14 @@ int kv_set_head(struct kv *kv, struct slice value, uint64_t deadline_ms);
 void kv_lose(struct kv *kv);
 bool kv_lost(const struct kv *kv);
 
-/* Everything acknowledged in this namespace is on stable storage; 0 at once when zdb has no SYNC.
- */
-int kv_sync(struct kv *kv, enum role role, uint64_t deadline_ms);
+/* Epochs (store/connection.h) tell what is on stable storage: what was acknowledged in an epoch is
+ * there after a SYNC of the same epoch, and may be lost after one of a later epoch.  A caller notes
+ * kv_epoch before its writes and calls kv_sync_since with it: 0 means that all of them are there,
+ * -ESTALE that they have to be made again. */
+uint64_t kv_epoch(struct kv *kv, enum role role);
+/* Without SYNC in zdb only its answer is waited for. */
+int kv_sync(struct kv *kv, enum role role, uint64_t deadline_ms, uint64_t *epoch);
+int kv_sync_since(struct kv *kv, enum role role, uint64_t since, uint64_t deadline_ms);
 
 /* fn for each key of the namespace, in order; stops when fn does not return 0 and returns that. */
 typedef int kv_scan_fn(uint64_t key, uint64_t len, void *arg);

@@ -261,13 +261,14 @@ int lease_take(struct lease *l, const char *where, bool takeover, struct err *e)
         mine.owner.ttl_ms = LEASE_TTL_MS;
         if (!l->journal_counts) /* with the same write: what the journal holds is too old */
             mine.generation = mine.generation >= HEAD_MAX_GENERATION ? 1 : mine.generation + 1;
+        uint64_t epoch = kv_epoch(l->kv, ROLE_META);
         r = claim(l, &mine, wait, since);
         if (r == 1) {
             l->head = mine;
             l->held = true;
             l->seen_ms = base_now_ms();
             kv_fence(l->kv, fence, l);
-            r = kv_sync(l->kv, ROLE_META, l->seen_ms + TAKE_MS);
+            r = kv_sync_since(l->kv, ROLE_META, epoch, l->seen_ms + TAKE_MS);
             return r < 0 ? err_sys(e, -r, "namespace for meta: SYNC of the header") : 0;
         }
     }

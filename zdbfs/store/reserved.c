@@ -157,6 +157,7 @@ static int reserve(struct ids *s, size_t n)
 {
     struct kv_req *q = xcalloc(n, sizeof *q);
     uint64_t *id = xcalloc(n, sizeof *id), deadline = kv_deadline(s->kv);
+    uint64_t epoch = kv_epoch(s->kv, ROLE_META);
     size_t got = 0;
 
     for (size_t i = 0; i < n; i++)
@@ -171,7 +172,7 @@ static int reserve(struct ids *s, size_t n)
         pthread_mutex_unlock(&s->note_lock);
     }
     if (got && r == 0)
-        r = kv_sync(s->kv, ROLE_META, deadline);
+        r = kv_sync_since(s->kv, ROLE_META, epoch, deadline); /* -ESTALE: lost, or of no use */
     pthread_mutex_lock(&s->lock);
     if (got && r == 0)
         append(s, id, got);

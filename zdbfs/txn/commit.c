@@ -32,18 +32,21 @@ struct commit {
 
 /* ---- encoding ------------------------------------------------------------------------------- */
 
-uint64_t commit_size(const struct inode *in)
+uint64_t commit_size(const struct inode *in, uint64_t synced_seq)
 {
-    uint64_t size = in->a.size;
+    uint64_t size = in->a.size, stable = in->stable_size;
     const struct block *b;
 
-    if (in->blocks.ndirty == 0)
+    if (in->blocks.nunsettled == 0)
         return size;
+    if (in->promised_seq && in->promised_seq <= synced_seq)
+        stable = MAX(stable, MIN(in->promised_size, size));
     TAILQ_FOREACH(b, &in->blocks.blocks, in_file)
     {
         uint64_t start = (uint64_t)b->idx * INODE_BLOCK;
-        if (b->dirty && (b->cow || start + b->len > in->stable_size))
-            size = MIN(size, MAX(in->stable_size, start + b->stored_len));
+        bool part = start + b->len > stable && b->stored.len < b->len;
+        if (bcache_unsettled(b) && (part || b->stored.longer))
+            size = MIN(size, MAX(stable, start + b->stored.len));
     }
     return size;
 }
@@ -100,7 +103,7 @@ static int encode_inode(struct commit *c, struct inode *in)
         for (uint32_t i = 0; i < in->nslots; i++)
             buf_put_le32(&body, in->slot[i]);
         rec.slots = buf_slice(&body);
-        rec.a.size = in->stable_size = commit_size(in);
+        rec.a.size = in->stable_size = commit_size(in, c->fs->synced_seq);
     }
     buf_clear(&c->value);
     inode_format_encode(&c->value, &rec);
@@ -143,10 +146,15 @@ static int encode_orphans(struct commit *c)
     return r;
 }
 
+static bool data_unsynced(const struct fs *fs)
+{
+    return !TAILQ_EMPTY(&fs->bc.acked) || fs->nunsynced;
+}
+
 static bool anything_dirty(const struct fs *fs)
 {
     return !TAILQ_EMPTY(&fs->dirty) || fs->orphans_changed || fs->del_meta.n || fs->del_data.n ||
-           fs->data_unsynced || fs->dirty_meta_bytes;
+           data_unsynced(fs) || fs->dirty_meta_bytes;
 }
 
 /* L: what is dirty goes into c->stream, as commit number snap_seq. */
@@ -156,7 +164,6 @@ static void encode(struct commit *c)
     struct inode *in;
     int r = 0;
 
-    fs->snap_seq++;
     buf_clear(&c->stream);
     while (r == 0 && (in = TAILQ_FIRST(&fs->dirty))) {
         TAILQ_REMOVE(&fs->dirty, in, link);
@@ -210,17 +217,75 @@ static void attempt(struct commit *c)
     fs_unlock(c->fs);
 }
 
-static int make_durable(struct commit *c, bool sync_data)
+/* L: a SYNC of that epoch covers what was acknowledged up to seq.  false: some of it was of a
+ * server before, and is dirty again. */
+static bool settle(struct fs *fs, uint64_t epoch, uint64_t seq)
+{
+    struct block *b, *next;
+    bool whole = true;
+
+    for (b = TAILQ_FIRST(&fs->bc.acked); b && b->acked_seq <= seq; b = next) {
+        struct inode *in = container_of(b->file, struct inode, blocks);
+        next = TAILQ_NEXT(b, unsettled);
+        if (b->acked_epoch != epoch) {
+            bcache_unsend(&fs->bc, b);
+            whole = false;
+            continue;
+        }
+        uint32_t old = inode_slot(in, b->idx);
+        if (b->acked_new && old)
+            fs_key_push(&fs->del_data, old);
+        if (b->acked_new)
+            inode_set_slot(fs, in, b->idx, b->acked_key);
+        else if (in->a.size > in->stable_size)
+            inode_dirty(fs, in); /* the last commit could not tell the whole size */
+        bcache_settle(&fs->bc, b);
+    }
+    fs_unsynced_settle(fs, epoch, seq);
+    if (whole)
+        fs->synced_seq = seq;
+    return whole;
+}
+
+/* L, released meanwhile: what zdb has acknowledged of blocks is on stable storage. */
+static int sync_data(struct commit *c)
+{
+    struct fs *fs = c->fs;
+
+    while (data_unsynced(fs)) {
+        uint64_t seq = fs->bc.acked_seq, epoch = 0;
+        fs_unlock(fs);
+        attempt(c);
+        int r = kv_sync(fs->kv, ROLE_DATA, kv_deadline(fs->kv), &epoch);
+        bool go_on = r == 0 || failed(c, "storing data", r);
+        fs_lock(fs);
+        if (!go_on)
+            return r;
+        if (r < 0)
+            continue;
+        if (settle(fs, epoch, seq)) {
+            if (fs->order_seq <= seq)
+                break;
+            continue; /* a name that is about to be stored is of data that is not */
+        }
+        fs_unlock(fs);
+        r = writeback_all(fs, kv_deadline(fs->kv));
+        go_on = r == 0 || failed(c, "storing data again", r);
+        fs_lock(fs);
+        if (!go_on)
+            return r;
+    }
+    return 0;
+}
+
+static int make_durable(struct commit *c)
 {
     struct fs *fs = c->fs;
 
     for (;;) {
         attempt(c);
-        int r = sync_data ? kv_sync(fs->kv, ROLE_DATA, kv_deadline(fs->kv)) : 0;
-        if (r == 0)
-            sync_data = false;
-        if (r == 0 && c->stream.len)
-            r = journal_append(c->j, buf_slice(&c->stream), kv_deadline(fs->kv));
+        int r =
+            c->stream.len ? journal_append(c->j, buf_slice(&c->stream), kv_deadline(fs->kv)) : 0;
         if (r == 0 || !failed(c, "storing the journal", r))
             return r;
     }
@@ -231,7 +296,7 @@ static int apply(struct commit *c)
     for (;;) {
         attempt(c);
         int r = c->stream.len
-                    ? journal_apply(c->fs->kv, buf_slice(&c->stream), NULL, kv_deadline(c->fs->kv))
+                    ? journal_apply_newest(c->j, buf_slice(&c->stream), kv_deadline(c->fs->kv))
                     : 0;
         if (r == 0 || !failed(c, "storing metadata", r))
             return r;
@@ -242,13 +307,15 @@ static int apply(struct commit *c)
 static int commit_once(struct commit *c)
 {
     struct fs *fs = c->fs;
-    bool sync_data = fs->data_unsynced;
+    uint64_t seq = ++fs->snap_seq; /* who comes after this waits for the next one: the SYNC that
+                                      begins now may not cover what it has stored */
+    int r = sync_data(c);
 
-    fs->data_unsynced = false;
+    if (r < 0)
+        return r;
     encode(c);
-    uint64_t seq = fs->snap_seq;
     fs_unlock(fs);
-    int r = make_durable(c, sync_data);
+    r = make_durable(c);
     fs_lock(fs);
     if (r < 0)
         return r;
@@ -306,12 +373,18 @@ static int empty_temp(struct commit *c)
 /* Without the lock. */
 static void tidy(struct commit *c)
 {
+    uint64_t seq = c->fs->applied_seq; /* only this thread changes it */
+
     c->retire_ms = 0;
     int r = journal_retire(c->j, kv_deadline(c->fs->kv));
     if (r < 0) {
         c->retire_ms = base_now_ms() + RETRY_MS;
         return;
     }
+    fs_lock(c->fs);
+    c->fs->kept_seq = seq;
+    inode_shrink(c->fs);
+    fs_unlock(c->fs);
     if (journal_bytes(c->j) < EMPTY_BYTES)
         return;
     if (empty_temp(c) == 1)
@@ -328,9 +401,14 @@ static uint64_t oldest_change(const struct fs *fs)
 {
     const struct block *b = TAILQ_FIRST(&fs->bc.dirty);
 
-    if (!b || (fs->dirty_since_ms && fs->dirty_since_ms < b->dirty_ms))
-        return fs->dirty_since_ms;
-    return b->dirty_ms;
+    const struct block *a = TAILQ_FIRST(&fs->bc.acked);
+    uint64_t since = fs->dirty_since_ms;
+
+    if (b && (!since || b->dirty_ms < since))
+        since = b->dirty_ms;
+    if (a && (!since || a->dirty_ms < since))
+        since = a->dirty_ms;
+    return since;
 }
 
 /* L: is it time for a commit?  *wait_ms: look again then. */
@@ -347,6 +425,8 @@ static enum reason reason(const struct commit *c, uint64_t *wait_ms)
     if (fs->dirty_meta_bytes > fs->dirty_meta_limit / 2)
         return WANTED;
     if (fs->data_full && (fs->del_data.n || fs->del_meta.n))
+        return WANTED;
+    if (fs->bc.acked_bytes > fs->bc.dirty_limit / 2)
         return WANTED;
     uint64_t since = oldest_change(fs);
     if (since && now >= since + fs->opt->flush_ms)

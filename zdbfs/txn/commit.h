@@ -1,6 +1,7 @@
 /* commit - everything that changed since the last one becomes durable as a whole.  One thread
- * encodes it (under fs.lock), syncs the data namespace, stores the redo record, and then makes the
- * changes in the meta namespace.  Who waits at the same moment shares one commit. */
+ * syncs the data namespace, puts the keys of blocks that are there for sure into their inodes,
+ * encodes what has changed (under fs.lock), stores the redo record, and then makes the changes in
+ * the meta namespace.  Who waits at the same moment shares one commit. */
 #ifndef ZDBFS_TXN_COMMIT_H
 #define ZDBFS_TXN_COMMIT_H
 
@@ -17,8 +18,8 @@ int commit_wait(struct fs *fs, uint64_t deadline_ms);
  * may run.  -EIO, -ENOSPC: what could not be stored is lost. */
 int commit_stop(struct commit *c);
 
-/* With fs.lock: the size that may be committed now: not more than what the stored blocks can show.
- */
-uint64_t commit_size(const struct inode *in);
+/* With fs.lock: the size that may be committed now: not more than what the stored blocks can show,
+ * but never less than an fsync has promised that the acknowledgements up to synced_seq carry. */
+uint64_t commit_size(const struct inode *in, uint64_t synced_seq);
 
 #endif

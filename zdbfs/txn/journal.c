@@ -14,6 +14,8 @@ enum { RECORD_OVERHEAD = 100, WINDOW = 256 };
 struct record {
     uint64_t *key;
     uint32_t nkeys;
+    uint64_t meta_epoch, data_epoch; /* of the servers when it was applied; 0: not yet */
+    bool kept;                       /* what it did is on stable storage */
 };
 
 struct journal {
@@ -44,11 +46,11 @@ static void push_record(struct journal *j, struct record rec)
     j->retired = false;
 }
 
-int journal_append(struct journal *j, struct slice stream, uint64_t deadline_ms)
+static int append_once(struct journal *j, struct slice stream, uint64_t deadline_ms)
 {
     uint32_t nchunks = redo_format_chunks(stream.len);
-    uint64_t generation = lease_generation(j->lease);
-    struct record rec = {xcalloc(nchunks, sizeof(uint64_t)), 0};
+    uint64_t generation = lease_generation(j->lease), epoch = kv_epoch(j->kv, ROLE_TEMP);
+    struct record rec = {.key = xcalloc(nchunks, sizeof(uint64_t))};
     struct buf chunk = BUF_INIT;
     int r = 0;
 
@@ -62,7 +64,7 @@ int journal_append(struct journal *j, struct slice stream, uint64_t deadline_ms)
     }
     buf_fini(&chunk);
     if (r == 0)
-        r = kv_sync(j->kv, ROLE_TEMP, deadline_ms);
+        r = kv_sync_since(j->kv, ROLE_TEMP, epoch, deadline_ms);
     if (r < 0) {
         /* its chunks are left: the next attempt writes the same ones, and whole or not they are
          * known by their number */
@@ -72,6 +74,16 @@ int journal_append(struct journal *j, struct slice stream, uint64_t deadline_ms)
     j->seq++;
     push_record(j, rec);
     return 0;
+}
+
+int journal_append(struct journal *j, struct slice stream, uint64_t deadline_ms)
+{
+    int r;
+
+    do
+        r = append_once(j, stream, deadline_ms);
+    while (r == -ESTALE && base_now_ms() < deadline_ms);
+    return r == -ESTALE ? -EIO : r;
 }
 
 /* ---- applying ------------------------------------------------------------------------------- */
@@ -169,10 +181,116 @@ int journal_apply(struct kv *kv, struct slice stream, const struct key_set *dele
 
 /* ---- retiring ------------------------------------------------------------------------------- */
 
-static int sync_both(struct kv *kv, uint64_t deadline_ms)
+int journal_apply_newest(struct journal *j, struct slice stream, uint64_t deadline_ms)
 {
-    int r = kv_sync(kv, ROLE_META, deadline_ms);
-    return r < 0 ? r : kv_sync(kv, ROLE_DATA, deadline_ms);
+    struct record *rec = &j->rec[j->n - 1];
+    uint64_t meta = kv_epoch(j->kv, ROLE_META), data = kv_epoch(j->kv, ROLE_DATA);
+
+    int r = journal_apply(j->kv, stream, NULL, deadline_ms);
+    if (r == 0) {
+        rec->meta_epoch = meta;
+        rec->data_epoch = data;
+    }
+    return r;
+}
+
+static int read_stream(struct journal *j, const struct record *rec, struct buf *out,
+                       uint64_t deadline_ms)
+{
+    int r = 0;
+
+    buf_clear(out);
+    for (uint32_t i = 0; i < rec->nkeys && r == 0; i++) {
+        struct kv_val v;
+        struct redo_chunk chunk;
+        r = kv_get(j->kv, ROLE_TEMP, rec->key[i], deadline_ms, &v);
+        if (r == 0 && (!v.found || redo_format_decode_chunk(v.v, &chunk) < 0)) {
+            log_error("journal: key %" PRIu64 " of the temp namespace is %s", rec->key[i],
+                      v.found ? "damaged" : "missing");
+            r = -EIO;
+        }
+        if (r == 0 && !buf_reserve(out, chunk.payload.len))
+            r = -ENOMEM;
+        if (r == 0)
+            buf_put_slice(out, chunk.payload);
+        kv_val_fini(&v);
+    }
+    return r;
+}
+
+/* Meta keys that the stream deletes. */
+static void add_deleted(struct slice stream, struct key_set *out)
+{
+    struct rd rd = rd_of(stream);
+    struct redo_item it;
+
+    while (redo_format_next(&rd, &it) == 1)
+        for (uint32_t k = 0; it.op == REDO_DEL_META && k < redo_format_count(&it); k++)
+            replay_key_add(out, redo_format_key(&it, k));
+}
+
+static void sort_keys(struct key_set *s)
+{
+    if (s->n)
+        qsort(s->key, s->n, sizeof *s->key, by_key);
+}
+
+/* Records from `first` on are applied once more. */
+static int apply_again(struct journal *j, unsigned first, uint64_t meta, uint64_t data,
+                       uint64_t deadline_ms)
+{
+    struct key_set deleted = {0};
+    struct buf stream = BUF_INIT;
+    int r = 0;
+
+    log_info("journal: %u records are carried out again for a zdb that was started again",
+             j->n - first);
+    for (unsigned i = first; i < j->n && r == 0; i++) {
+        r = read_stream(j, &j->rec[i], &stream, deadline_ms);
+        if (r == 0)
+            add_deleted(buf_slice(&stream), &deleted);
+    }
+    sort_keys(&deleted);
+    for (unsigned i = first; i < j->n && r == 0; i++) {
+        r = read_stream(j, &j->rec[i], &stream, deadline_ms);
+        if (r == 0)
+            r = journal_apply(j->kv, buf_slice(&stream), &deleted, deadline_ms);
+        if (r == 0) {
+            j->rec[i].meta_epoch = meta;
+            j->rec[i].data_epoch = data;
+        }
+    }
+    buf_fini(&stream);
+    free(deleted.key);
+    return r;
+}
+
+/* Those whose changes were acknowledged by another server than the present ones, and those behind
+ * them. */
+static int apply_lost(struct journal *j, uint64_t meta, uint64_t data, uint64_t deadline_ms)
+{
+    unsigned first = 0;
+
+    while (first < j->n && (j->rec[first].kept ||
+                            (j->rec[first].meta_epoch == meta && j->rec[first].data_epoch == data)))
+        first++;
+    return first < j->n ? apply_again(j, first, meta, data, deadline_ms) : 0;
+}
+
+/* Everything that was applied is on stable storage. */
+static int sync_both(struct journal *j, uint64_t deadline_ms)
+{
+    int r;
+
+    do {
+        uint64_t meta = kv_epoch(j->kv, ROLE_META), data = kv_epoch(j->kv, ROLE_DATA);
+        r = apply_lost(j, meta, data, deadline_ms);
+        if (r == 0)
+            r = kv_sync_since(j->kv, ROLE_META, meta, deadline_ms);
+        if (r == 0)
+            r = kv_sync_since(j->kv, ROLE_DATA, data, deadline_ms);
+    } while (r == -ESTALE && base_now_ms() < deadline_ms);
+    return r == -ESTALE ? -EIO : r;
 }
 
 static int delete_record(struct journal *j, const struct record *rec, uint64_t deadline_ms)
@@ -190,10 +308,11 @@ int journal_retire(struct journal *j, uint64_t deadline_ms)
 {
     if (j->n == 0 || (j->n == 1 && j->retired))
         return 0;
-    int r = sync_both(j->kv, deadline_ms);
+    int r = sync_both(j, deadline_ms);
     if (r < 0)
         return r;
     j->retired = true;
+    j->rec[j->n - 1].kept = true;
     while (j->n > 1) {
         r = delete_record(j, &j->rec[0], deadline_ms);
         if (r < 0)
@@ -226,8 +345,14 @@ static int new_generation(struct journal *j, uint64_t deadline_ms)
     uint64_t g = lease_generation(j->lease);
 
     g = g >= HEAD_MAX_GENERATION ? 1 : g + 1;
-    int r = lease_set_generation(j->lease, g, deadline_ms);
-    return r < 0 ? r : kv_sync(j->kv, ROLE_META, deadline_ms);
+    int r;
+    do {
+        uint64_t epoch = kv_epoch(j->kv, ROLE_META);
+        r = lease_set_generation(j->lease, g, deadline_ms);
+        if (r == 0)
+            r = kv_sync_since(j->kv, ROLE_META, epoch, deadline_ms);
+    } while (r == -ESTALE && base_now_ms() < deadline_ms);
+    return r == -ESTALE ? -EIO : r;
 }
 
 static void forget_records(struct journal *j)
@@ -299,40 +424,39 @@ unsigned journal_records(const struct journal *j)
 
 /* ---- opening -------------------------------------------------------------------------------- */
 
-/* Meta keys that some record deletes, sorted. */
-static void find_deleted(const struct replay *rp, struct key_set *out)
+static int recover_once(struct journal *j, struct replay *rp, const struct key_set *deleted)
 {
-    for (size_t i = 0; i < rp->n; i++) {
-        struct rd rd = rd_of(buf_slice(&rp->rec[i].stream));
-        struct redo_item it;
-        while (redo_format_next(&rd, &it) == 1)
-            for (uint32_t k = 0; it.op == REDO_DEL_META && k < redo_format_count(&it); k++)
-                replay_key_add(out, redo_format_key(&it, k));
-    }
-    if (out->n)
-        qsort(out->key, out->n, sizeof *out->key, by_key);
-}
-
-static int recover(struct journal *j, struct replay *rp, struct err *e)
-{
-    struct key_set deleted = {0};
-    uint64_t deadline = kv_deadline(j->kv);
+    uint64_t meta = kv_epoch(j->kv, ROLE_META), data = kv_epoch(j->kv, ROLE_DATA),
+             deadline = kv_deadline(j->kv);
     int r = 0;
 
-    find_deleted(rp, &deleted);
     for (size_t i = 0; i < rp->n && r == 0; i++)
-        r = journal_apply(j->kv, buf_slice(&rp->rec[i].stream), &deleted, kv_deadline(j->kv));
-    free(deleted.key);
-    if (r == 0)
-        r = sync_both(j->kv, deadline);
+        r = journal_apply(j->kv, buf_slice(&rp->rec[i].stream), deleted, kv_deadline(j->kv));
     if (r == 0)
         r = replay_give_back(j->kv, rp, deadline);
     if (r == 0)
         r = replay_orphans(j->kv, rp, deadline);
     if (r == 0)
-        r = sync_both(j->kv, deadline);
+        r = kv_sync_since(j->kv, ROLE_META, meta, deadline);
+    if (r == 0)
+        r = kv_sync_since(j->kv, ROLE_DATA, data, deadline);
+    return r;
+}
+
+static int recover(struct journal *j, struct replay *rp, struct err *e)
+{
+    struct key_set deleted = {0};
+    int r;
+
+    for (size_t i = 0; i < rp->n; i++)
+        add_deleted(buf_slice(&rp->rec[i].stream), &deleted);
+    sort_keys(&deleted);
+    do
+        r = recover_once(j, rp, &deleted);
+    while (r == -ESTALE);
+    free(deleted.key);
     if (r == 0 && rp->keys)
-        r = journal_empty(j, deadline);
+        r = journal_empty(j, kv_deadline(j->kv));
     return r < 0 ? err_sys(e, -r, "journal") : 0;
 }
 

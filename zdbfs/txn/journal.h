@@ -27,6 +27,8 @@ int journal_append(struct journal *j, struct slice stream, uint64_t deadline_ms)
  * be set; or NULL. */
 int journal_apply(struct kv *kv, struct slice stream, const struct key_set *deleted,
                   uint64_t deadline_ms);
+/* The record appended last; remembered, so that it is made again if the server loses it. */
+int journal_apply_newest(struct journal *j, struct slice stream, uint64_t deadline_ms);
 /* All appended records have been applied: get that on stable storage and delete all but the newest.
  */
 int journal_retire(struct journal *j, uint64_t deadline_ms);

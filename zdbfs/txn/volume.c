@@ -155,6 +155,7 @@ static int fill_root(struct kv *kv, struct err *e)
     struct buf b = BUF_INIT, lists = BUF_INIT;
     uint64_t id[INODE_LISTS];
     struct timespec now;
+    uint64_t epoch = kv_epoch(kv, ROLE_META);
     int r = 0;
 
     for (unsigned i = 0; i < INODE_LISTS; i++)
@@ -187,7 +188,9 @@ static int fill_root(struct kv *kv, struct err *e)
     if (r == 0)
         r = set(kv, ROOT, &b, e);
     if (r == 0)
-        r = kv_sync(kv, ROLE_META, kv_deadline(kv));
+        r = kv_sync_since(kv, ROLE_META, epoch, kv_deadline(kv));
+    if (r == -ESTALE)
+        err_set(e, ESTALE, "namespace for meta: zdb was started again meanwhile; mount once more");
     buf_fini(&b);
     buf_fini(&lists);
     return r;

@@ -26,7 +26,7 @@ static struct block *loaded(uint32_t idx, uint32_t len)
 
     if (buf)
         memset(buf->data, (int)idx, len);
-    bcache_loaded(&bc, b, buf, len);
+    bcache_loaded(&bc, b, buf, len, len);
     return b;
 }
 
@@ -94,8 +94,8 @@ START_TEST(a_written_block_becomes_clean)
     bcache_begin_write(&bc, b);
     ck_assert_ptr_null(TAILQ_FIRST(&bc.ready));
     bcache_check(&bc);
-    bcache_end_write(&bc, b, true);
-    ck_assert(!b->dirty && bc.dirty_bytes == 0 && file.ndirty == 0);
+    bcache_write_acked(&bc, b, 5, true, 1);
+    ck_assert(b->state == BLOCK_CLEAN && bc.dirty_bytes == 0 && file.ndirty == 0);
 }
 END_TEST
 
@@ -106,8 +106,10 @@ START_TEST(a_block_changed_while_it_is_written_stays_dirty)
     write_all(b, false);
     bcache_begin_write(&bc, b);
     bcache_mark_dirty(&bc, b, false);
-    bcache_end_write(&bc, b, true);
-    ck_assert(b->dirty && !b->writing && file.ndirty == 1);
+    ck_assert_int_eq(b->state, BLOCK_REWRITE);
+    bcache_check(&bc);
+    bcache_write_acked(&bc, b, 5, true, 1);
+    ck_assert(b->state == BLOCK_DIRTY && !b->sending && file.ndirty == 1);
     bcache_check(&bc);
 }
 END_TEST
@@ -117,13 +119,125 @@ START_TEST(a_block_that_could_not_be_written_stays_dirty)
     struct block *b = loaded(0, 10);
 
     write_all(b, false);
-    b->cow = true;
+    bcache_cut(&bc, b, 5);
+    ck_assert(!bcache_in_place(b));
     bcache_begin_write(&bc, b);
-    bcache_end_write(&bc, b, false);
-    ck_assert(b->dirty && b->cow);
+    bcache_write_failed(&bc, b);
+    ck_assert(b->state == BLOCK_DIRTY && !bcache_in_place(b));
     bcache_begin_write(&bc, b);
-    bcache_end_write(&bc, b, true);
-    ck_assert(!b->dirty && !b->cow);
+    bcache_write_acked(&bc, b, 5, true, 1);
+    ck_assert(b->state == BLOCK_CLEAN && bcache_in_place(b));
+}
+END_TEST
+
+START_TEST(what_is_only_acknowledged_is_not_evicted)
+{
+    struct block *b = loaded(0, 10);
+
+    write_all(b, false);
+    bcache_begin_write(&bc, b);
+    bcache_write_acked(&bc, b, 5, true, 1);
+    ck_assert_uint_eq(bc.acked_bytes, INODE_BLOCK);
+    ck_assert_uint_eq(file.nunsettled, 1);
+    bcache_drop_clean(&bc);
+    ck_assert_ptr_eq(bcache_find(&bc, 1, 0), b);
+    ck_assert_uint_eq(b->stored.len, 10); /* a slot still shows that */
+    bcache_check(&bc);
+    bcache_settle(&bc, b);
+    ck_assert_uint_eq(b->stored.len, INODE_BLOCK);
+    ck_assert(bc.acked_bytes == 0 && file.nunsettled == 0);
+    bcache_check(&bc);
+    bcache_drop_clean(&bc);
+    ck_assert_ptr_null(bcache_find(&bc, 1, 0));
+}
+END_TEST
+
+START_TEST(what_a_server_may_have_lost_is_dirty_again)
+{
+    struct block *b = loaded(0, 10);
+
+    write_all(b, false);
+    bcache_begin_write(&bc, b);
+    bcache_write_acked(&bc, b, 5, true, 1);
+    bcache_unsend(&bc, b);
+    ck_assert(b->state == BLOCK_DIRTY && !b->acked_epoch && b->stored.len == 10);
+    ck_assert_ptr_eq(TAILQ_FIRST(&bc.ready), b);
+    bcache_check(&bc);
+}
+END_TEST
+
+/* A payload that may have replaced the one below it in its place carries its faults down. */
+START_TEST(a_cut_reaches_every_payload_that_may_be_there)
+{
+    struct block *b = loaded(0, 10);
+
+    write_all(b, false);
+    bcache_begin_write(&bc, b);
+    bcache_write_acked(&bc, b, 5, false, 1); /* in place */
+    bcache_cut(&bc, b, 20);
+    ck_assert(b->state == BLOCK_DIRTY && b->acked.longer && b->stored.longer);
+    ck_assert(b->acked.len == 20 && b->stored.len == 10 && b->len == 20);
+    bcache_begin_write(&bc, b);
+    bcache_cut(&bc, b, 15);
+    ck_assert(b->state == BLOCK_REWRITE && b->sent.longer && b->sent.len == 15);
+    bcache_check(&bc);
+    bcache_write_acked(&bc, b, 6, true, 1);
+    ck_assert(b->state == BLOCK_DIRTY && !bcache_in_place(b) && b->acked_key == 6);
+    bcache_settle(&bc, b);
+    ck_assert(b->stored.longer && b->stored.len == 15);
+    bcache_check(&bc);
+}
+END_TEST
+
+/* Whatever is done, the lists and sums follow from the states. */
+START_TEST(random_changes_keep_the_table)
+{
+    uint64_t x = 88172645463325252ull;
+
+    for (int i = 0; i < 20000; i++) {
+        x ^= x << 13, x ^= x >> 7, x ^= x << 17;
+        uint32_t idx = (uint32_t)(x >> 8) % 6;
+        struct block *b = bcache_find(&bc, 1, idx);
+        if (!b)
+            b = loaded(idx, (uint32_t)(x >> 40) % 5000);
+        switch (x >> 20 & 7) {
+        case 0:
+            write_all(b, x >> 30 & 1);
+            break;
+        case 1:
+            bcache_cut(&bc, b, (uint32_t)(x >> 33) % 6000);
+            break;
+        case 2:
+        case 3:
+            if (b->state == BLOCK_DIRTY)
+                bcache_begin_write(&bc, b);
+            break;
+        case 4:
+            if (b->sending && x >> 31 & 1)
+                bcache_write_failed(&bc, b);
+            else if (b->sending)
+                bcache_write_acked(&bc, b, 1 + (uint32_t)i, x >> 32 & 1, 1 + (uint64_t)i / 5000);
+            break;
+        case 5:
+            if (b->acked_epoch)
+                bcache_settle(&bc, b);
+            break;
+        case 6:
+            if (b->acked_epoch && x >> 35 & 1)
+                bcache_unsend(&bc, b);
+            break;
+        default:
+            if (!b->sending && !(x >> 36 & 3))
+                bcache_drop(&bc, b);
+        }
+        if (i % 16 == 0)
+            bcache_check(&bc);
+    }
+    for (uint32_t idx = 0; idx < 6; idx++) {
+        struct block *b = bcache_find(&bc, 1, idx);
+        if (b && b->sending)
+            bcache_write_failed(&bc, b);
+    }
 }
 END_TEST
 
@@ -167,7 +281,7 @@ START_TEST(dropping_while_written_frees_it_afterwards)
     ck_assert_uint_eq(bc.dirty_bytes, 0);
     ck_assert_uint_eq(file.ndirty, 0);
     struct block *again = loaded(0, 20); /* the same place, another block */
-    bcache_end_write(&bc, b, true);
+    bcache_write_acked(&bc, b, 5, true, 1);
     ck_assert_ptr_eq(bcache_find(&bc, 1, 0), again);
     bcache_check(&bc);
 }
@@ -180,43 +294,8 @@ START_TEST(dropping_while_loading_and_pinned_frees_it_afterwards)
     bcache_pin(&bc, b);
     bcache_drop(&bc, b);
     ck_assert_ptr_null(bcache_find(&bc, 1, 5));
-    b->loading = false;
     bcache_unpin(&bc, b);
     ck_assert_uint_eq(bc.used_bytes, 0);
-}
-END_TEST
-
-START_TEST(random_life_keeps_the_invariants)
-{
-    srand(11);
-    for (int step = 0; step < 50000; step++) {
-        uint32_t idx = (uint32_t)rand() % 40;
-        struct block *b = bcache_find(&bc, 1, idx);
-        if (!b) {
-            bcache_make_room(&bc, INODE_BLOCK);
-            loaded(idx, (uint32_t)rand() % INODE_BLOCK);
-        } else if (rand() % 4 == 0 && !b->writing) {
-            bcache_own_buffer(&bc, b, (uint32_t)rand() % INODE_BLOCK + 1);
-            b->len = MAX(b->len, 1u);
-            bcache_mark_dirty(&bc, b, rand() % 2);
-        } else if (rand() % 3 == 0 && b->dirty && !b->writing) {
-            bcache_begin_write(&bc, b);
-        } else if (rand() % 2 == 0 && b->writing) {
-            bcache_end_write(&bc, b, rand() % 5 != 0);
-        } else if (rand() % 8 == 0 && !b->writing) {
-            bcache_drop(&bc, b);
-        } else {
-            bcache_touch(&bc, b);
-        }
-        if (step % 100 == 0)
-            bcache_check(&bc);
-    }
-    struct block *b, *next;
-    for (b = TAILQ_FIRST(&file.blocks); b; b = next) {
-        next = TAILQ_NEXT(b, in_file);
-        if (b->writing)
-            bcache_end_write(&bc, b, true);
-    }
 }
 END_TEST
 
@@ -234,7 +313,10 @@ static TCase *all(void)
     tcase_add_test(t, own_buffer_keeps_content_and_grows);
     tcase_add_test(t, dropping_while_written_frees_it_afterwards);
     tcase_add_test(t, dropping_while_loading_and_pinned_frees_it_afterwards);
-    tcase_add_test(t, random_life_keeps_the_invariants);
+    tcase_add_test(t, what_is_only_acknowledged_is_not_evicted);
+    tcase_add_test(t, what_a_server_may_have_lost_is_dirty_again);
+    tcase_add_test(t, a_cut_reaches_every_payload_that_may_be_there);
+    tcase_add_test(t, random_changes_keep_the_table);
     return t;
 }
 

@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -32,8 +34,9 @@ struct zclient {
     struct zsend out;
     struct zreply in;
     redisReply *ready;
-    unsigned pending; /* pushed, not pulled; ready counts */
-    int failed;       /* -errno, sticky; a ready reply can still be pulled */
+    unsigned pending;       /* pushed, not pulled; ready counts */
+    int failed;             /* -errno, sticky; a ready reply can still be pulled */
+    uint64_t open_until_ms; /* end of the time for opening; UINT64_MAX when it is open */
 };
 
 /* ---- moving bytes --------------------------------------------------------------------------- */
@@ -123,31 +126,51 @@ static bool decided(const struct zclient *c)
     return c->failed || c->ready;
 }
 
+short zclient_events(const struct zclient *c)
+{
+    if (settled(c))
+        return 0;
+    return (short)((has_unsent(c) ? POLLOUT : 0) | (!c->ready && c->pending ? POLLIN : 0));
+}
+
+void zclient_move(struct zclient *c, short revents)
+{
+    if (revents & (POLLIN | POLLHUP | POLLERR))
+        receive_and_parse(c, MSG_DONTWAIT);
+    if (has_unsent(c) && revents & (POLLOUT | POLLHUP | POLLERR))
+        flush_or_listen(c);
+}
+
+uint64_t zclient_moved(const struct zclient *c)
+{
+    struct tcp_info ti = {0};
+    socklen_t len = sizeof ti;
+
+    if (getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &ti, &len) < 0)
+        return 0;
+    return ti.tcpi_bytes_acked + ti.tcpi_bytes_received;
+}
+
+void zclient_flush(struct zclient *c)
+{
+    if (!c->failed && has_unsent(c))
+        flush_or_listen(c);
+}
+
 /* Wait for the unsettled ones, and move their bytes. */
 static void wait_and_move(struct zclient *const *c, size_t n, struct pollfd *pfd, uint64_t now,
                           uint64_t deadline_ms)
 {
     for (size_t i = 0; i < n; i++) {
-        bool skip = !c[i] || settled(c[i]);
-        pfd[i] = (struct pollfd){.fd = skip ? -1 : c[i]->fd};
-        if (skip)
-            continue;
-        if (has_unsent(c[i]))
-            pfd[i].events |= POLLOUT;
-        if (!c[i]->ready && c[i]->pending)
-            pfd[i].events |= POLLIN;
+        short events = c[i] ? zclient_events(c[i]) : 0;
+        pfd[i] = (struct pollfd){.fd = events ? c[i]->fd : -1, .events = events};
     }
     uint64_t left = MIN(deadline_ms - now, (uint64_t)3600 * 1000);
     if (poll(pfd, n, (int)left) <= 0)
         return;
-    for (size_t i = 0; i < n; i++) {
-        if (!c[i] || pfd[i].revents == 0)
-            continue;
-        if (pfd[i].revents & (POLLIN | POLLHUP | POLLERR))
-            receive_and_parse(c[i], MSG_DONTWAIT);
-        if (has_unsent(c[i]) && pfd[i].revents & (POLLOUT | POLLHUP | POLLERR))
-            flush_or_listen(c[i]);
-    }
+    for (size_t i = 0; i < n; i++)
+        if (c[i] && pfd[i].revents)
+            zclient_move(c[i], pfd[i].revents);
 }
 
 void zclient_drive(struct zclient *const *c, size_t n, bool any, uint64_t deadline_ms)
@@ -185,7 +208,7 @@ int zclient_pull(struct zclient *c, redisReply **out, struct err *e)
     if (!c->ready && !c->failed) {
         if (c->pending == 0)
             return err_set(e, EINVAL, "%s: no reply is due", c->peer);
-        uint64_t deadline = base_now_ms() + c->io_timeout_ms;
+        uint64_t deadline = MIN(base_now_ms() + c->io_timeout_ms, c->open_until_ms);
         flush_or_listen(c);
         if (!has_unsent(c))
             receive_and_parse(c, 0); /* waits at most io_timeout_ms, see zclient_open */
@@ -401,6 +424,7 @@ int zclient_open(struct zclient **out, const struct zclient_conf *conf, struct e
         e = &own;
     c->fd = -1;
     c->io_timeout_ms = conf->io_timeout_ms ? conf->io_timeout_ms : DEFAULT_IO_MS;
+    c->open_until_ms = conf->open_timeout_ms ? base_now_ms() + conf->open_timeout_ms : UINT64_MAX;
     if (conf->unix_path)
         c->peer = xasprintf("%s%s%s", conf->unix_path, *ns ? " " : "", ns);
     else
@@ -425,6 +449,7 @@ int zclient_open(struct zclient **out, const struct zclient_conf *conf, struct e
     r = conf->ns ? select_ns(c, conf, e) : 0;
     if (r < 0)
         goto fail;
+    c->open_until_ms = UINT64_MAX;
     *out = c;
     return 0;
 fail:

@@ -20,7 +20,8 @@ struct zclient_conf {        /* strings are borrowed during zclient_open only */
                              when plain_auth */
     bool plain_auth;      /* for servers without AUTH SECURE CHALLENGE */
     uint64_t connect_timeout_ms, io_timeout_ms;
-    size_t max_reply; /* bytes of one reply; more is -EMSGSIZE */
+    uint64_t open_timeout_ms; /* connecting and selecting together; 0: each step has its own only */
+    size_t max_reply;         /* bytes of one reply; more is -EMSGSIZE */
 };
 
 /* Connect, and select when ns is given.  -EACCES wrong password, -ENOENT no such namespace,
@@ -51,6 +52,15 @@ void zclient_drive(struct zclient *const *c, size_t n, bool any, uint64_t deadli
 /* 1: a reply is ready (zclient_pull will not wait); 0: waiting; -errno: failed (-ETIMEDOUT only by
  * zclient_pull/call). */
 int zclient_status(const struct zclient *c);
+
+/* The same for who polls by himself: what this connection waits for (POLLIN, POLLOUT; 0: nothing),
+ * and moving its bytes when poll() has said so. */
+short zclient_events(const struct zclient *c);
+void zclient_move(struct zclient *c, short revents);
+void zclient_flush(struct zclient *c); /* hands the kernel what it takes, does not wait */
+/* Bytes that the peer has acknowledged or sent since the connection was made, by the kernel's
+ * count; 0 where it does not tell. */
+uint64_t zclient_moved(const struct zclient *c);
 
 /* Helpers on replies: NULL-safe */
 bool zclient_is_nil(const redisReply *r);

@@ -3,7 +3,6 @@
 #include "zstor/backend/pool.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -12,7 +11,8 @@
 #include "zstor/backend/pool_impl.h"
 #include "zstor/format/types.h"
 
-#define MAX_OPENERS 32 /* threads that connect for one pool_get_many */
+#define MAX_OPENERS  32 /* threads that connect for one pool_get_many */
+#define WAIT_STEP_MS 200
 
 int pool_new(struct pool **out, const struct pool_conf *c)
 {
@@ -43,9 +43,15 @@ int pool_new(struct pool **out, const struct pool_conf *c)
 
 static void conn_free(struct pool_conn *c)
 {
+    struct backend_op *op;
+
     if (!c)
         return;
-    zclient_close(c->client);
+    while ((op = STAILQ_FIRST(&c->ops))) {
+        STAILQ_REMOVE_HEAD(&c->ops, next);
+        op->rc = -ECANCELED;
+    }
+    c->kind->close(c->link);
     free(c);
 }
 
@@ -113,6 +119,7 @@ static struct remote *find(struct pool *p, const struct backend_addr *a)
     r->pool = p;
     backend_addr_copy(&r->addr, a);
     backend_addr_name(a, r->name, sizeof r->name);
+    r->kind = &backend_zdb;
     r->next = p->remotes;
     p->remotes = r;
     return r;
@@ -120,36 +127,46 @@ static struct remote *find(struct pool *p, const struct backend_addr *a)
 
 /* --- health (all locked) --------------------------------------------------------------------- */
 
-static void note_success(struct remote *r)
+static void note_success(struct remote *r, enum health_track t, uint64_t latency_us)
 {
-    r->known = true;
-    r->probing = false;
-    if (r->down)
-        log_info("backend %s: up again", r->name);
-    r->down = false;
-    r->backoff_ms = r->down_since_s = 0;
-    r->last_error[0] = '\0';
+    if (health_good(&r->health, t, latency_us)) {
+        if (t == HEALTH_LINK)
+            log_info("backend %s: up again", r->name);
+        else
+            log_info("backend %s: %ss work again", r->name, health_name(t));
+    }
 }
 
-static void note_failure(struct remote *r, const char *text)
+static void note_failure(struct remote *r, enum health_track t, const char *text)
 {
     const struct pool_conf *c = &r->pool->conf;
     uint64_t jitter = 0;
 
-    r->known = true;
-    r->probing = false;
-    r->failures++;
-    snprintf(r->last_error, sizeof r->last_error, "%s", text);
-    if (!r->down) {
-        log_warn("backend %s: down: %s", r->name, text);
-        r->down = true;
-        r->down_since_s = base_wall_s();
-        r->backoff_ms = c->backoff_min_ms;
-    } else {
-        r->backoff_ms = MIN(r->backoff_ms * 2, c->backoff_max_ms);
-    }
     (void)digest_random(&jitter, sizeof jitter); /* without it: no jitter */
-    r->retry_at_ms = base_now_ms() + r->backoff_ms - jitter % (r->backoff_ms / 4 + 1);
+    if (!health_bad(&r->health, t, text, c->backoff_min_ms, c->backoff_max_ms, jitter))
+        return;
+    if (t == HEALTH_LINK)
+        log_warn("backend %s: down: %s", r->name, text);
+    else
+        log_warn("backend %s: no %ss for now: %s", r->name, health_name(t), text);
+}
+
+void pool_judge(struct pool_conn *c, enum health_track track, const char *why, uint64_t latency_us)
+{
+    POOL_LOCKED(c->remote->pool);
+
+    if (why)
+        note_failure(c->remote, track, why);
+    else
+        note_success(c->remote, track, latency_us);
+}
+
+void pool_judge_slow(struct pool_conn *c, enum health_track track)
+{
+    POOL_LOCKED(c->remote->pool);
+
+    if (health_slow(&c->remote->health, track))
+        note_failure(c->remote, track, "much slower than the others");
 }
 
 /* --- taking and giving back ------------------------------------------------------------------ */
@@ -157,9 +174,7 @@ static void note_failure(struct remote *r, const char *text)
 /* Nothing may have been said, and the peer must still be there. */
 static bool idle_usable(const struct pool_conn *c, uint64_t now)
 {
-    struct pollfd pfd = {.fd = zclient_fd(c->client), .events = POLLIN};
-
-    return now - c->idle_since_ms < c->remote->pool->conf.idle_ms && poll(&pfd, 1, 0) == 0;
+    return now - c->idle_since_ms < c->remote->pool->conf.idle_ms && c->kind->idle(c->link);
 }
 
 /* locked; unusable ones are put on *dead, to be freed outside the lock */
@@ -182,8 +197,8 @@ static struct pool_conn *take_idle(struct remote *r, struct pool_conn **dead)
 }
 
 /* An idle connection (1, *out), permission to open one (0), or -EHOSTDOWN. */
-static int acquire(struct pool *p, const struct backend_addr *a, bool force, struct remote **remote,
-                   struct pool_conn **out, struct err *e)
+static int acquire(struct pool *p, const struct backend_addr *a, enum health_track track,
+                   bool force, struct remote **remote, struct pool_conn **out, struct err *e)
 {
     struct pool_conn *dead = NULL;
     int r = 0;
@@ -191,15 +206,13 @@ static int acquire(struct pool *p, const struct backend_addr *a, bool force, str
     {
         POOL_LOCKED(p);
         *remote = find(p, a);
-        *out = take_idle(*remote, &dead);
+        if (!force && !health_allows(&(*remote)->health, track))
+            r = err_set(e, EHOSTDOWN, "backend %s is down: %s", (*remote)->name,
+                        (*remote)->health.last_error);
+        else
+            *out = take_idle(*remote, &dead);
         if (*out)
             r = 1;
-        else if ((*remote)->down && !force &&
-                 ((*remote)->probing || base_now_ms() < (*remote)->retry_at_ms))
-            r = err_set(e, EHOSTDOWN, "backend %s is down: %s", (*remote)->name,
-                        (*remote)->last_error);
-        else
-            (*remote)->probing = (*remote)->down;
     }
     conn_list_free(dead);
     return r;
@@ -208,41 +221,38 @@ static int acquire(struct pool *p, const struct backend_addr *a, bool force, str
 static int open_conn(struct pool *p, struct remote *r, const struct backend_addr *a,
                      struct pool_conn **out, struct err *e)
 {
-    /* the time-out inside zclient only matters while it connects and selects: later waits are
-     * pool_ask and pool_stalled */
-    struct zclient_conf zc = {.host = a->host,
-                              .port = a->port_text,
-                              .ns = a->ns,
-                              .password = a->password,
-                              .plain_auth = true,
-                              .connect_timeout_ms = p->conf.connect_timeout_ms,
-                              .io_timeout_ms =
-                                  MIN(p->conf.connect_timeout_ms, p->conf.io_timeout_ms),
-                              .max_reply = ZSTOR_MAX_REPLY};
+    struct backend_limits limits = {.connect_ms = p->conf.connect_timeout_ms,
+                                    .max_answer = ZSTOR_MAX_REPLY};
+    char identity[sizeof r->identity] = "";
     struct err own = {0};
-    struct zclient *client = NULL;
     uint64_t start = base_now_us();
-    int rc = zclient_open(&client, &zc, &own);
+    void *link = NULL;
+    int rc = r->kind->open(&link, a, &limits, identity, sizeof identity, &own);
 
     POOL_LOCKED(p);
     if (rc < 0) {
-        note_failure(r, own.text);
+        note_failure(r, HEALTH_LINK, own.text);
         return err_set(e, -rc, "backend %s: %s", r->name, own.text);
     }
-    note_success(r);
-    if (!r->latency_us)
-        r->latency_us = (uint32_t)MIN(base_now_us() - start, (uint64_t)UINT32_MAX);
+    note_success(r, HEALTH_LINK,
+                 r->health.track[HEALTH_LINK].latency_us ? 0 : base_now_us() - start);
+    memcpy(r->identity, identity, sizeof identity);
     *out = xcalloc(1, sizeof **out);
     (*out)->remote = r;
-    (*out)->client = client;
+    (*out)->kind = r->kind;
+    (*out)->link = link;
+    STAILQ_INIT(&(*out)->ops);
     return 0;
 }
 
-int pool_get(struct pool *p, const struct backend_addr *a, struct pool_conn **out, struct err *e)
+int pool_get(struct pool *p, const struct backend_addr *a, enum health_track track,
+             struct pool_conn **out, struct err *e)
 {
     struct remote *remote;
-    int r = acquire(p, a, false, &remote, out, e);
+    int r;
 
+    *out = NULL;
+    r = acquire(p, a, track, false, &remote, out, e);
     if (r == 1)
         return 0;
     return r < 0 ? r : open_conn(p, remote, a, out, e);
@@ -257,8 +267,7 @@ void pool_put(struct pool_conn *c, int rc)
     {
         struct remote *r = c->remote;
         POOL_LOCKED(r->pool);
-        if (rc == 0 && zclient_pending(c->client) == 0 && zclient_status(c->client) == 0) {
-            note_success(r);
+        if (rc == 0 && !c->broken && c->pending == 0 && c->kind->idle(c->link)) {
             c->idle_since_ms = base_now_ms();
             c->next = r->idle;
             r->idle = c;
@@ -271,10 +280,10 @@ void pool_put(struct pool_conn *c, int rc)
                 *last = NULL;
                 r->nidle--;
             }
-        } else if (rc < 0) {
+        } else if (rc < 0 && !c->broken) {
             struct err e;
-            err_sys(&e, -rc, "connection broke");
-            note_failure(r, e.text);
+            err_sys(&e, -rc, "connection given up");
+            note_failure(r, HEALTH_LINK, e.text);
         }
     }
     conn_free(c);
@@ -381,73 +390,81 @@ static size_t start_openers(struct opening *o, size_t want)
     return n;
 }
 
-static void opening_wait(struct opening *o, uint64_t wait_ms)
+static uint64_t ms_from(uint64_t begin_ms, uint64_t ms)
 {
-    struct pool *p = o->pool;
-    uint64_t end = base_now_ms() + wait_ms;
-    struct timespec ts = {(time_t)(end / 1000), (long)(end % 1000 * 1000000)};
-
-    while (o->left && !(wait_ms && base_now_ms() >= end))
-        if (wait_ms)
-            pthread_cond_timedwait(&p->opened, &p->lock, &ts);
-        else
-            pthread_cond_wait(&p->opened, &p->lock);
+    return ms ? begin_ms + ms : UINT64_MAX;
 }
 
-void pool_get_forced(struct pool *p, const struct backend_addr *const *a, size_t n, bool force,
-                     uint64_t wait_ms, struct pool_conn **out, int *rc)
+/* Until all are decided, or what `want` says; done: connections there are already. */
+static void opening_wait(struct opening *o, const struct pool_want *want, size_t done)
+{
+    struct pool *p = o->pool;
+    uint64_t end = ms_from(base_now_ms(), want->wait_ms);
+    bool graced = false;
+
+    while (o->left && !(want->stop && atomic_load(want->stop))) {
+        uint64_t now = base_now_ms(), until;
+        size_t there = done;
+        struct timespec ts;
+        for (size_t i = 0; i < o->n; i++)
+            there += o->item[i].conn != NULL;
+        if (want->enough && there >= want->enough && !graced) {
+            graced = true;
+            end = MIN(end, now + want->grace_ms);
+        }
+        if (now >= end)
+            break;
+        until = MIN(end, now + WAIT_STEP_MS);
+        ts = (struct timespec){(time_t)(until / 1000), (long)(until % 1000 * 1000000)};
+        pthread_cond_timedwait(&p->opened, &p->lock, &ts);
+    }
+}
+
+static bool patient(const struct pool_want *w)
+{
+    return !w->wait_ms && !w->stop && !w->enough;
+}
+
+void pool_get_many(struct pool *p, const struct backend_addr *const *a, size_t n,
+                   const struct pool_want *want, struct pool_conn **out, int *rc)
 {
     struct opening *o = xcalloc(1, sizeof *o + n * sizeof o->item[0]);
+    size_t done = 0;
 
     join_finished(p);
     *o = (struct opening){.pool = p, .refs = 1, .n = n};
     for (size_t i = 0; i < n; i++) {
         struct remote *remote = NULL;
         out[i] = NULL;
-        rc[i] = a[i] ? acquire(p, a[i], force, &remote, &out[i], NULL) : -ENOENT;
+        rc[i] = a[i] ? acquire(p, a[i], want->track, want->force, &remote, &out[i], NULL) : -ENOENT;
         if (rc[i] == 0) {
             o->item[i] = (struct opening_item){.remote = remote, .rc = -ETIMEDOUT};
             backend_addr_copy(&o->item[i].addr, a[i]);
             o->left++;
         }
-        if (rc[i] == 1)
+        if (rc[i] == 1) {
             rc[i] = 0;
+            done++;
+        }
     }
     pthread_mutex_lock(&p->lock);
     /* a single one, or no thread to be had: open it here */
-    if (o->left && ((o->left == 1 && !wait_ms) || start_openers(o, o->left) == 0)) {
+    if (o->left && ((o->left == 1 && patient(want)) || start_openers(o, o->left) == 0)) {
         pthread_mutex_unlock(&p->lock);
         opening_work(o);
         pthread_mutex_lock(&p->lock);
     }
-    opening_wait(o, wait_ms);
+    opening_wait(o, want, done);
     o->abandoned = true;
     for (size_t i = 0; i < n; i++)
         if (o->item[i].remote) {
             rc[i] = o->item[i].rc;
             out[i] = o->item[i].conn;
-            if (i >= o->next) /* nobody will try it now */
-                o->item[i].remote->probing = false;
+            if (!out[i] && rc[i] == -ETIMEDOUT && want->stop && atomic_load(want->stop))
+                rc[i] = -ECANCELED;
         }
     opening_unref(o);
     pthread_mutex_unlock(&p->lock);
-}
-
-void pool_get_many(struct pool *p, const struct backend_addr *const *a, size_t n, uint64_t wait_ms,
-                   struct pool_conn **out, int *rc)
-{
-    pool_get_forced(p, a, n, false, wait_ms, out, rc);
-}
-
-void pool_get_all(struct pool *p, const struct backend_addr *const *a, size_t n, uint64_t wait_ms,
-                  struct pool_conn **out, int *rc)
-{
-    pool_get_forced(p, a, n, true, wait_ms, out, rc);
-}
-
-struct zclient *pool_zclient(struct pool_conn *c)
-{
-    return c->client;
 }
 
 const char *pool_peer(const struct pool_conn *c)
@@ -459,13 +476,21 @@ void pool_health(struct pool *p, const struct backend_addr *a, struct pool_healt
 {
     POOL_LOCKED(p);
     const struct remote *r = find(p, a);
-    uint64_t now = base_now_ms();
+    const struct health *h = &r->health;
 
-    *out = (struct pool_health){.known = r->known,
-                                .down = r->down,
-                                .down_since_s = r->down_since_s,
-                                .failures = r->failures,
-                                .latency_us = r->latency_us};
-    out->retry_in_ms = r->down && r->retry_at_ms > now ? r->retry_at_ms - now : 0;
-    snprintf(out->last_error, sizeof out->last_error, "%s", r->last_error);
+    *out = (struct pool_health){.down = health_down(h, HEALTH_READ),
+                                .down_write = health_down(h, HEALTH_WRITE),
+                                .retry_in_ms = health_retry_ms(h)};
+    for (int i = 0; i < HEALTH_TRACKS; i++) {
+        const struct health_state *s = &h->track[i];
+        out->track[i] = *s;
+        out->known = out->known || s->known;
+        out->failures += s->failures;
+        if (s->down && (!out->down_since_s || s->down_since_s < out->down_since_s))
+            out->down_since_s = s->down_since_s;
+        if (!out->latency_us)
+            out->latency_us = s->latency_us;
+    }
+    memcpy(out->identity, r->identity, sizeof out->identity);
+    memcpy(out->last_error, h->last_error, sizeof out->last_error);
 }

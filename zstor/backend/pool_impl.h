@@ -1,4 +1,4 @@
-/* pool_impl - inside of the pool; private to pool*.c. */
+/* pool_impl - inside of the pool; private to pool.c and exchange.c. */
 #ifndef ZSTOR_BACKEND_POOL_IMPL_H
 #define ZSTOR_BACKEND_POOL_IMPL_H
 
@@ -11,20 +11,27 @@ struct remote { /* one namespace somewhere; lives as long as the pool */
     struct pool *pool;
     struct backend_addr addr;
     char name[192];
+    const struct backend_kind *kind;
+    char identity[96];
     struct pool_conn *idle; /* newest first */
     unsigned nidle;
-    bool known, down, probing;
-    uint64_t down_since_s, retry_at_ms, backoff_ms, failures;
-    uint32_t latency_us;
-    char last_error[160];
+    struct health health;
 };
 
 struct pool_conn {
     struct pool_conn *next; /* in idle */
     struct remote *remote;
-    struct zclient *client;
+    const struct backend_kind *kind;
+    void *link;
     uint64_t idle_since_ms;
-    uint64_t moved_bytes, moved_at_ms; /* pool_watch, pool_stalled: thread that holds it */
+    /* backend/exchange.c; of the thread that holds it */
+    STAILQ_HEAD(, backend_op) ops; /* submitted and not done */
+    unsigned pending;
+    int broken;                       /* -errno */
+    uint64_t head_us;                 /* since when the oldest one is the oldest */
+    uint64_t window_ms, window_moved; /* bytes that had moved then */
+    uint64_t heard_ms, heard_moved;
+    uint64_t looked_ms; /* when its thread cared for it last */
 };
 
 struct pool {
@@ -47,8 +54,9 @@ static inline void pool_unlock(pthread_mutex_t **m)
     CLEANUP(pool_unlock) pthread_mutex_t *held_ = &(p)->lock; \
     pthread_mutex_lock(held_)
 
-/* pool_get_many; force: also those that are marked down. */
-void pool_get_forced(struct pool *p, const struct backend_addr *const *a, size_t n, bool force,
-                     uint64_t wait_ms, struct pool_conn **out, int *rc);
+/* An operation of this track ended well (why NULL; latency 0: not measured), or the backend failed.
+ */
+void pool_judge(struct pool_conn *c, enum health_track track, const char *why, uint64_t latency_us);
+void pool_judge_slow(struct pool_conn *c, enum health_track track);
 
 #endif

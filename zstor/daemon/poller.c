@@ -9,6 +9,7 @@
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/workq.h"
+#include "zstor/backend/exchange.h"
 
 struct round { /* the thread's, then the loop's */
     struct engine *engine;
@@ -82,7 +83,7 @@ struct poller_backend *poller_ask(const struct zstor_conf *c, struct objects *o,
 
     for (size_t i = 0; i < *n; i++)
         addr[i] = list[i].addr;
-    pool_info_many(object_pool(o), addr, *n, true, info, rc);
+    exchange_info(object_pool(o), addr, *n, true, NULL, info, rc);
     for (size_t i = 0; i < *n; i++) {
         list[i].info = info[i];
         judge(&list[i], rc[i], object_pool(o));

@@ -10,19 +10,20 @@
 
 #include "common/digest.h"
 #include "common/log.h"
+#include "zstor/backend/exchange.h"
 #include "zstor/conf.h"
 
 #define ASK_AHEAD 2
-#define MIN_RATE  (16 * 1024)
-#define SLACK_MS  ((uint64_t)600 * 1000)
 
 struct lane {
     unsigned index; /* of the shard */
     struct pool_conn *conn;
     size_t asked, got; /* values */
     struct digest digest;
-    struct spool *spool; /* NULL: only verified */
-    uint64_t len, started_ms, heard_ms;
+    struct spool *spool;             /* NULL: only verified */
+    struct backend_op op[ASK_AHEAD]; /* value i is asked by op[i % ASK_AHEAD] */
+    uint8_t raw[ASK_AHEAD][8];       /* their keys */
+    uint64_t len;
     bool hedged; /* a competitor was started because of it */
 };
 
@@ -31,12 +32,13 @@ struct run {
     const struct fetch_conf *c;
     const struct object_ctl *ctl;
     bool keep;
-    struct lane lane[FETCH_LANES];
+    struct lane *lane[FETCH_LANES]; /* operations on their way must not move */
     unsigned nlanes;
     unsigned order[ZSTOR_MAX_SHARDS], norder, next; /* candidates still to be tried:
                                                        order[next..norder) */
     uint64_t bytes;
-    int fatal; /* -errno of our own side */
+    uint64_t expect; /* bytes of one value at the most; 0: not known */
+    int fatal;       /* -errno of our own side */
 };
 
 static const struct backend_addr *addr_of(const struct fetch_conf *c, unsigned index)
@@ -49,11 +51,16 @@ static const struct backend_addr *addr_of(const struct fetch_conf *c, unsigned i
 
 /* --- one lane -------------------------------------------------------------------------------- */
 
-static void lane_end(struct run *r, struct lane *l, enum fetch_state state, int put)
+static void lane_end(struct run *r, unsigned at, enum fetch_state state, int put)
 {
+    struct lane *l = r->lane[at];
     struct fetch_shard *s = &r->f->shard[l->index];
 
-    pool_put(l->conn, put < 0 ? put : zclient_pending(pool_zclient(l->conn)) ? 1 : put);
+    if (put >= 0 && l->hedged)
+        exchange_leave(l->conn);
+    pool_put(l->conn, put < 0 ? put : exchange_pending(l->conn) ? 1 : put);
+    for (unsigned i = 0; i < ASK_AHEAD; i++)
+        backend_op_fini(&l->op[i]);
     s->state = state;
     if (state == FETCH_GOOD) {
         s->unverified = r->keep && r->c->lazy;
@@ -62,7 +69,8 @@ static void lane_end(struct run *r, struct lane *l, enum fetch_state state, int 
     } else {
         spool_free(l->spool);
     }
-    *l = r->lane[--r->nlanes];
+    free(l);
+    r->lane[at] = r->lane[--r->nlanes];
 }
 
 static int lane_ask(struct run *r, struct lane *l)
@@ -70,10 +78,13 @@ static int lane_ask(struct run *r, struct lane *l)
     const struct meta_shard *s = &r->c->record->shards[l->index];
 
     while (l->asked < s->nkeys && l->asked - l->got < ASK_AHEAD) {
-        uint8_t raw[8];
-        struct slice get[2] = {slice_str("GET"),
-                               slice_of(raw, meta_key_to_wire(&s->keys[l->asked], raw))};
-        int rc = zclient_push(pool_zclient(l->conn), 2, get);
+        unsigned i = (unsigned)(l->asked % ASK_AHEAD);
+        size_t n = meta_key_to_wire(&s->keys[l->asked], l->raw[i]);
+        int rc;
+        l->op[i] = (struct backend_op){.verb = BACKEND_GET,
+                                       .key = slice_of(l->raw[i], n),
+                                       .expect = r->expect};
+        rc = exchange_submit(l->conn, &l->op[i]);
         if (rc < 0)
             return rc;
         l->asked++;
@@ -82,18 +93,17 @@ static int lane_ask(struct run *r, struct lane *l)
 }
 
 /* true: the lane has ended */
-static bool lane_take(struct run *r, struct lane *l, const redisReply *reply)
+static bool lane_take(struct run *r, unsigned at, const struct backend_op *op)
 {
+    struct lane *l = r->lane[at];
     const struct meta_shard *s = &r->c->record->shards[l->index];
-    struct slice v = zclient_bulk(reply);
+    struct slice v = op->out;
     uint8_t sum[DIGEST_LEN];
 
-    if (reply->type != REDIS_REPLY_STRING) {
-        char said[200];
+    if (op->rc < 0) {
         log_debug("backend %s: shard %u: value %zu of %zu: %s", pool_peer(l->conn), l->index,
-                  l->got + 1, s->nkeys,
-                  zclient_is_error(reply) ? backend_text(v, said, sizeof said) : "not there");
-        lane_end(r, l, FETCH_MISSING, 0);
+                  l->got + 1, s->nkeys, op->said[0] ? op->said : "not there");
+        lane_end(r, at, FETCH_MISSING, 0);
         return true;
     }
     if (!(r->keep && r->c->lazy))
@@ -104,7 +114,7 @@ static bool lane_take(struct run *r, struct lane *l, const redisReply *reply)
         int rc = spool_append(l->spool, v.p, v.len);
         if (rc < 0) {
             r->fatal = rc;
-            lane_end(r, l, FETCH_UNTRIED, 0);
+            lane_end(r, at, FETCH_UNTRIED, 0);
             return true;
         }
     }
@@ -113,43 +123,35 @@ static bool lane_take(struct run *r, struct lane *l, const redisReply *reply)
     digest_final(&l->digest, sum);
     if (l->len == 0 || (!(r->keep && r->c->lazy) && memcmp(sum, s->digest, sizeof sum) != 0)) {
         log_debug("backend %s: shard %u: digest is wrong", pool_peer(l->conn), l->index);
-        lane_end(r, l, FETCH_CORRUPT, 0);
+        lane_end(r, at, FETCH_CORRUPT, 0);
     } else {
-        lane_end(r, l, FETCH_GOOD, 0);
+        lane_end(r, at, FETCH_GOOD, 0);
     }
     return true;
 }
 
 /* true: the lane has ended (and its place was filled by another) */
-static bool lane_step(struct run *r, struct lane *l)
+static bool lane_step(struct run *r, unsigned at)
 {
-    struct zclient *z = pool_zclient(l->conn);
-    uint64_t now = base_now_ms();
+    struct lane *l = r->lane[at];
 
     for (;;) {
-        redisReply *reply = NULL;
-        struct err e;
+        struct backend_op *op = &l->op[l->got % ASK_AHEAD];
         int rc = lane_ask(r, l);
-        if (rc == 0 && zclient_status(z) == 0) {
-            if (!pool_stalled(l->conn) && now - l->started_ms < SLACK_MS + l->len / MIN_RATE * 1000)
-                return false;
-            rc = err_set(&e, ETIMEDOUT, "no progress");
-        } else if (rc == 0) {
-            rc = zclient_pull(z, &reply, &e);
-        } else {
-            err_sys(&e, -rc, "connection");
-        }
+        bool ended;
+        if (rc == 0 && op->rc == -EINPROGRESS)
+            return false;
+        if (rc == 0 && !op->answered)
+            rc = op->rc;
         if (rc < 0) {
-            log_debug("backend %s: shard %u: %s", pool_peer(l->conn), l->index, e.text);
-            lane_end(r, l, FETCH_UNREACHABLE, rc);
+            log_debug("backend %s: shard %u: not read", pool_peer(l->conn), l->index);
+            lane_end(r, at, FETCH_UNREACHABLE, rc);
             return true;
         }
-        pool_watch(l->conn);
-        l->heard_ms = now;
-        bool ended = lane_take(r, l, reply);
-        freeReplyObject(reply);
+        ended = lane_take(r, at, op);
         if (ended)
             return true;
+        backend_op_fini(op);
     }
 }
 
@@ -184,6 +186,8 @@ static void start(struct run *r, unsigned want, bool retry)
     const struct backend_addr *addr[FETCH_LANES];
     struct pool_conn *conn[FETCH_LANES];
     unsigned index[FETCH_LANES], n = 0;
+    struct pool_want w = {.track = retry ? HEALTH_LINK : HEALTH_READ, /* slow ones, too */
+                          .stop = r->ctl ? r->ctl->stop : NULL};
     int rc[FETCH_LANES];
 
     want = MIN(want, FETCH_LANES - r->nlanes);
@@ -193,26 +197,22 @@ static void start(struct run *r, unsigned want, bool retry)
     }
     if (n == 0)
         return;
-    if (retry && r->keep) /* the object cannot be read without them: a mark "down" does not count
-                             now */
-        pool_get_all(r->c->pool, addr, n, 0, conn, rc);
-    else
-        pool_get_many(r->c->pool, addr, n, retry || !r->keep ? 0 : r->c->hedge_ms, conn, rc);
+    w.force = retry && r->keep; /* the object cannot be read without them: a mark "down" does not
+                                   count now */
+    w.wait_ms = retry || !r->keep ? 0 : r->c->hedge_ms;
+    pool_get_many(r->c->pool, addr, n, &w, conn, rc);
     for (unsigned i = 0; i < n; i++) {
         struct fetch_shard *s = &r->f->shard[index[i]];
-        struct lane *l = &r->lane[r->nlanes];
+        struct lane *l;
         if (rc[i] < 0) {
             s->state = FETCH_UNREACHABLE;
             continue;
         }
-        *l = (struct lane){.index = index[i],
-                           .conn = conn[i],
-                           .started_ms = base_now_ms(),
-                           .heard_ms = base_now_ms()};
+        l = r->lane[r->nlanes] = xcalloc(1, sizeof *l);
+        *l = (struct lane){.index = index[i], .conn = conn[i]};
         digest_init(&l->digest);
         if (r->keep)
             l->spool = spool_new(r->c->dir);
-        pool_watch(l->conn);
         s->state = FETCH_RUNNING;
         r->nlanes++;
     }
@@ -231,19 +231,18 @@ static unsigned count_kept(const struct fetch *f)
  */
 static unsigned lanes_wanted(struct run *r)
 {
-    uint64_t now = base_now_ms();
     unsigned need, have = 0;
 
     if (!r->keep)
         return r->f->n;
     need = r->c->record->geo.data - MIN(count_kept(r->f), r->c->record->geo.data);
     for (unsigned i = 0; i < r->nlanes; i++) {
-        struct lane *l = &r->lane[i];
+        struct lane *l = r->lane[i];
         /* a slow line still moves bytes; a value that takes much longer than that is slow enough
          * all the same */
-        uint64_t quiet = now - l->heard_ms;
-        bool silent = quiet >= r->c->hedge_ms &&
-                      (pool_silent_ms(l->conn) >= r->c->hedge_ms || quiet >= 5 * r->c->hedge_ms);
+        uint64_t age = exchange_age_ms(l->conn);
+        bool silent = age >= r->c->hedge_ms &&
+                      (exchange_quiet_ms(l->conn) >= r->c->hedge_ms || age >= 5 * r->c->hedge_ms);
         if (silent && !l->hedged && r->next < r->norder) {
             l->hedged = true;
             r->f->hedged++;
@@ -257,13 +256,13 @@ static unsigned lanes_wanted(struct run *r)
 
 static void drive(struct run *r)
 {
-    struct zclient *clients[FETCH_LANES];
+    struct pool_conn *conn[FETCH_LANES];
 
     for (unsigned i = 0; i < r->nlanes; i++)
-        clients[i] = pool_zclient(r->lane[i].conn);
-    zclient_drive(clients, r->nlanes, true, base_now_ms() + MIN(r->c->hedge_ms, (uint64_t)250));
+        conn[i] = r->lane[i]->conn;
+    exchange_drive(conn, r->nlanes, true, base_now_ms() + MIN(r->c->hedge_ms, (uint64_t)250));
     for (unsigned i = 0; i < r->nlanes;)
-        i += !lane_step(r, &r->lane[i]);
+        i += !lane_step(r, i);
 }
 
 static int run(struct run *r, bool retry)
@@ -287,7 +286,7 @@ static int run(struct run *r, bool retry)
         if (r->nlanes == 0)
             continue; /* none of those could be reached: the next ones */
         for (unsigned i = 0; i < r->nlanes; i++)
-            (void)lane_ask(r, &r->lane[i]); /* its failure shows in lane_step */
+            (void)lane_ask(r, r->lane[i]); /* its failure shows in lane_step */
         drive(r);
         ctl_progress(r->ctl, MIN(r->bytes, total ? total : r->bytes), total * 2);
     }
@@ -307,9 +306,12 @@ static int fetch(struct fetch *f, const struct fetch_conf *c, bool keep, bool re
     r->c = c;
     r->ctl = ctl;
     r->keep = keep;
+    if (c->record->has_tail)
+        r->expect =
+            MIN(geometry_shard_len(c->record->geo, c->record->blob_len), (uint64_t)ZSTOR_MAX_REPLY);
     rc = run(r, retry);
     while (r->nlanes)
-        lane_end(r, &r->lane[0], FETCH_UNTRIED, 1);
+        lane_end(r, 0, FETCH_UNTRIED, 1);
     free(r);
     return rc;
 }

@@ -10,6 +10,7 @@
 
 #define N          ZSTOR_META_COPIES
 #define DIGEST_HEX (2 * ZSTOR_DIGEST_LEN)
+#define MAX_PAGES  10000000 /* of one backend: a listing that goes on for ever is none */
 
 struct key_set { /* digests of all keys, with duplicates until sorted */
     uint8_t (*key)[ZSTOR_DIGEST_LEN];
@@ -35,14 +36,10 @@ static int by_bytes(const void *a, const void *b)
     return memcmp(a, b, ZSTOR_DIGEST_LEN);
 }
 
-static int take_row(const redisReply *row, struct slice prefix, struct key_set *s)
+static int take_row(struct slice key, struct slice prefix, struct key_set *s)
 {
     uint8_t digest[ZSTOR_DIGEST_LEN];
-    struct slice key;
 
-    if (row->type != REDIS_REPLY_ARRAY || row->elements < 1)
-        return -EPROTO;
-    key = zclient_bulk(row->element[0]);
     if (key.len != prefix.len + DIGEST_HEX || memcmp(key.p, prefix.p, prefix.len) != 0 ||
         parse_hex(slice_of(key.p + prefix.len, DIGEST_HEX), digest, sizeof digest) < 0)
         return 0;
@@ -50,28 +47,17 @@ static int take_row(const redisReply *row, struct slice prefix, struct key_set *
 }
 
 /* One page; 1: more, cursor filled; 0: the end. */
-static int take_page(const redisReply *reply, struct slice prefix, struct key_set *s,
+static int take_page(const struct backend_op *op, struct slice prefix, struct key_set *s,
                      struct buf *cursor)
 {
-    struct slice text = zclient_bulk(reply), next;
-
-    if (zclient_is_error(reply))
-        return text.len && memmem(text.p, text.len, "No more data", 12) ? 0 : -EIO;
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 ||
-        reply->element[1]->type != REDIS_REPLY_ARRAY)
-        return -EPROTO;
-    next = zclient_bulk(reply->element[0]);
-    if (!next.p || next.len == 0 || next.len > 64 ||
-        (cursor->p && slice_eq(next, buf_slice(cursor))))
-        return -EPROTO; /* a cursor that stands still would keep us for ever */
-    for (size_t i = 0; i < reply->element[1]->elements; i++) {
-        int r = take_row(reply->element[1]->element[i], prefix, s);
+    for (size_t i = 0; i < op->nrows; i++) {
+        int r = take_row(op->rows[i], prefix, s);
         if (r < 0)
             return r;
     }
     buf_clear(cursor);
-    buf_put_slice(cursor, next);
-    return 1;
+    buf_put_slice(cursor, op->out);
+    return op->out.len > 0;
 }
 
 static int scan_backend(const struct metastore *ms, unsigned i, struct slice prefix,
@@ -79,24 +65,26 @@ static int scan_backend(const struct metastore *ms, unsigned i, struct slice pre
 {
     CLEANUP(buf_fini) struct buf cursor = BUF_INIT, sent = BUF_INIT;
     size_t before = s->n;
+    uint64_t pages = 0;
     int r = 1;
 
     while (r == 1) {
-        struct pool_ask ask = {0};
-        r = pool_get(ms->pool, &ms->conf->meta[i], &ask.conn, e);
+        struct exchange ask = {0};
+        r = pool_get(ms->pool, &ms->conf->meta[i], HEALTH_READ, &ask.conn, e);
         if (r < 0)
             break;
         buf_clear(&sent);
         buf_put_slice(&sent, buf_slice(&cursor));
-        quorum_command(&ask, "SCAN", sent.len ? buf_slice(&sent) : slice_of(NULL, 0),
-                       slice_of(NULL, 0));
-        pool_ask(&ask, 1, 0, 0, NULL);
-        r = ask.rc;
+        quorum_command(&ask, BACKEND_LIST, buf_slice(&sent), quorum_nothing());
+        exchange_run(&ask, 1, 0, 0, NULL);
+        r = ask.op.rc;
         if (r == 0)
-            r = take_page(ask.reply, prefix, s, &cursor);
+            r = take_page(&ask.op, prefix, s, &cursor);
+        if (r == 1 && ++pages > MAX_PAGES)
+            r = -EPROTO;
         if (r < 0)
-            err_sys(e, -r, "backend %s: SCAN", ms->conf->meta[i].address);
-        pool_ask_done(&ask, 1);
+            err_sys(e, -r, "backend %s: listing", ms->conf->meta[i].address);
+        exchange_done(&ask, 1);
     }
     if (r < 0 && r != -ENOMEM) {
         char name[192];

@@ -155,15 +155,14 @@ static void ask_times(const struct metastore *ms, const char *key, struct candid
 {
     struct quorum cl;
 
-    quorum_open(&cl, ms, false);
+    quorum_open(&cl, ms, HEALTH_READ, false);
     for (unsigned i = 0; i < N; i++)
-        quorum_command(&cl.ask[i], "KEYTIME", slice_str(key), slice_of(NULL, 0));
-    pool_ask(cl.ask, N, ZSTOR_META_DATA, ms->grace_ms, NULL);
+        quorum_command(&cl.ask[i], BACKEND_NAMED_TIME, slice_str(key), quorum_nothing());
+    exchange_run(cl.ask, N, ZSTOR_META_DATA, ms->grace_ms, NULL);
     for (unsigned i = 0; i < N; i++)
         for (unsigned k = 0; k < cs->n; k++)
-            if (cs->c[k].member[i] && cl.ask[i].rc == 0 &&
-                cl.ask[i].reply->type == REDIS_REPLY_INTEGER && cl.ask[i].reply->integer > 0)
-                cs->c[k].time_s = MAX(cs->c[k].time_s, (uint64_t)cl.ask[i].reply->integer);
+            if (cs->c[k].member[i] && cl.ask[i].op.rc == 0)
+                cs->c[k].time_s = MAX(cs->c[k].time_s, cl.ask[i].op.time_s);
     quorum_close(&cl);
 }
 
@@ -199,14 +198,13 @@ static unsigned take_values(const struct quorum *cl, struct value *value, unsign
 
     *nils = *answers = 0;
     for (unsigned i = 0; i < N; i++) {
-        const struct pool_ask *a = &cl->ask[i];
+        const struct backend_op *op = &cl->ask[i].op;
         value[i].valid = false;
-        if (a->rc < 0 || zclient_is_error(a->reply))
+        if (!op->answered || (op->rc < 0 && op->rc != -ENOENT && op->rc != -EPROTO))
             continue; /* a namespace that refuses to be read cannot tell what is in it */
         (*answers)++;
-        *nils += zclient_is_nil(a->reply);
-        if (a->reply->type == REDIS_REPLY_STRING &&
-            meta_value_parse(zclient_bulk(a->reply), &value[i].index, &value[i].shard) == 0) {
+        *nils += op->rc == -ENOENT;
+        if (op->rc == 0 && meta_value_parse(op->out, &value[i].index, &value[i].shard) == 0) {
             value[i].valid = true;
             valid++;
         }
@@ -256,10 +254,10 @@ static int load(const struct metastore *ms, const char *key, bool patient, struc
     struct quorum cl;
     int r;
 
-    quorum_open(&cl, ms, patient);
+    quorum_open(&cl, ms, HEALTH_READ, patient);
     for (unsigned i = 0; i < N; i++)
-        quorum_command(&cl.ask[i], "GET", slice_str(key), slice_of(NULL, 0));
-    pool_ask(cl.ask, N, patient ? 0 : ZSTOR_META_DATA, patient ? 0 : ms->grace_ms, NULL);
+        quorum_command(&cl.ask[i], BACKEND_NAMED_GET, slice_str(key), quorum_nothing());
+    exchange_run(cl.ask, N, patient ? 0 : ZSTOR_META_DATA, patient ? 0 : ms->grace_ms, NULL);
     r = choose(ms, key, &cl, out, st, e);
     quorum_close(&cl);
     return r;
@@ -297,7 +295,7 @@ int metastore_save(const struct metastore *ms, const char *key, const struct met
     if (r < 0) {
         err_sys(e, -r, "metadata record of %zu bytes", plain.len);
     } else {
-        quorum_open(&c, ms, false);
+        quorum_open(&c, ms, HEALTH_WRITE, false);
         for (unsigned i = 0; i < N; i++)
             bytes[i] = buf_slice(&value[i]);
         *acks = quorum_write(&c, key, bytes);
@@ -323,7 +321,7 @@ int metastore_writable(const struct metastore *ms, struct err *e)
 
     for (unsigned i = 0; i < N; i++)
         addr[i] = &ms->conf->meta[i];
-    pool_info_many(ms->pool, addr, N, false, info, rc);
+    exchange_info(ms->pool, addr, N, false, NULL, info, rc);
     for (unsigned i = 0; i < N; i++) {
         struct err own = {0};
         if (rc[i] == 0)
@@ -347,18 +345,14 @@ int metastore_remove(const struct metastore *ms, const char *key, struct err *e)
     struct quorum c;
     unsigned gone = 0;
 
-    quorum_open(&c, ms, false);
+    quorum_open(&c, ms, HEALTH_WRITE, false);
     for (unsigned i = 0; i < N; i++)
-        quorum_command(&c.ask[i], "DEL", slice_str(key), slice_of(NULL, 0));
-    pool_ask(c.ask, N, 0, 0, NULL);
+        quorum_command(&c.ask[i], BACKEND_NAMED_DEL, slice_str(key), quorum_nothing());
+    exchange_run(c.ask, N, 0, 0, NULL);
     for (unsigned i = 0; i < N; i++) {
-        struct slice text = c.ask[i].rc == 0 ? zclient_bulk(c.ask[i].reply) : slice_of(NULL, 0);
-        bool ok =
-            c.ask[i].rc == 0 && (zclient_is_ok(c.ask[i].reply) || zclient_is_nil(c.ask[i].reply) ||
-                                 (text.len && memmem(text.p, text.len, "not found", 9)));
-        if (!ok)
-            quorum_complain(&c, &c.ask[i], i, "metadata not deleted");
-        gone += ok;
+        if (c.ask[i].op.rc < 0)
+            quorum_complain(&c, i, "metadata not deleted");
+        gone += c.ask[i].op.rc == 0;
     }
     quorum_close(&c);
     if (gone == N)

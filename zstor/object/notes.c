@@ -6,16 +6,12 @@
 
 #define N ZSTOR_META_COPIES
 
-static int take(const struct metastore *ms, enum note_kind kind, const struct pool_ask *a,
+static int take(const struct metastore *ms, enum note_kind kind, const struct backend_op *op,
                 struct buf *out)
 {
-    if (a->rc < 0)
-        return a->rc;
-    if (zclient_is_nil(a->reply))
-        return -ENOENT;
-    if (a->reply->type != REDIS_REPLY_STRING)
-        return -EIO; /* a namespace that refuses to be read cannot tell what is in it */
-    return note_open(kind, ms->conf->key, zclient_bulk(a->reply), out);
+    if (op->rc == -EPROTO)
+        return -EIO; /* what makes no sense does not tell what is in it */
+    return op->rc < 0 ? op->rc : note_open(kind, ms->conf->key, op->out, out);
 }
 
 void notes_read(const struct metastore *ms, enum note_kind kind, struct notes *out)
@@ -24,12 +20,12 @@ void notes_read(const struct metastore *ms, enum note_kind kind, struct notes *o
     struct quorum q;
 
     *out = (struct notes){0};
-    quorum_open(&q, ms, true);
+    quorum_open(&q, ms, HEALTH_READ, true);
     for (unsigned i = 0; i < N; i++)
-        quorum_command(&q.ask[i], "GET", slice_str(name), slice_of(NULL, 0));
-    pool_ask(q.ask, N, ZSTOR_META_DATA, MAX(ms->grace_ms, (uint64_t)1000), NULL);
+        quorum_command(&q.ask[i], BACKEND_NAMED_GET, slice_str(name), quorum_nothing());
+    exchange_run(q.ask, N, ZSTOR_META_DATA, MAX(ms->grace_ms, (uint64_t)1000), NULL);
     for (unsigned i = 0; i < N; i++) {
-        int r = take(ms, kind, &q.ask[i], &out->body[i]);
+        int r = take(ms, kind, &q.ask[i].op, &out->body[i]);
         out->rc[i] = r;
         out->opened += r == 0;
         out->absent += r == -ENOENT;
@@ -61,7 +57,7 @@ int notes_write(const struct metastore *ms, enum note_kind kind, struct slice bo
         return r;
     for (unsigned i = 0; i < N; i++)
         value[i] = buf_slice(&bytes);
-    quorum_open(&q, ms, false);
+    quorum_open(&q, ms, HEALTH_WRITE, false);
     acks = quorum_write(&q, name, value);
     quorum_close(&q);
     return (int)acks;

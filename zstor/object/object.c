@@ -10,6 +10,7 @@
 #include "common/digest.h"
 #include "common/log.h"
 #include "common/path.h"
+#include "zstor/backend/exchange.h"
 #include "zstor/format/object_name.h"
 #include "zstor/object/claim.h"
 #include "zstor/object/guard.h"
@@ -258,6 +259,24 @@ int object_rebuild_all(struct objects *o, const struct object_ctl *ctl, object_r
     return r == -ECANCELED ? err_set(e, ECANCELED, "stopped") : r;
 }
 
+/* It answers, but do writes work?  And is it the same store as one before it, under another name?
+ */
+static int may_take_shards(struct pool *p, const struct placement_site *s, size_t i, struct err *e)
+{
+    struct pool_health h, other;
+
+    pool_health(p, s[i].addr, &h);
+    if (h.track[HEALTH_WRITE].down && h.retry_in_ms)
+        return err_set(e, EHOSTDOWN, "writes fail: %s", h.last_error);
+    for (size_t k = 0; k < i && h.identity[0]; k++) {
+        pool_health(p, s[k].addr, &other);
+        if (strcmp(h.identity, other.identity) == 0)
+            return err_set(e, EEXIST, "is the same namespace as %s, it counts once",
+                           s[k].addr->address);
+    }
+    return 0;
+}
+
 void object_sites(struct objects *o, uint64_t need, struct placement_site **sites, size_t *n,
                   struct err *why)
 {
@@ -268,13 +287,15 @@ void object_sites(struct objects *o, uint64_t need, struct placement_site **site
 
     for (size_t i = 0; i < *n; i++)
         addr[i] = s[i].addr;
-    pool_info_many(o->pool, addr, *n, false, info, rc);
+    exchange_info(o->pool, addr, *n, false, NULL, info, rc);
     for (size_t i = 0; i < *n; i++) {
         struct err own = {0};
         if (rc[i] == 0)
             rc[i] = backend_info_writable(&info[i], BACKEND_SEQUENTIAL, need, &own);
         else
             err_set(&own, -rc[i], "does not answer");
+        if (rc[i] == 0)
+            rc[i] = may_take_shards(o->pool, s, i, &own);
         s[i].usable = rc[i] == 0;
         s[i].weight = rc[i] == 0 ? (double)MIN(MAX(backend_info_free(&info[i]), (uint64_t)MIB),
                                                (uint64_t)1 << 50)
@@ -303,7 +324,7 @@ void object_probe(struct objects *o)
         addr[i] = s[i].addr;
     for (size_t i = 0; i < ZSTOR_META_COPIES; i++)
         addr[n + i] = &o->conf->meta[i];
-    pool_info_many(o->pool, addr, n + ZSTOR_META_COPIES, true, info, rc);
+    exchange_info(o->pool, addr, n + ZSTOR_META_COPIES, true, NULL, info, rc);
     free(s);
     free(addr);
     free(info);

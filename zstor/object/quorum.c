@@ -7,102 +7,87 @@
 
 #define N ZSTOR_META_COPIES
 
-void quorum_open(struct quorum *c, const struct metastore *ms, bool force)
+#define WRITE_GRACE_MS 2000 /* for the others, when enough have it */
+
+void quorum_open(struct quorum *c, const struct metastore *ms, enum health_track track, bool force)
 {
     const struct backend_addr *addr[N];
     struct pool_conn *conn[N];
+    struct pool_want want = {.track = track, .force = force};
     int rc[N];
 
     *c = (struct quorum){.ms = ms};
+    if (!force) { /* the others are not needed, if they are slow */
+        want.enough = ZSTOR_META_WRITE_QUORUM;
+        want.grace_ms = MAX(ms->grace_ms, (uint64_t)WRITE_GRACE_MS);
+    }
     for (unsigned i = 0; i < N; i++)
         addr[i] = &ms->conf->meta[i];
-    (force ? pool_get_all : pool_get_many)(ms->pool, addr, N, 0, conn, rc);
+    pool_get_many(ms->pool, addr, N, &want, conn, rc);
     for (unsigned i = 0; i < N; i++)
         c->ask[i].conn = conn[i];
 }
 
 void quorum_close(struct quorum *c)
 {
-    pool_ask_done(c->ask, N);
+    exchange_done(c->ask, N);
 }
 
-void quorum_command(struct pool_ask *a, const char *word, struct slice arg1, struct slice arg2)
+void quorum_command(struct exchange *a, enum backend_verb verb, struct slice key,
+                    struct slice value)
 {
-    a->argv[0] = slice_str(word);
-    a->argv[1] = arg1;
-    a->argv[2] = arg2;
-    a->argc = 1 + (arg1.p != NULL) + (arg2.p != NULL);
+    a->op = (struct backend_op){.verb = verb, .key = key, .value = value};
 }
 
-/* A 0-db answers SET with the key, or with nil when the same content is there already. */
-bool quorum_set_accepted(const struct pool_ask *a)
+struct slice quorum_nothing(void)
 {
-    return a->rc == 0 && (a->reply->type == REDIS_REPLY_STRING || zclient_is_nil(a->reply) ||
-                          zclient_is_ok(a->reply));
+    return slice_of(NULL, 0);
 }
 
-static bool sync_accepted(const struct pool_ask *a)
+void quorum_complain(const struct quorum *c, unsigned i, const char *what)
 {
-    struct slice text = zclient_bulk(a->reply);
-
-    return a->rc == 0 &&
-           (zclient_is_ok(a->reply) || (zclient_is_error(a->reply) && text.len &&
-                                        memmem(text.p, text.len, "not supported", 13)));
-}
-
-void quorum_complain(const struct quorum *c, const struct pool_ask *a, unsigned i, const char *what)
-{
-    char name[192], said[200];
-    struct slice text = a->rc == 0 ? zclient_bulk(a->reply) : slice_of(NULL, 0);
+    const struct backend_op *op = &c->ask[i].op;
+    char name[192];
     struct err e;
 
     backend_addr_name(&c->ms->conf->meta[i], name, sizeof name);
-    err_sys(&e, -a->rc, "no answer");
-    log_warn("backend %s: %s: %s", name, what,
-             text.len ? backend_text(text, said, sizeof said) : e.text);
-}
-
-static void free_replies(struct quorum *c)
-{
-    for (unsigned i = 0; i < N; i++) {
-        if (c->ask[i].reply)
-            freeReplyObject(c->ask[i].reply);
-        c->ask[i].reply = NULL;
-    }
+    err_sys(&e, -op->rc, "no answer");
+    log_warn("backend %s: %s: %s", name, what, op->said[0] ? op->said : e.text);
 }
 
 /* A connection that failed is given back, so that it is not asked again. */
 static void drop_failed(struct quorum *c)
 {
+    exchange_fini(c->ask, N);
     for (unsigned i = 0; i < N; i++)
-        if (c->ask[i].conn && c->ask[i].rc < 0) {
-            pool_put(c->ask[i].conn, c->ask[i].rc);
+        if (c->ask[i].conn && exchange_broken(c->ask[i].conn)) {
+            pool_put(c->ask[i].conn, 0);
             c->ask[i].conn = NULL;
         }
 }
 
 unsigned quorum_write(struct quorum *c, const char *key, const struct slice value[N])
 {
+    uint64_t grace = MAX(c->ms->grace_ms, (uint64_t)WRITE_GRACE_MS);
     bool written[N];
     unsigned acks = 0;
 
     for (unsigned i = 0; i < N; i++)
-        quorum_command(&c->ask[i], "SET", slice_str(key), value[i]);
-    pool_ask(c->ask, N, ZSTOR_META_WRITE_QUORUM, MAX(c->ms->grace_ms, (uint64_t)5000), NULL);
+        quorum_command(&c->ask[i], BACKEND_NAMED_PUT, slice_str(key), value[i]);
+    exchange_run(c->ask, N, ZSTOR_META_WRITE_QUORUM, grace, NULL);
     for (unsigned i = 0; i < N; i++) {
-        written[i] = quorum_set_accepted(&c->ask[i]);
+        written[i] = c->ask[i].op.rc == 0;
         if (!written[i])
-            quorum_complain(c, &c->ask[i], i, "metadata not written");
+            quorum_complain(c, i, "metadata not written");
     }
-    free_replies(c);
     drop_failed(c);
     for (unsigned i = 0; i < N; i++)
-        quorum_command(&c->ask[i], "SYNC", slice_of(NULL, 0), slice_of(NULL, 0));
-    pool_ask(c->ask, N, 0, 0, NULL);
+        quorum_command(&c->ask[i], BACKEND_SYNC, quorum_nothing(), quorum_nothing());
+    exchange_run(c->ask, N, ZSTOR_META_WRITE_QUORUM, grace, NULL);
     for (unsigned i = 0; i < N; i++) {
-        bool durable = c->ask[i].conn && sync_accepted(&c->ask[i]);
+        bool durable = c->ask[i].op.rc == 0;
         if (written[i] && !durable)
-            quorum_complain(c, &c->ask[i], i, "metadata not synced");
+            quorum_complain(c, i, "metadata not synced");
         acks += written[i] && durable;
     }
     return acks;

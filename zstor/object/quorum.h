@@ -3,7 +3,7 @@
 #ifndef ZSTOR_OBJECT_QUORUM_H
 #define ZSTOR_OBJECT_QUORUM_H
 
-#include "zstor/backend/pool.h"
+#include "zstor/backend/exchange.h"
 #include "zstor/conf.h"
 
 struct volume;
@@ -18,22 +18,23 @@ struct metastore { /* what a question needs; embedded, all borrowed */
 
 struct quorum {
     const struct metastore *ms;
-    struct pool_ask ask[ZSTOR_META_COPIES];
+    struct exchange ask[ZSTOR_META_COPIES];
 };
 
-/* force: also those that are marked down.  quorum_close gives connections and replies back. */
-void quorum_open(struct quorum *c, const struct metastore *ms, bool force);
+/* For reading or for writing.  force: also those that are marked down.  quorum_close gives connections
+ * and outcomes back. */
+void quorum_open(struct quorum *c, const struct metastore *ms, enum health_track track, bool force);
 void quorum_close(struct quorum *c);
-/* Sets the command of one question; arguments borrowed, without bytes: none. */
-void quorum_command(struct pool_ask *a, const char *word, struct slice arg1, struct slice arg2);
+/* Sets the operation of one question; arguments borrowed. */
+void quorum_command(struct exchange *a, enum backend_verb verb, struct slice key,
+                    struct slice value);
+struct slice quorum_nothing(void); /* no argument */
 
-/* SET of value[i] at backend i, then SYNC: how many have it on stable storage.  Failures are
+/* value[i] to backend i, and on stable storage there: how many have it on stable storage.  Failures are
  * logged. */
 unsigned quorum_write(struct quorum *c, const char *key,
                       const struct slice value[ZSTOR_META_COPIES]);
-bool quorum_set_accepted(const struct pool_ask *a);
 /* One log line: backend i, what, and its answer. */
-void quorum_complain(const struct quorum *c, const struct pool_ask *a, unsigned i,
-                     const char *what);
+void quorum_complain(const struct quorum *c, unsigned i, const char *what);
 
 #endif

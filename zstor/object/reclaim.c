@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "common/log.h"
+#include "zstor/backend/exchange.h"
 #include "zstor/format/record_bond.h"
 #include "zstor/object/fetch.h"
 #include "zstor/object/object_impl.h"
@@ -23,29 +24,24 @@ static bool refers(const struct meta_record *m, const struct backend_addr *a,
     return false;
 }
 
-/* DEL for up to BATCH keys, pipelined.  Deleted (or not there) in *done; -errno when the connection
- * broke. */
+/* Up to BATCH keys, pipelined.  Deleted (or not there) in *done; -errno when the connection broke.
+ */
 static int delete_batch(struct pool_conn *c, const struct meta_key *keys, size_t n, size_t *done)
 {
+    struct backend_op op[BATCH];
+    uint8_t raw[BATCH][8];
+
     for (size_t i = 0; i < n; i++) {
-        uint8_t raw[8];
-        struct slice del[2] = {slice_str("DEL"), slice_of(raw, meta_key_to_wire(&keys[i], raw))};
-        int r = zclient_push(pool_zclient(c), 2, del);
-        if (r < 0)
-            return r;
+        op[i] = (struct backend_op){.verb = BACKEND_DEL,
+                                    .key = slice_of(raw[i], meta_key_to_wire(&keys[i], raw[i]))};
+        (void)exchange_submit(c, &op[i]);
     }
+    exchange_drive(&c, 1, false, UINT64_MAX); /* each has its deadline */
     for (size_t i = 0; i < n; i++) {
-        redisReply *reply = NULL;
-        struct slice text;
-        int r = zclient_pull(pool_zclient(c), &reply, NULL);
-        if (r < 0)
-            return r;
-        text = zclient_bulk(reply);
-        if (!zclient_is_error(reply) || (text.len && memmem(text.p, text.len, "not found", 9)))
-            (*done)++;
-        freeReplyObject(reply);
+        *done += op[i].rc == 0;
+        backend_op_fini(&op[i]);
     }
-    return 0;
+    return exchange_broken(c);
 }
 
 static size_t delete_shard(struct objects *o, const struct meta_shard *s,
@@ -55,7 +51,7 @@ static size_t delete_shard(struct objects *o, const struct meta_shard *s,
     struct meta_key batch[BATCH];
     struct pool_conn *c;
     size_t done = 0, n = 0;
-    int r = pool_get(o->pool, known ? known : &s->addr, &c, NULL);
+    int r = pool_get(o->pool, known ? known : &s->addr, HEALTH_WRITE, &c, NULL);
 
     if (r < 0)
         return 0;

@@ -5,14 +5,13 @@
 #include <stdlib.h>
 
 #include "common/log.h"
+#include "zstor/backend/exchange.h"
 #include "zstor/format/erasure.h"
 #include "zstor/format/hash_lanes.h"
 
 #define SUB_WINDOW ((size_t)64 * 1024) /* read, computed and hashed while it is in the cache */
-#define MIN_RATE                                                                     \
-    (16 * 1024) /* bytes per second; who is slower for long is not worth waiting for \
-                 */
-#define SLACK_MS ((uint64_t)600 * 1000)
+#define MIN_LAG_MS 1000                /* a lane may always be so much slower than the others, */
+#define LAG        4                   /* or so many times */
 
 struct window {    /* one value of every shard */
     uint8_t **src; /* [geo.data] */
@@ -23,7 +22,9 @@ struct window {    /* one value of every shard */
 struct lane { /* one target with a connection */
     struct upload_target *t;
     struct pool_conn *conn; /* NULL: failed or none */
-    size_t room;            /* of t->keys */
+    struct backend_op op;
+    bool asked;  /* op is submitted and its outcome not taken */
+    size_t room; /* of t->keys */
 };
 
 struct upload {
@@ -31,7 +32,7 @@ struct upload {
     const struct upload_source *src;
     unsigned nt;
     struct lane *lane;
-    struct zclient **clients;
+    struct pool_conn **conn;
     size_t value_size;
     struct window win[2];
     struct erasure *code;      /* computes the targets that are not among the sources; NULL: none */
@@ -40,7 +41,9 @@ struct upload {
     unsigned ncomputed;
     struct shardsum *sums;
     const struct object_ctl *ctl;
-    uint64_t started_ms, sent;
+    uint64_t pushed_ms; /* when this round of operations was begun */
+    uint64_t others_ms; /* and when more than half of them were done; 0: they are not */
+    uint64_t sent;
 };
 
 static size_t value_size(struct geometry geo, unsigned nt, uint64_t shard_len)
@@ -61,14 +64,17 @@ uint64_t upload_values(struct geometry geo, unsigned nt, uint64_t shard_len)
 static void upload_fini(struct upload *u)
 {
     for (unsigned i = 0; u->lane && i < u->nt; i++)
-        pool_put(u->lane[i].conn, u->lane[i].t->rc < 0 ? 1 : 0);
+        if (u->lane[i].conn) {
+            pool_put(u->lane[i].conn, u->lane[i].t->rc < 0 ? 1 : 0);
+            backend_op_fini(&u->lane[i].op);
+        }
     for (unsigned w = 0; w < 2; w++) {
         free(u->win[w].src);
         free(u->win[w].out);
         free(u->win[w].memory);
     }
     free(u->lane);
-    free(u->clients);
+    free(u->conn);
     free(u->computed);
     free(u->computed_target);
     erasure_free(u->code);
@@ -163,146 +169,136 @@ static void lane_fail(struct lane *l, int rc, bool broken, const char *why)
 {
     log_warn("backend %s: shard %u not stored: %s", pool_peer(l->conn), l->t->index, why);
     l->t->rc = rc;
-    pool_put(l->conn, broken ? rc : zclient_pending(pool_zclient(l->conn)) ? 1 : 0);
+    pool_put(l->conn, broken ? rc : exchange_pending(l->conn) ? 1 : 0);
+    backend_op_fini(&l->op);
+    l->asked = false;
     l->conn = NULL;
 }
 
-static void lane_error_reply(struct lane *l, const redisReply *reply)
+static int add_key(struct lane *l, const struct meta_key *key)
 {
-    struct slice text = zclient_bulk(reply);
-    char said[200];
-    int rc =
-        memmem(text.p ? text.p : (const uint8_t *)"", text.len, "No space", 8) ? -ENOSPC : -EIO;
-    struct err e;
-
-    err_set(&e, EIO, "server says: %s", backend_text(text, said, sizeof said));
-    lane_fail(l, rc, false, e.text);
+    if (l->t->nkeys == l->room) {
+        size_t room = l->room ? l->room * 2 : 16;
+        struct meta_key *keys = realloc(l->t->keys, room * sizeof *keys);
+        if (!keys)
+            return -ENOMEM;
+        l->t->keys = keys;
+        l->room = room;
+    }
+    l->t->keys[l->t->nkeys++] = *key;
+    return 0;
 }
 
-static void lane_take_key(struct lane *l, const redisReply *reply)
+/* The outcome of the lane's operation. */
+static void lane_take(struct lane *l)
 {
+    struct backend_op *op = &l->op;
     struct meta_key key;
-
-    if (zclient_is_error(reply)) {
-        lane_error_reply(l, reply);
-    } else if (reply->type != REDIS_REPLY_STRING ||
-               meta_key_from_wire(zclient_bulk(reply), &key) < 0) {
-        lane_fail(l, -EPROTO, true, "reply to SET is not a key");
-    } else {
-        if (l->t->nkeys == l->room) {
-            size_t room = l->room ? l->room * 2 : 16;
-            struct meta_key *keys = realloc(l->t->keys, room * sizeof *keys);
-            if (!keys) {
-                lane_fail(l, -ENOMEM, false, "out of memory");
-                return;
-            }
-            l->t->keys = keys;
-            l->room = room;
-        }
-        l->t->keys[l->t->nkeys++] = key;
-    }
-}
-
-static void lane_take_sync(struct lane *l, const redisReply *reply)
-{
-    struct slice text = zclient_bulk(reply);
-
-    if (zclient_is_ok(reply))
-        return;
-    if (zclient_is_error(reply) && text.len && memmem(text.p, text.len, "not supported", 13))
-        return; /* the original server: its acknowledgement is all there is */
-    if (zclient_is_error(reply))
-        lane_error_reply(l, reply);
-    else
-        lane_fail(l, -EPROTO, true, "reply to SYNC is not a status");
-}
-
-static void lane_step(struct upload *u, struct lane *l, bool sync)
-{
-    struct zclient *z = pool_zclient(l->conn);
-    uint64_t limit = SLACK_MS + u->sent / MIN_RATE * 1000;
-    redisReply *reply = NULL;
     struct err e;
-    int r;
 
-    if (zclient_status(z) == 0) {
-        if (zclient_pending(z) && (pool_stalled(l->conn) || base_now_ms() - u->started_ms > limit))
-            lane_fail(l, -ETIMEDOUT, true, "no progress");
-        return;
-    }
-    r = zclient_pull(z, &reply, &e);
-    if (r < 0) {
-        lane_fail(l, r, true, e.text);
-        return;
-    }
-    pool_watch(l->conn);
-    if (sync)
-        lane_take_sync(l, reply);
+    l->asked = false;
+    if (op->rc < 0 && op->said[0])
+        err_set(&e, -op->rc, "the backend says: %s", op->said);
+    else if (op->rc < 0)
+        err_sys(&e, -op->rc, op->answered ? "its answer makes no sense" : "no answer");
+    if (op->rc < 0)
+        lane_fail(l, op->rc, !op->answered || op->rc == -EPROTO, e.text);
+    else if (op->verb == BACKEND_PUT && meta_key_from_wire(op->out, &key) < 0)
+        lane_fail(l, -EPROTO, true, "its answer is not a key");
+    else if (op->verb == BACKEND_PUT && add_key(l, &key) < 0)
+        lane_fail(l, -ENOMEM, false, "out of memory");
     else
-        lane_take_key(l, reply);
-    freeReplyObject(reply);
+        backend_op_fini(op);
 }
 
-static size_t refresh_clients(struct upload *u)
+/* Far behind the others, which are enough to read the object: it is given up, its shard goes
+ * elsewhere. */
+static bool lags(const struct upload *u, uint64_t now)
 {
-    size_t open = 0;
+    uint64_t took = u->others_ms - u->pushed_ms;
+
+    return u->others_ms && now - u->others_ms > MAX((uint64_t)MIN_LAG_MS, LAG * took);
+}
+
+/* How many operations are not done. */
+static size_t take_done(struct upload *u)
+{
+    size_t open = 0, alive = 0;
+    uint64_t now = base_now_ms();
 
     for (unsigned i = 0; i < u->nt; i++) {
-        struct pool_conn *c = u->lane[i].conn;
-        u->clients[i] = c ? pool_zclient(c) : NULL;
-        open += c && zclient_pending(u->clients[i]);
+        struct lane *l = &u->lane[i];
+        if (l->conn && l->asked && l->op.rc != -EINPROGRESS)
+            lane_take(l);
+        alive += l->conn != NULL;
+        open += l->conn && l->asked;
     }
-    return open;
-}
-
-/* Until nothing is due any more. */
-static int collect(struct upload *u, bool sync)
-{
-    while (refresh_clients(u)) {
-        if (ctl_stopped(u->ctl))
-            return -ECANCELED;
-        zclient_drive(u->clients, u->nt, false, base_now_ms() + 500);
-        for (unsigned i = 0; i < u->nt; i++)
-            if (u->lane[i].conn)
-                lane_step(u, &u->lane[i], sync);
+    if (!u->others_ms && open * 2 < alive && alive - open >= u->src->geo.data)
+        u->others_ms = now;
+    if (!open || !lags(u, now))
+        return open;
+    for (unsigned i = 0; i < u->nt; i++) {
+        struct lane *l = &u->lane[i];
+        if (!l->conn || !l->asked)
+            continue;
+        exchange_leave(l->conn);
+        lane_fail(l, -ETIMEDOUT, false, "much slower than the others");
     }
     return 0;
 }
 
+/* Until nothing is due any more. */
+static int collect(struct upload *u)
+{
+    while (take_done(u)) {
+        if (ctl_stopped(u->ctl))
+            return -ECANCELED;
+        for (unsigned i = 0; i < u->nt; i++)
+            u->conn[i] = u->lane[i].conn;
+        exchange_drive(u->conn, u->nt, true, base_now_ms() + 250);
+    }
+    return 0;
+}
+
+/* One value of every shard; win NULL: SYNC. */
 static void push_all(struct upload *u, const struct window *win, size_t len)
 {
+    u->pushed_ms = base_now_ms();
+    u->others_ms = 0;
     for (unsigned i = 0; i < u->nt; i++) {
         struct lane *l = &u->lane[i];
-        struct slice set[3] = {slice_str("SET"), slice_of(NULL, 0),
-                               slice_of(win ? win->out[i] : NULL, len)};
-        struct slice sync = slice_str("SYNC");
-        int r;
         if (!l->conn)
             continue;
-        pool_watch(l->conn);
-        r = zclient_push(pool_zclient(l->conn), win ? 3 : 1, win ? set : &sync);
-        if (r < 0)
-            lane_fail(l, r, true, "connection is not usable");
+        l->op = (struct backend_op){.verb = win ? BACKEND_PUT : BACKEND_SYNC,
+                                    .value = slice_of(win ? win->out[i] : NULL, len)};
+        l->asked = true;
+        if (exchange_submit(l->conn, &l->op) < 0)
+            lane_take(l);
     }
-    refresh_clients(u);
-    zclient_drive(u->clients, u->nt, false, 0); /* hands the kernel what it takes, does not wait */
+    for (unsigned i = 0; i < u->nt; i++)
+        u->conn[i] = u->lane[i].conn;
+    exchange_drive(u->conn, u->nt, false, 0); /* hands the kernel what it takes, does not wait */
 }
 
 static void connect_lanes(struct upload *u, struct upload_target *t)
 {
     const struct backend_addr **addr = xcalloc(u->nt + 1, sizeof(struct backend_addr *));
-    struct pool_conn **conn = xcalloc(u->nt + 1, sizeof(struct pool_conn *));
+    struct pool_want w = {.track = HEALTH_WRITE,
+                          .grace_ms = MIN_LAG_MS,
+                          .stop = u->ctl ? u->ctl->stop : NULL};
     int *rc = xcalloc(u->nt + 1, sizeof *rc);
 
-    for (unsigned i = 0; i < u->nt; i++)
-        addr[i] = t[i].addr;
-    pool_get_many(u->pool, addr, u->nt, 0, conn, rc);
     for (unsigned i = 0; i < u->nt; i++) {
-        u->lane[i] = (struct lane){.t = &t[i], .conn = conn[i]};
+        addr[i] = t[i].addr;
+        w.enough += addr[i] != NULL;
+    }
+    w.enough = MAX((w.enough + 1) / 2, (size_t)u->src->geo.data); /* see lags() */
+    pool_get_many(u->pool, addr, u->nt, &w, u->conn, rc);
+    for (unsigned i = 0; i < u->nt; i++) {
+        u->lane[i] = (struct lane){.t = &t[i], .conn = u->conn[i]};
         t[i].rc = rc[i];
     }
     free(addr);
-    free(conn);
     free(rc);
 }
 
@@ -316,25 +312,25 @@ static int run(struct upload *u, uint64_t base, uint64_t total)
         size_t n = (size_t)MIN((uint64_t)u->value_size, len - off);
         r = make_window(u, &u->win[w], off, n); /* while the window before is on its way */
         if (r == 0)
-            r = collect(u, false);
+            r = collect(u);
         if (r < 0)
             return r;
         push_all(u, &u->win[w], n);
         u->sent += n;
         ctl_progress(u->ctl, MIN(base + u->sent * u->src->geo.data, total), total);
     }
-    r = collect(u, false);
+    r = collect(u);
     if (r < 0)
         return r;
     push_all(u, NULL, 0);
-    return collect(u, true);
+    return collect(u);
 }
 
 int upload_run(struct pool *p, const struct upload_source *src, struct upload_target *t,
                unsigned nt, const struct object_ctl *ctl, uint64_t base, uint64_t total)
 {
     CLEANUP(upload_fini)
-    struct upload u = {.pool = p, .src = src, .nt = nt, .ctl = ctl, .started_ms = base_now_ms()};
+    struct upload u = {.pool = p, .src = src, .nt = nt, .ctl = ctl};
     int r;
 
     for (unsigned i = 0; i < nt; i++) {
@@ -344,7 +340,7 @@ int upload_run(struct pool *p, const struct upload_source *src, struct upload_ta
     }
     u.value_size = value_size(src->geo, nt, src->shard_len);
     u.lane = xcalloc(nt + 1, sizeof *u.lane);
-    u.clients = xcalloc(nt + 1, sizeof(struct zclient *));
+    u.conn = xcalloc(nt + 1, sizeof(struct pool_conn *));
     u.sums = shardsum_new(nt);
     connect_lanes(&u, t);
     r = init_windows(&u, t);

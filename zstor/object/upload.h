@@ -1,7 +1,8 @@
 /* upload - shards to backends: computes them window by window from data-many sources, hashes them,
  * cuts them in values, and writes all of them in parallel from the calling thread; then SYNC, so
  * that a shard that is done is on stable storage (a server that does not know SYNC is taken as it
- * is).  Spec zstor-format 5 to 7.
+ * is).  A backend that is far behind the others, when those are enough to read the object, is given
+ * up: its shard fails.  Spec zstor-format 5 to 7.
  *
  * Values are at most ZSTOR_MAX_VALUE bytes, less when there are many shards, so that two windows of
  * all of them (one on the wire, one in the making) stay below UPLOAD_MEMORY. */

@@ -1,6 +1,6 @@
 /* fake_zdb - a small 0-db inside the test process, with faults on demand.  Keeps values in memory;
- * knows SELECT (plain and SECURE), AUTH SECURE CHALLENGE, NSINFO, SET, GET, DEL, KEYTIME, SCAN,
- * SYNC.  One thread per connection.  Header only. */
+ * knows SELECT (plain and SECURE), AUTH SECURE CHALLENGE, INFO, NSINFO, SET, GET, DEL, KEYTIME,
+ * SCAN, SYNC.  One thread per connection.  Header only. */
 #ifndef TESTS_ZSTOR_FAKE_ZDB_H
 #define TESTS_ZSTOR_FAKE_ZDB_H
 
@@ -37,8 +37,11 @@ struct fake_ns {
     struct fake_entry *entry;
     size_t n, cap;
     /* faults; set by the test at any time */
-    atomic_bool hang;   /* requests are read, nothing is answered */
-    atomic_bool refuse; /* every connection that selects it is closed */
+    atomic_bool hang;     /* requests are read, nothing is answered */
+    atomic_bool refuse;   /* every connection that selects it is closed */
+    atomic_bool hang_set; /* the same, but SETs alone hang */
+    atomic_int drip_ms;   /* > 0: answers come byte by byte, one each time */
+    atomic_int late_ms;   /* > 0: answers come so much later */
     atomic_bool locked, no_sync_command, full;
     atomic_int garble;   /* GET: 1 flip a bit, 2 cut, 3 lengthen, 4 nil, 5 integer, 6 not the
                             protocol, 7 close in between */
@@ -50,6 +53,7 @@ struct fake {
     int listen_fd, port;
     pthread_t acceptor;
     atomic_bool stop, no_secure;
+    atomic_bool redis;          /* INFO says that it is something else */
     atomic_uint accepted, live; /* connections */
     pthread_mutex_t lock;       /* of all entries */
     uint64_t clock;
@@ -284,6 +288,13 @@ static inline bool fake_command(struct fake_conn *c, const struct resp_req *r, s
     if (slice_eq_str(word, "AUTH") && r->argc == 3 && !atomic_load(&c->f->no_secure)) {
         c->nonce = true;
         resp_put_simple(out, "challenge");
+    } else if (slice_eq_str(word, "INFO")) {
+        char text[128];
+        snprintf(text, sizeof text,
+                 atomic_load(&c->f->redis) ? "# Server\r\nredis_version:7.0.0\r\n"
+                                           : "# server\nserver_name: 0-db (zdb)\ninstance_id: %d\n",
+                 c->f->port);
+        resp_put_bulk(out, slice_str(text));
     } else if (slice_eq_str(word, "SELECT")) {
         fake_select(c, r, out);
     } else if (slice_eq_str(word, "NSINFO") && fake_ns(c->f, r->argv[1])) {
@@ -319,6 +330,27 @@ static inline bool fake_command(struct fake_conn *c, const struct resp_req *r, s
     return keep;
 }
 
+/* What this namespace does to an answer before it is sent; false: the connection ends. */
+static inline bool fake_delay(struct fake_conn *c, bool set, struct buf *out)
+{
+    struct fake_ns *n = c->ns;
+
+    if (!n)
+        return true;
+    while ((atomic_load(&n->hang) || (set && atomic_load(&n->hang_set))) &&
+           !atomic_load(&c->f->stop))
+        usleep(2000);
+    if (atomic_load(&n->late_ms))
+        usleep((useconds_t)atomic_load(&n->late_ms) * 1000);
+    while (atomic_load(&n->drip_ms) && out->len && !atomic_load(&c->f->stop)) {
+        if (send(c->fd, buf_data(out), 1, MSG_NOSIGNAL) != 1)
+            return false;
+        buf_consume(out, 1);
+        usleep((useconds_t)atomic_load(&n->drip_ms) * 1000);
+    }
+    return true;
+}
+
 static inline bool fake_send(int fd, struct buf *out)
 {
     while (out->len) {
@@ -345,13 +377,12 @@ static inline void *fake_serve(void *arg)
         if (got < 0)
             break;
         if (got == 1) {
+            bool set = slice_eq_str(r.argv[0], "SET");
             keep = fake_command(c, &r, &out);
             buf_consume(&in, r.bytes);
             if (c->ns && atomic_load(&c->ns->refuse))
                 break;
-            while (c->ns && atomic_load(&c->ns->hang) && !atomic_load(&c->f->stop))
-                usleep(2000);
-            if (!fake_send(c->fd, &out))
+            if (!fake_delay(c, set, &out) || !fake_send(c->fd, &out))
                 break;
             continue;
         }

@@ -3,7 +3,7 @@
 #include <errno.h>
 
 #include "tests/unit/zstor/fake_zdb.h"
-#include "zstor/backend/pool.h"
+#include "zstor/backend/exchange.h"
 
 static struct fake *f;
 static struct fake_ns *ns[8];
@@ -42,16 +42,16 @@ START_TEST(connections_are_used_again)
     struct pool_conn *a, *b, *c;
 
     start(2000);
-    ck_assert_int_eq(pool_get(p, &addr[1], &a, NULL), 0);
+    ck_assert_int_eq(pool_get(p, &addr[1], HEALTH_READ, &a, NULL), 0);
     pool_put(a, 0);
     for (int i = 0; i < 20; i++) {
-        ck_assert_int_eq(pool_get(p, &addr[1], &a, NULL), 0);
+        ck_assert_int_eq(pool_get(p, &addr[1], HEALTH_READ, &a, NULL), 0);
         pool_put(a, 0);
     }
     ck_assert_uint_eq(atomic_load(&f->accepted), 1);
-    ck_assert_int_eq(pool_get(p, &addr[1], &a, NULL), 0);
-    ck_assert_int_eq(pool_get(p, &addr[1], &b, NULL), 0);
-    ck_assert_int_eq(pool_get(p, &addr[1], &c, NULL), 0);
+    ck_assert_int_eq(pool_get(p, &addr[1], HEALTH_READ, &a, NULL), 0);
+    ck_assert_int_eq(pool_get(p, &addr[1], HEALTH_READ, &b, NULL), 0);
+    ck_assert_int_eq(pool_get(p, &addr[1], HEALTH_READ, &c, NULL), 0);
     ck_assert_uint_eq(atomic_load(&f->accepted), 3);
     pool_put(a, 0);
     pool_put(b, 0);
@@ -69,12 +69,12 @@ START_TEST(a_connection_the_peer_has_closed_is_not_handed_out)
     struct pool_conn *a;
 
     start(2000);
-    ck_assert_int_eq(pool_get(p, &addr[0], &a, NULL), 0);
+    ck_assert_int_eq(pool_get(p, &addr[0], HEALTH_READ, &a, NULL), 0);
     pool_put(a, 0);
     fake_disconnect(f);
     for (int i = 0; i < 500 && atomic_load(&f->live); i++)
         usleep(2000);
-    ck_assert_int_eq(pool_info(p, &addr[0], false, &info, NULL), 0);
+    ck_assert_int_eq(exchange_info_one(p, &addr[0], false, &info, NULL), 0);
     ck_assert_uint_eq(atomic_load(&f->accepted), 2);
     stop();
 }
@@ -88,16 +88,16 @@ START_TEST(a_dead_backend_costs_its_time_once_and_comes_back)
 
     start(2000);
     atomic_store(&ns[2]->refuse, true);
-    ck_assert_int_lt(pool_get(p, &addr[2], &a, NULL), 0);
+    ck_assert_int_lt(pool_get(p, &addr[2], HEALTH_READ, &a, NULL), 0);
     unsigned tried = atomic_load(&f->accepted);
-    ck_assert_int_eq(pool_get(p, &addr[2], &a, &e), -EHOSTDOWN);
+    ck_assert_int_eq(pool_get(p, &addr[2], HEALTH_READ, &a, &e), -EHOSTDOWN);
     ck_assert_uint_gt(strlen(e.text), 10);
     ck_assert_uint_eq(atomic_load(&f->accepted), tried); /* not tried again */
     pool_health(p, &addr[2], &h);
     ck_assert(h.known && h.down && h.failures == 1 && h.last_error[0]);
     atomic_store(&ns[2]->refuse, false);
     uint64_t end = base_now_ms() + 5000;
-    while (pool_get(p, &addr[2], &a, NULL) < 0 && base_now_ms() < end)
+    while (pool_get(p, &addr[2], HEALTH_READ, &a, NULL) < 0 && base_now_ms() < end)
         usleep(5000);
     pool_put(a, 0);
     pool_health(p, &addr[2], &h);
@@ -116,7 +116,7 @@ START_TEST(passwords_are_never_in_messages)
 
     start(2000);
     backend_addr_make(&wrong, false, addr[1].ip, addr[1].port, "n1", "not-the-secret");
-    ck_assert_int_eq(pool_get(p, &wrong, &a, &e), -EACCES);
+    ck_assert_int_eq(pool_get(p, &wrong, HEALTH_READ, &a, &e), -EACCES);
     ck_assert_ptr_null(strstr(e.text, "not-the-secret"));
     pool_health(p, &wrong, &h);
     ck_assert_ptr_null(strstr(h.last_error, "not-the-secret"));
@@ -136,7 +136,7 @@ START_TEST(many_are_opened_at_once_and_the_slow_ones_are_left_behind)
         a[i] = i == 5 ? NULL : &addr[i];
     atomic_store(&ns[3]->hang, true);
     uint64_t begin = base_now_ms();
-    pool_get_many(p, a, 8, 200, c, rc);
+    pool_get_many(p, a, 8, &(struct pool_want){.wait_ms = 200}, c, rc);
     ck_assert_uint_lt(base_now_ms() - begin, 2000);
     for (int i = 0; i < 8; i++) {
         ck_assert_int_eq(rc[i], i == 3 ? -ETIMEDOUT : i == 5 ? -ENOENT : 0);
@@ -151,42 +151,183 @@ START_TEST(many_are_opened_at_once_and_the_slow_ones_are_left_behind)
     for (struct pool_health h = {0}; !h.known; usleep(2000))
         pool_health(p, &addr[3], &h);
     usleep(20 * 1000); /* from "connected" to "idle": nothing tells of it */
-    ck_assert_int_eq(pool_get(p, &addr[3], &late, NULL), 0);
+    ck_assert_int_eq(pool_get(p, &addr[3], HEALTH_READ, &late, NULL), 0);
     ck_assert_uint_eq(atomic_load(&f->accepted), before);
     pool_put(late, 0);
     stop();
 }
 END_TEST
 
+static const struct backend_addr *const three[3] = {&addr[0], &addr[2], &addr[4]};
+
+/* GET of nothing from three; how many were answered */
+static size_t ask_three(struct exchange *x, size_t enough, const atomic_bool *stop)
+{
+    const struct pool_want want = {.track = HEALTH_READ, .force = true};
+    struct pool_conn *c[3];
+    int rc[3];
+
+    pool_get_many(p, three, 3, &want, c, rc);
+    for (int i = 0; i < 3; i++)
+        x[i] = (struct exchange){.conn = c[i],
+                                 .op = {.verb = BACKEND_NAMED_GET, .key = slice_str("x")}};
+    return exchange_run(x, 3, enough, 50, stop);
+}
+
+static struct pool_health health(int i)
+{
+    struct pool_health h;
+
+    pool_health(p, &addr[i], &h);
+    return h;
+}
+
 START_TEST(asking_many_ends_with_enough_or_with_a_stall)
 {
-    struct pool_ask ask[3];
-    int rc[3];
-    struct pool_conn *c[3];
-    const struct backend_addr *a[3] = {&addr[0], &addr[2], &addr[4]};
+    struct exchange x[3];
 
     start(3000);
     for (int round = 0; round < 2; round++) {
-        pool_get_many(p, a, 3, 0, c, rc);
+        ask_three(x, 0, NULL); /* everybody is connected */
+        exchange_done(x, 3);
         atomic_store(&ns[4]->hang, true);
-        for (int i = 0; i < 3; i++)
-            ask[i] = (struct pool_ask){.conn = c[i],
-                                       .argc = 2,
-                                       .argv = {slice_str("GET"), slice_str("x")}};
         uint64_t begin = base_now_ms();
-        ck_assert_uint_eq(pool_ask(ask, 3, round ? 0 : 2, 50, NULL), 2);
+        ck_assert_uint_eq(ask_three(x, round ? 0 : 2, NULL), 2);
         uint64_t took = base_now_ms() - begin;
-        ck_assert(zclient_is_nil(ask[0].reply) && zclient_is_nil(ask[1].reply));
-        ck_assert_int_eq(ask[2].rc, -ETIMEDOUT);
+        ck_assert(x[0].op.rc == -ENOENT && x[1].op.rc == -ENOENT);
+        ck_assert_int_eq(x[2].op.rc, -ETIMEDOUT);
         if (round)
             ck_assert_uint_ge(took, 500);
-        else
-            ck_assert_uint_lt(took, 450);
-        pool_ask_done(ask, 3);
+        exchange_done(x, 3);
+        ck_assert(health(4).down == (round == 1) && !health(0).down); /* slow once is no failure */
         atomic_store(&ns[4]->hang, false);
-        for (struct pool_health h = {.retry_in_ms = 1}; h.retry_in_ms; usleep(2000))
-            pool_health(p, &addr[4], &h); /* it was marked down */
     }
+    stop();
+}
+END_TEST
+
+/* A byte now and then is as dead as silence, and what is told to stop stops. */
+START_TEST(a_dripping_answer_ends_and_stop_is_obeyed)
+{
+    struct exchange x[3];
+    atomic_bool stopped;
+
+    start(3000);
+    ask_three(x, 0, NULL);
+    exchange_done(x, 3);
+    atomic_store(&ns[4]->drip_ms, 150); /* five bytes: longer than the time-out of 500 ms */
+    ck_assert_uint_eq(ask_three(x, 0, NULL), 2);
+    ck_assert_int_eq(x[2].op.rc, -ETIMEDOUT);
+    exchange_done(x, 3);
+    atomic_store(&ns[4]->drip_ms, 0);
+    atomic_store(&ns[2]->hang, true);
+    atomic_init(&stopped, true);
+    ask_three(x, 0, &stopped);
+    ck_assert_int_eq(x[1].op.rc, -ECANCELED);
+    exchange_done(x, 3);
+    ck_assert(!health(2).track[HEALTH_READ].down); /* nobody was to blame */
+    stop();
+}
+END_TEST
+
+static int put_one(int i)
+{
+    struct exchange x = {.op = {.verb = BACKEND_PUT, .value = slice_str("value")}};
+    int r = pool_get(p, &addr[i], HEALTH_WRITE, &x.conn, NULL);
+
+    if (r < 0)
+        return r;
+    exchange_run(&x, 1, 0, 0, NULL);
+    r = x.op.rc;
+    exchange_done(&x, 1);
+    return r;
+}
+
+/* Gray: it answers what it is asked and hangs on writes.  Answers do not make it well. */
+START_TEST(a_backend_that_hangs_on_writes_alone_is_left_alone_for_writes)
+{
+    struct backend_info info;
+    uint64_t first, flap;
+
+    start(3000);
+    ck_assert_int_eq(put_one(3), 0);
+    atomic_store(&ns[3]->hang_set, true);
+    ck_assert_int_eq(put_one(3), -ETIMEDOUT);
+    ck_assert(health(3).down_write && !health(3).down);
+    unsigned sets = atomic_load(&ns[3]->sets);
+    ck_assert_int_eq(exchange_info_one(p, &addr[3], false, &info, NULL), 0);
+    ck_assert_int_eq(put_one(3), -EHOSTDOWN);
+    ck_assert_uint_eq(atomic_load(&ns[3]->sets), sets);
+    first = health(3).track[HEALTH_WRITE].backoff_ms;
+    atomic_store(&ns[3]->hang_set, false);
+    while (put_one(3) < 0)
+        usleep(2000);
+    ck_assert(!health(3).down_write);
+    atomic_store(&ns[3]->hang_set, true); /* it flaps: it has to wait longer */
+    ck_assert_int_eq(put_one(3), -ETIMEDOUT);
+    flap = health(3).track[HEALTH_WRITE].backoff_ms;
+    ck_assert_uint_gt(flap, first);
+    ck_assert_uint_eq(health(3).track[HEALTH_WRITE].failures, 2);
+    atomic_store(&ns[3]->hang_set, false);
+    while (put_one(3) < 0)
+        usleep(2000);
+    for (int i = 0; i < HEALTH_SETTLE; i++)
+        ck_assert_int_eq(put_one(3), 0);
+    ck_assert_uint_eq(health(3).track[HEALTH_WRITE].backoff_ms, 0); /* forgotten */
+    stop();
+}
+END_TEST
+
+START_TEST(sync_is_not_sent_to_what_is_no_zdb)
+{
+    struct exchange x = {.op = {.verb = BACKEND_SYNC}};
+
+    start(3000);
+    atomic_store(&f->redis, true);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(pool_get(p, &addr[i], HEALTH_WRITE, &x.conn, NULL), 0);
+        ck_assert_uint_eq(exchange_run(&x, 1, 0, 0, NULL), 1);
+        ck_assert_int_eq(x.op.rc, 0);
+        exchange_done(&x, 1);
+        ck_assert_uint_eq(atomic_load(&ns[i]->syncs), (unsigned)i);
+        ck_assert(!health(i).identity[0] == (i == 0));
+        atomic_store(&f->redis, false);
+    }
+    stop();
+}
+END_TEST
+
+START_TEST(operations_are_answered_in_order_and_a_part_is_a_part)
+{
+    struct backend_op op[4];
+    struct pool_conn *c;
+    char key[8];
+
+    start(3000);
+    ck_assert_int_eq(put_one(1), 0);
+    ck_assert_int_eq(pool_get(p, &addr[1], HEALTH_READ, &c, NULL), 0);
+    op[0] = (struct backend_op){.verb = BACKEND_PUT, .value = slice_str("0123456789")};
+    ck_assert_int_eq(exchange_submit(c, &op[0]), 0);
+    exchange_drive(&c, 1, false, UINT64_MAX);
+    ck_assert_int_eq(op[0].rc, 0);
+    ck_assert_uint_eq(op[0].out.len, 8);
+    memcpy(key, op[0].out.p, 8);
+    backend_op_fini(&op[0]);
+    op[0] = (struct backend_op){.verb = BACKEND_GET, .key = slice_of(key, 8)};
+    op[1] = (struct backend_op){.verb = BACKEND_GET, .key = slice_of(key, 8), .off = 3, .len = 4};
+    op[2] = (struct backend_op){.verb = BACKEND_GET, .key = slice_of(key, 8), .off = 30};
+    op[3] = (struct backend_op){.verb = BACKEND_GET, .key = slice_str("\xff\xff\xff\xff")};
+    for (int i = 0; i < 4; i++)
+        ck_assert_int_eq(exchange_submit(c, &op[i]), 0);
+    ck_assert_uint_eq(exchange_pending(c), 4);
+    exchange_drive(&c, 1, false, UINT64_MAX);
+    ck_assert(slice_eq_str(op[0].out, "0123456789"));
+    ck_assert(slice_eq_str(op[1].out, "3456"));
+    ck_assert(op[2].rc == 0 && op[2].out.len == 0);
+    ck_assert_int_eq(op[3].rc, -ENOENT);
+    for (int i = 0; i < 4; i++)
+        backend_op_fini(&op[i]);
+    pool_put(c, 0);
     stop();
 }
 END_TEST
@@ -202,7 +343,7 @@ static void *hammer(void *arg)
 
     for (int i = 0; i < 200; i++) {
         struct backend_info info;
-        h->good += pool_info(p, &addr[(i * 7 + h->seed) % 8], false, &info, NULL) == 0;
+        h->good += exchange_info_one(p, &addr[(i * 7 + h->seed) % 8], false, &info, NULL) == 0;
     }
     return NULL;
 }
@@ -236,6 +377,10 @@ static TCase *tcase_pool(void)
     tcase_add_test(t, passwords_are_never_in_messages);
     tcase_add_test(t, many_are_opened_at_once_and_the_slow_ones_are_left_behind);
     tcase_add_test(t, asking_many_ends_with_enough_or_with_a_stall);
+    tcase_add_test(t, a_dripping_answer_ends_and_stop_is_obeyed);
+    tcase_add_test(t, a_backend_that_hangs_on_writes_alone_is_left_alone_for_writes);
+    tcase_add_test(t, sync_is_not_sent_to_what_is_no_zdb);
+    tcase_add_test(t, operations_are_answered_in_order_and_a_part_is_a_part);
     tcase_add_test(t, threads_share_the_pool);
     return t;
 }

@@ -762,6 +762,68 @@ START_TEST(servers_without_sync_and_without_challenges_are_served)
 }
 END_TEST
 
+/* It answers what it is asked and hangs on writes: two stores find out, the shard goes to the spare
+ * one; the next ones do not even try. */
+START_TEST(a_gray_backend_costs_its_time_twice)
+{
+    static const unsigned five[] = {5};
+    struct object_result res;
+    unsigned gray = 0, sets;
+
+    cluster_start(&t, 2, 4, five, 1);
+    object_close(t.o);
+    struct object_conf oc = {.conf = t.conf,
+                             .stats = &t.stats,
+                             .hedge_ms = 300,
+                             .pool = {.io_timeout_ms = 60000, .backoff_min_ms = 60000}};
+    ck_assert_int_eq(object_open(&t.o, &oc, NULL), 0);
+    atomic_store(&t.data[gray]->hang_set, true);
+    for (int round = 0; atomic_load(&t.data[gray]->sets) < HEALTH_SLOW; round++) {
+        char *path = cluster_file(&t, "file", 3000 + (size_t)round, 'r', (unsigned)round);
+        ck_assert_int_eq(store(path, &res), 0);
+        ck_assert_uint_eq(res.shards_lost, 0);
+        must_round_trip(path);
+        free(path);
+    }
+    sets = atomic_load(&t.data[gray]->sets);
+    for (unsigned i = 0; i < 10; i++) {
+        char *path = cluster_file(&t, "file", 9000, 'r', 100 + i);
+        ck_assert_int_eq(store(path, &res), 0);
+        ck_assert_uint_eq(res.shards_lost, 0);
+        free(path);
+    }
+    ck_assert_uint_eq(atomic_load(&t.data[gray]->sets), sets);
+    cluster_stop(&t);
+}
+END_TEST
+
+/* A byte now and then from two data backends and one of metadata. */
+START_TEST(dripping_backends_are_as_dead_as_silent_ones)
+{
+    static const unsigned six[] = {6};
+    struct object_result res;
+    char *path;
+
+    cluster_start(&t, 2, 4, six, 1);
+    path = cluster_file(&t, "file", 300000, 'r', 1);
+    ck_assert_int_eq(store(path, &res), 0);
+    for (int i = 0; i < 2; i++)
+        atomic_store(&t.data[i]->drip_ms, 100);
+    atomic_store(&t.meta[1]->drip_ms, 100);
+    must_round_trip(path);
+    free(path);
+    path = cluster_file(&t, "other", 300000, 'r', 2);
+    ck_assert_int_eq(store(path, &res), 0);
+    ck_assert_uint_eq(res.shards_lost, 0);
+    for (int i = 0; i < 2; i++)
+        atomic_store(&t.data[i]->drip_ms, 0);
+    atomic_store(&t.meta[1]->drip_ms, 0);
+    must_round_trip(path);
+    free(path);
+    cluster_stop(&t);
+}
+END_TEST
+
 START_TEST(a_local_disk_without_room_is_replaced_by_memory)
 {
     static const unsigned one[] = {4};
@@ -807,6 +869,8 @@ static TCase *tcase_object(void)
     tcase_add_test(tc, all_objects_are_listed_once_and_rebuilt);
     tcase_add_test(tc, delete_flag_removes_the_source_and_keys_follow_symlinks);
     tcase_add_test(tc, servers_without_sync_and_without_challenges_are_served);
+    tcase_add_test(tc, a_gray_backend_costs_its_time_twice);
+    tcase_add_test(tc, dripping_backends_are_as_dead_as_silent_ones);
     tcase_add_test(tc, a_local_disk_without_room_is_replaced_by_memory);
     return tc;
 }

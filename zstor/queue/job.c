@@ -31,9 +31,11 @@ static void lock_take(struct sched *s, struct sched_job *j, const char *name)
     if (!l) {
         l = xcalloc(1, sizeof *l);
         l->name = xstrdup(name);
+        TAILQ_INIT(&l->jobs);
         HASH_ADD_KEYPTR(hh, s->locks, l->name, strlen(l->name), l);
     }
     j->lock = l;
+    TAILQ_INSERT_TAIL(&l->jobs, j, of_lock);
     lock_count(j, 1);
 }
 
@@ -44,6 +46,7 @@ static void lock_drop(struct sched *s, struct sched_job *j)
     if (!l)
         return;
     lock_count(j, -1);
+    TAILQ_REMOVE(&l->jobs, j, of_lock);
     j->lock = NULL;
     if (l->stores + l->rebuilds > 0)
         return;
@@ -60,9 +63,67 @@ struct sched_job *sched_job_new(struct sched *s, enum sched_class class, struct 
     j->s = s;
     j->class = class;
     j->task = t;
+    j->pending = true;
+    j->no = ++s->jobs_ever;
     STAILQ_INIT(&j->waiters);
     lock_take(s, j, lock);
     return j;
+}
+
+void sched_job_count(struct sched_job *j)
+{
+    struct sched *s = j->s;
+
+    j->counted = true;
+    if (!sched_job_is_store(j)) {
+        s->rebuilds++;
+        return;
+    }
+    s->stores++;
+    s->store_bytes += j->rec->bytes;
+    heap_add(&s->order, j);
+    heap_add(&s->age, j);
+}
+
+static void uncount(struct sched_job *j)
+{
+    struct sched *s = j->s;
+
+    if (j->rec && !sched_job_is_store(j))
+        s->rebuilds--;
+    if (!sched_job_is_store(j))
+        return;
+    s->stores--;
+    s->store_bytes -= j->rec->bytes;
+    s->stores_failing -= j->tries > 0;
+    heap_take(&s->order, j);
+    heap_take(&s->age, j);
+}
+
+void sched_job_order(struct sched_job *j, uint64_t order)
+{
+    if (order == j->order)
+        return;
+    heap_take(&j->s->order, j);
+    j->order = order;
+    heap_add(&j->s->order, j);
+}
+
+void sched_unplace(struct sched_job *j)
+{
+    heap_take(&j->s->pool[j->class].ready, j);
+    heap_take(&j->s->delayed, j);
+}
+
+void sched_place(struct sched_job *j)
+{
+    sched_unplace(j);
+    if (!j->pending)
+        return;
+    if (j->retry_at_ms > base_now_ms())
+        heap_add(&j->s->delayed, j);
+    else if (!j->lock || !j->lock->holder)
+        heap_add(&j->s->pool[j->class].ready, j);
 }
 
 /* j is in no list any more. */
@@ -71,6 +132,9 @@ void sched_job_free(struct sched_job *j)
     struct sched *s = j->s;
     struct sched_waiter *w;
 
+    sched_unplace(j);
+    if (j->counted)
+        uncount(j);
     if (j->tries && --s->failing == 0 && s->nsaid && !atomic_load(&s->stop)) {
         s->nsaid = 0;
         log_info("queue: no job fails any more");

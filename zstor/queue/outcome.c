@@ -13,13 +13,15 @@
 
 #define REMIND_MS (10 * 60 * 1000) /* an outage that lasts is mentioned again */
 
-static struct sched_job *next_durable_store(const struct sched *s, const char *lock)
+static struct sched_job *next_durable_store(struct sched *s, const struct sched_job *j)
 {
-    struct sched_job *j;
+    struct sched_job *k;
 
-    TAILQ_FOREACH(j, &s->pool[SCHED_STORE].durable, link)
-    if (j->lock && strcmp(j->lock->name, lock) == 0 && sched_job_is_store(j))
-        return j;
+    for (k = j->lock ? TAILQ_FIRST(&j->lock->jobs) : NULL; k; k = TAILQ_NEXT(k, of_lock)) {
+        s->looked++;
+        if (k != j && k->pending && sched_job_is_store(k))
+            return k;
+    }
     return NULL;
 }
 
@@ -66,7 +68,10 @@ static void try_again(struct sched *s, struct sched_job *j, const struct err *wh
     bool warn = worth_a_warning(s, why->code);
     uint64_t delay;
 
-    s->failing += j->tries++ == 0;
+    if (j->tries++ == 0) {
+        s->failing++;
+        s->stores_failing += sched_job_is_store(j);
+    }
     s->failed_tries++;
     delay = delay_ms(s, j);
     j->retry_at_ms = base_now_ms() + delay;
@@ -78,17 +83,9 @@ static void try_again(struct sched *s, struct sched_job *j, const struct err *wh
                   " jobs fail now): %s",
                   task_name(j->task->op), j->rec->name, j->tries, delay / 1000, delay % 1000 / 100,
                   s->failing, why->text);
-    /* keeps its place among the others */
-    struct sched_jobs *list = &s->pool[j->class].durable;
-    struct sched_job *at;
-
-    TAILQ_FOREACH(at, list, link)
-    if (at->added_no > j->added_no)
-        break;
-    if (at)
-        TAILQ_INSERT_BEFORE(at, j, link);
-    else
-        TAILQ_INSERT_TAIL(list, j, link);
+    TAILQ_INSERT_TAIL(&s->pool[j->class].durable, j, link); /* its number keeps its place */
+    j->pending = true;
+    sched_place(j);
 }
 
 void sched_outcome_durable(struct sched *s, struct sched_job *j)
@@ -104,10 +101,10 @@ void sched_outcome_durable(struct sched *s, struct sched_job *j)
         return;
     }
     if (j->replaced) {
-        struct sched_job *newer = j->lock ? next_durable_store(s, j->lock->name) : NULL;
+        struct sched_job *newer = next_durable_store(s, j);
 
         if (newer) {
-            newer->order = MIN(newer->order, j->order);
+            sched_job_order(newer, MIN(newer->order, j->order));
             s->nreplaced++;
             sched_job_forget(j);
             return;
@@ -143,10 +140,11 @@ static void replace_older(struct sched *s, const struct sched_job *command)
 {
     struct sched_job *j, *next;
 
-    for (j = TAILQ_FIRST(&s->pool[SCHED_STORE].durable); j; j = next) {
-        next = TAILQ_NEXT(j, link);
-        if (sched_job_is_store(j) && j->lock == command->lock &&
-            j->added_no <= command->started_no && !j->rec->remove) {
+    for (j = TAILQ_FIRST(&command->lock->jobs); j; j = next) {
+        next = TAILQ_NEXT(j, of_lock);
+        s->looked++;
+        if (sched_job_is_store(j) && j->pending && j->added_no <= command->started_no &&
+            !j->rec->remove) {
             TAILQ_REMOVE(&s->pool[SCHED_STORE].durable, j, link);
             s->nreplaced++;
             sched_job_forget(j);

@@ -4,6 +4,7 @@
 #include "zstor/queue/scheduler_impl.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,17 +16,9 @@
 
 static uint64_t oldest_order(const struct sched *s)
 {
-    const struct sched_pool *p = &s->pool[SCHED_STORE];
-    uint64_t oldest = UINT64_MAX;
-    const struct sched_job *j;
+    const struct sched_job *j = heap_first(&s->order);
 
-    TAILQ_FOREACH(j, &p->durable, link)
-    if (sched_job_is_store(j))
-        oldest = MIN(oldest, j->order);
-    TAILQ_FOREACH(j, &p->active, link)
-    if (sched_job_is_store(j))
-        oldest = MIN(oldest, j->order);
-    return oldest;
+    return j ? j->order : UINT64_MAX;
 }
 
 static void wake_barriers(struct sched *s, bool all)
@@ -67,6 +60,18 @@ static void on_thread(void *arg) /* job thread */
     loop_post(j->s->conf.loop, on_done, j);
 }
 
+/* Its holder has changed. */
+static void place_all_of(struct sched *s, struct sched_lock *l)
+{
+    struct sched_job *j;
+
+    TAILQ_FOREACH(j, &l->jobs, of_lock)
+    {
+        s->looked++;
+        sched_place(j);
+    }
+}
+
 static int start(struct sched *s, struct sched_job *j)
 {
     struct sched_pool *p = &s->pool[j->class];
@@ -82,23 +87,14 @@ static int start(struct sched *s, struct sched_job *j)
     }
     TAILQ_REMOVE(j->rec ? &p->durable : &p->commands, j, link);
     TAILQ_INSERT_TAIL(&p->active, j, link);
-    if (j->lock)
+    j->pending = false;
+    sched_unplace(j);
+    if (j->lock) {
         j->lock->holder = j;
+        place_all_of(s, j->lock);
+    }
     p->running++;
     return 0;
-}
-
-static void run_list(struct sched *s, struct sched_pool *p, struct sched_jobs *list, uint64_t now)
-{
-    struct sched_job *j, *next;
-
-    for (j = TAILQ_FIRST(list); j && p->running < p->limit; j = next) {
-        next = TAILQ_NEXT(j, link);
-        if (j->retry_at_ms > now || (j->lock && j->lock->holder))
-            continue;
-        if (start(s, j) < 0)
-            return;
-    }
 }
 
 static bool any_running(const struct sched *s)
@@ -109,32 +105,29 @@ static bool any_running(const struct sched *s)
     return false;
 }
 
-static void arm_retry(struct sched *s, uint64_t now)
+/* Whose time has come. */
+static void release_delayed(struct sched *s, uint64_t now)
 {
-    uint64_t first = UINT64_MAX;
     struct sched_job *j;
 
-    for (int c = 0; c < SCHED_CLASSES; c++)
-        TAILQ_FOREACH(j, &s->pool[c].durable, link)
-    if (j->retry_at_ms > now)
-        first = MIN(first, j->retry_at_ms);
-    if (first == UINT64_MAX || s->draining)
+    while ((j = heap_first(&s->delayed)) && j->retry_at_ms <= now)
+        sched_place(j);
+    if (!j || s->draining)
         loop_timer_stop(s->retry);
     else
-        loop_timer_start(s->retry, first - now, false);
+        loop_timer_start(s->retry, j->retry_at_ms - now, false);
 }
 
 static void dispatch(struct sched *s)
 {
-    uint64_t now = base_now_ms();
-
+    release_delayed(s, base_now_ms());
     for (int c = 0; c < SCHED_CLASSES && !atomic_load(&s->stop); c++) {
         struct sched_pool *p = &s->pool[c];
+        struct sched_job *j;
 
-        run_list(s, p, &p->commands, now);
-        run_list(s, p, &p->durable, now);
+        while (p->running < p->limit && (j = heap_first(&p->ready)) && start(s, j) == 0)
+            ;
     }
-    arm_retry(s, now);
     if (s->draining && s->idle && !any_running(s)) {
         void (*idle)(void *) = s->idle;
 
@@ -157,8 +150,10 @@ static void on_done(void *arg)
 
     TAILQ_REMOVE(&p->active, j, link);
     p->running--;
-    if (j->lock)
+    if (j->lock) {
         j->lock->holder = NULL;
+        place_all_of(s, j->lock);
+    }
     s->conf.release(s->conf.arg, j->with);
     j->with = NULL;
     s->conf.finished(s->conf.arg, j->task);
@@ -193,9 +188,10 @@ void sched_add(struct sched *s, struct journal_rec *rec, const char *lock)
 
     j->rec = rec;
     j->added_no = j->order = ++s->added;
-    for (old = TAILQ_FIRST(&p->durable); old; old = next) {
-        next = TAILQ_NEXT(old, link);
-        if (old->lock != j->lock || !j->lock)
+    for (old = j->lock ? TAILQ_FIRST(&j->lock->jobs) : NULL; old; old = next) {
+        next = TAILQ_NEXT(old, of_lock);
+        s->looked++;
+        if (old == j || !old->rec || !old->pending || old->class != class)
             continue;
         if (class == SCHED_REPAIR) {
             s->nreplaced++;
@@ -214,6 +210,8 @@ void sched_add(struct sched *s, struct journal_rec *rec, const char *lock)
     if (j->lock && j->lock->holder && sched_job_is_store(j->lock->holder) && sched_job_is_store(j))
         j->lock->holder->replaced = true;
     TAILQ_INSERT_TAIL(&p->durable, j, link);
+    sched_job_count(j);
+    sched_place(j);
     if (!s->draining)
         dispatch(s);
 }
@@ -229,9 +227,10 @@ void sched_kick(struct sched *s)
 {
     struct sched_job *j;
 
-    for (int c = 0; c < SCHED_CLASSES; c++)
-        TAILQ_FOREACH(j, &s->pool[c].durable, link)
-    j->retry_at_ms = 0;
+    while ((j = heap_first(&s->delayed))) {
+        j->retry_at_ms = 0;
+        sched_place(j);
+    }
     if (!s->draining)
         dispatch(s);
 }
@@ -270,6 +269,7 @@ int sched_submit(struct sched *s, enum sched_class class, struct task *t, const 
         j = sched_job_new(s, class, t, lock);
         s->ncommands++;
         TAILQ_INSERT_TAIL(&s->pool[class].commands, j, link);
+        sched_place(j);
     }
     w = xcalloc(1, sizeof *w);
     w->done = done;
@@ -310,6 +310,34 @@ void sched_abort(struct sched *s)
 
 /* --- life ------------------------------------------------------------------------------------ */
 
+/* Commands before durable jobs; then by priority and rank, first come first served. */
+static bool runs_before(const void *x, const void *y)
+{
+    const struct sched_job *a = x, *b = y;
+
+    if (!a->rec != !b->rec)
+        return !a->rec;
+    if (a->priority != b->priority)
+        return a->priority < b->priority;
+    return a->rank != b->rank ? a->rank < b->rank : a->no < b->no;
+}
+
+static bool due_before(const void *x, const void *y)
+{
+    return ((const struct sched_job *)x)->retry_at_ms < ((const struct sched_job *)y)->retry_at_ms;
+}
+
+static bool ordered_before(const void *x, const void *y)
+{
+    return ((const struct sched_job *)x)->order < ((const struct sched_job *)y)->order;
+}
+
+static bool queued_before(const void *x, const void *y)
+{
+    return ((const struct sched_job *)x)->rec->queued_s <
+           ((const struct sched_job *)y)->rec->queued_s;
+}
+
 int sched_new(struct sched **out, const struct sched_conf *c, struct err *e)
 {
     static const char *const names[] = {"store", "quick", "repair"};
@@ -323,8 +351,12 @@ int sched_new(struct sched **out, const struct sched_conf *c, struct err *e)
         TAILQ_INIT(&s->pool[i].commands);
         TAILQ_INIT(&s->pool[i].durable);
         TAILQ_INIT(&s->pool[i].active);
+        heap_init(&s->pool[i].ready, runs_before, offsetof(struct sched_job, at_ready));
         s->pool[i].limit = c->threads[i];
     }
+    heap_init(&s->delayed, due_before, offsetof(struct sched_job, at_delayed));
+    heap_init(&s->order, ordered_before, offsetof(struct sched_job, at_order));
+    heap_init(&s->age, queued_before, offsetof(struct sched_job, at_age));
     s->retry = loop_timer_new(c->loop, on_retry, s);
     for (int i = 0; i < SCHED_CLASSES && r == 0; i++)
         r = workq_new(&s->pool[i].threads, names[i], c->threads[i], c->threads[i], e);
@@ -366,6 +398,11 @@ void sched_free(struct sched *s)
         STAILQ_REMOVE_HEAD(&s->barriers, link);
         free(b);
     }
+    for (int i = 0; i < SCHED_CLASSES; i++)
+        heap_fini(&s->pool[i].ready);
+    heap_fini(&s->delayed);
+    heap_fini(&s->order);
+    heap_fini(&s->age);
     loop_timer_free(s->retry);
     free(s);
 }

@@ -1,5 +1,6 @@
 /* scheduler - who runs when: the durable jobs of the journal and the commands that somebody waits
- * for. Thread: the loop's, for every function; operations run on the scheduler's own threads.
+ * for. Thread: the loop's, for every function; operations run on the scheduler's own threads.  What
+ * waits costs nothing: each event costs the logarithm of the number of jobs.
  *
  * Three classes with threads of their own, so that none waits behind another: SCHED_STORE
  * (uploads), SCHED_QUICK (retrieve, check, list), SCHED_REPAIR (rebuild).  In a class commands go
@@ -80,6 +81,8 @@ struct sched_stats {
     uint64_t commands;    /* waiting or running */
     uint64_t running[SCHED_CLASSES];
     uint64_t done, failed_tries, replaced, dropped; /* of durable jobs, since start */
+    uint64_t steps; /* comparisons and jobs looked at since start: what the queue costs, in numbers
+                       that do not depend on the machine */
 };
 void sched_stats(const struct sched *s, struct sched_stats *out);
 

@@ -8,6 +8,7 @@
 
 #include <uthash.h>
 
+#include "zstor/queue/heap.h"
 #include "zstor/queue/scheduler.h"
 
 struct sched_waiter { /* of a command */
@@ -16,7 +17,9 @@ struct sched_waiter { /* of a command */
     STAILQ_ENTRY(sched_waiter) link;
 };
 
-/* One job.  In exactly one list: the commands, durable or running list of its class. */
+/* One job.  In exactly one list: the commands, durable or running list of its class.
+ * What may run now is in the ready heap of its class; what has to be waited for is in the delayed
+ * heap, or, when its lock is held, in neither: sched_place(). */
 struct sched_job {
     struct sched *s;
     enum sched_class class;
@@ -24,15 +27,21 @@ struct sched_job {
     struct sched_lock *lock;             /* NULL: none */
     STAILQ_HEAD(, sched_waiter) waiters; /* commands only */
     TAILQ_ENTRY(sched_job) link;
-    void *with;          /* while it runs */
-    uint64_t started_no; /* s->added when it was started */
+    TAILQ_ENTRY(sched_job) of_lock; /* all jobs of its lock, oldest first */
+    bool pending;                   /* not running */
+    uint64_t no;                    /* the how-manieth job, commands too: first come first served */
+    size_t at_ready, at_delayed, at_order, at_age; /* places in the heaps */
+    void *with;                                    /* while it runs */
+    uint64_t started_no;                           /* s->added when it was started */
     /* durable jobs only */
     struct journal_rec *rec; /* NULL: a command */
     uint64_t added_no;       /* the how-manieth that was added */
     uint64_t order;          /* for sched_wait: added_no, or that of the oldest one it replaced */
+    bool counted;            /* sched_job_count */
     bool replaced;           /* runs, and a newer one is queued: not to be tried again */
     unsigned tries;
-    uint64_t retry_at_ms; /* 0: now */
+    unsigned priority, rank; /* lower first; rank: within a priority */
+    uint64_t retry_at_ms;    /* 0: now */
     char last_error[256];
 };
 
@@ -42,7 +51,8 @@ TAILQ_HEAD(sched_jobs, sched_job);
 struct sched_lock {
     char *name;
     unsigned stores, rebuilds; /* jobs that have it */
-    struct sched_job *holder;  /* runs now */
+    struct sched_jobs jobs;
+    struct sched_job *holder; /* runs now */
     UT_hash_handle hh;
 };
 
@@ -57,19 +67,25 @@ struct sched_pool {
     struct workq *threads;
     unsigned running, limit;
     struct sched_jobs commands, durable, active;
+    struct heap ready;
 };
 
 struct sched {
     struct sched_conf conf;
     struct sched_pool pool[SCHED_CLASSES];
     struct sched_lock *locks;
+    struct heap delayed; /* by retry_at_ms, of all classes */
+    struct heap order;   /* durable stores, pending and running, by order */
+    struct heap age;     /* the same by the time they were queued */
+    uint64_t looked;     /* jobs that were looked at one after the other */
     struct loop_timer *retry;
     STAILQ_HEAD(, sched_barrier) barriers;
     atomic_bool stop;
     bool draining;
     void (*idle)(void *arg);
     void *idle_arg;
-    uint64_t added, ncommands;
+    uint64_t added, jobs_ever, ncommands;
+    uint64_t stores, store_bytes, stores_failing, rebuilds; /* durable ones, pending and running */
     uint64_t done, failed_tries, nreplaced, dropped;
     /* what has been said of the jobs that fail now: an outage is a few lines, however many jobs it
      * meets */
@@ -87,6 +103,12 @@ void sched_job_free(struct sched_job *j);   /* it is in no list any more; its fi
 void sched_job_forget(struct sched_job *j); /* done with, however it ended: the journal forgets it,
                                                too */
 bool sched_job_is_store(const struct sched_job *j); /* a durable one */
+/* A durable job is known, pending: counted, and a store in `order` and `age`. */
+void sched_job_count(struct sched_job *j);
+void sched_job_order(struct sched_job *j, uint64_t order); /* changes it */
+/* Where a pending job belongs now, by its time and its lock. */
+void sched_place(struct sched_job *j);
+void sched_unplace(struct sched_job *j);
 struct sched_lock *sched_lock_find(const struct sched *s, const char *name);
 
 /* queue/outcome.c: j has run and is in no list; afterwards it is gone, or pending again. */

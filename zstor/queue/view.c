@@ -1,66 +1,80 @@
 /* view - figures and lists of the scheduler. */
 #include "zstor/queue/scheduler_impl.h"
 
-static void count(const struct sched_job *j, bool running, uint64_t now_s, struct sched_stats *out)
-{
-    if (!j->rec) {
-        out->commands += running;
-        return;
-    }
-    if (!sched_job_is_store(j)) {
-        out->rebuilds++;
-        return;
-    }
-    out->jobs++;
-    out->bytes += j->rec->bytes;
-    out->failing += j->tries > 0;
-    if (now_s > j->rec->queued_s)
-        out->oldest_s = MAX(out->oldest_s, now_s - j->rec->queued_s);
-}
+#include <stdlib.h>
 
 void sched_stats(const struct sched *s, struct sched_stats *out)
 {
+    const struct sched_job *oldest = heap_first(&s->age);
     uint64_t now_s = base_wall_s();
-    const struct sched_job *j;
 
-    *out = (struct sched_stats){.done = s->done,
-                                .failed_tries = s->failed_tries,
-                                .replaced = s->nreplaced,
-                                .dropped = s->dropped};
+    *out =
+        (struct sched_stats){.jobs = s->stores,
+                             .bytes = s->store_bytes,
+                             .failing = s->stores_failing,
+                             .rebuilds = s->rebuilds,
+                             .commands = s->ncommands,
+                             .done = s->done,
+                             .failed_tries = s->failed_tries,
+                             .replaced = s->nreplaced,
+                             .dropped = s->dropped,
+                             .steps = s->looked + s->delayed.steps + s->order.steps + s->age.steps};
+    if (oldest && now_s > oldest->rec->queued_s)
+        out->oldest_s = now_s - oldest->rec->queued_s;
     for (int c = 0; c < SCHED_CLASSES; c++) {
-        const struct sched_pool *p = &s->pool[c];
-
-        TAILQ_FOREACH(j, &p->durable, link)
-        count(j, false, now_s, out);
-        TAILQ_FOREACH(j, &p->active, link)
-        count(j, true, now_s, out);
-        TAILQ_FOREACH(j, &p->commands, link)
-        out->commands++;
-        out->running[c] = p->running;
+        out->running[c] = s->pool[c].running;
+        out->steps += s->pool[c].ready.steps;
     }
+}
+
+static int by_number(const void *x, const void *y)
+{
+    const struct sched_job *a = *(const struct sched_job *const *)x,
+                           *b = *(const struct sched_job *const *)y;
+
+    return a->added_no < b->added_no ? -1 : a->added_no > b->added_no;
+}
+
+/* The durable jobs of one list, sorted; given (free).  *n: how many. */
+static const struct sched_job **sorted(const struct sched_jobs *list, size_t *n)
+{
+    const struct sched_job **all, *j;
+    size_t k = 0;
+
+    *n = 0;
+    TAILQ_FOREACH(j, list, link)
+    *n += j->rec != NULL;
+    all = xcalloc(*n + 1, sizeof(struct sched_job *));
+    TAILQ_FOREACH(j, list, link)
+    if (j->rec)
+        all[k++] = j;
+    qsort(all, *n, sizeof(struct sched_job *), by_number);
+    return all;
 }
 
 void sched_each(const struct sched *s, sched_each_fn *fn, void *arg)
 {
     uint64_t now = base_now_ms();
-    const struct sched_job *j;
 
     for (int c = 0; c < SCHED_CLASSES; c++) {
         const struct sched_jobs *lists[] = {&s->pool[c].active, &s->pool[c].durable};
 
-        for (size_t i = 0; i < ARRAY_LEN(lists); i++)
-            TAILQ_FOREACH(j, lists[i], link)
-            {
+        for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
+            size_t n;
+            const struct sched_job **all = sorted(lists[i], &n);
+
+            for (size_t k = 0; k < n; k++) {
+                const struct sched_job *j = all[k];
                 struct sched_view v = {.rec = j->rec,
                                        .running = i == 0,
                                        .tries = j->tries,
                                        .last_error = j->last_error};
 
-                if (!j->rec)
-                    continue;
                 if (i == 1 && j->retry_at_ms > now)
                     v.retry_in_ms = j->retry_at_ms - now;
                 fn(arg, &v);
             }
+            free(all);
+        }
     }
 }

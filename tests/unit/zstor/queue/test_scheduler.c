@@ -48,7 +48,8 @@ static void run(struct task *t, void *with, const atomic_bool *stop)
     ck_assert_ptr_eq(with, &held);
     pthread_mutex_lock(&lock);
     for (size_t i = 0; i < nacts; i++)
-        if (strcmp(acts[i].path, t->path) == 0)
+        if (strcmp(acts[i].path, t->path) == 0 ||
+            (strcmp(acts[i].path, "/many") == 0 && strncmp(t->path, "/many/", 6) == 0))
             a = &acts[i];
     ck_assert_ptr_nonnull(a);
     note('+', t->path);
@@ -525,6 +526,67 @@ START_TEST(an_abort_ends_what_runs_and_keeps_it)
 }
 END_TEST
 
+/* Steps of the queue since the last call, for each of n events. */
+static uint64_t steps_each(uint64_t n)
+{
+    static uint64_t before;
+    struct sched_stats st;
+    uint64_t steps;
+
+    sched_stats(sched, &st);
+    steps = st.steps - before;
+    before = st.steps;
+    return steps / n;
+}
+
+static void add_many(unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        struct journal_rec *rec = xcalloc(1, sizeof *rec);
+
+        *rec = (struct journal_rec){.seq = journal_next(journal),
+                                    .op = JOURNAL_STORE,
+                                    .bytes = 10,
+                                    .queued_s = base_wall_s()};
+        rec->name = xasprintf("/many/%u", i);
+        sched_add(sched, rec, rec->name);
+    }
+}
+
+/* Counted, not timed: with lists that are walked each event costs as many steps as jobs wait. */
+START_TEST(a_hundred_thousand_waiting_jobs_cost_nothing)
+{
+    const uint64_t few = 400;
+    struct sched_stats st;
+
+    nacts = 2;
+    acts[0] = (struct act){.path = "/many", .gated = true};
+    acts[1] = (struct act){.path = "/quick"};
+    steps_each(1);
+    add_many(100000);
+    ck_assert_uint_le(steps_each(100000), few); /* to come in */
+    sched_stats(sched, &st);
+    ck_assert_uint_eq(st.jobs, 100000);
+    ck_assert_uint_eq(st.bytes, 1000000);
+    for (int i = 0; i < 200; i++) { /* to be asked about, and to come and go beside them */
+        int rc;
+        ck_assert(sched_busy(sched, "/many/77777", false));
+        sched_stats(sched, &st);
+        ck_assert_int_eq(submit(SCHED_QUICK, TASK_CHECK, "/quick", NULL, &rc), 0);
+        UNTIL(rc <= 0);
+    }
+    ck_assert_uint_le(steps_each(200), few);
+    add_many(200); /* to be replaced */
+    ck_assert_uint_le(steps_each(200), few);
+    sched_stats(sched, &st);
+    ck_assert_uint_ge(st.replaced, 198);
+    uint64_t done = st.done;
+    open_gate(); /* to run */
+    UNTIL((sched_stats(sched, &st), st.done >= done + 2000));
+    ck_assert_uint_le(steps_each(2000), few);
+}
+END_TEST
+
 static TCase *all(void)
 {
     TCase *t = tcase_create("sched");
@@ -546,6 +608,7 @@ static TCase *all(void)
     tcase_add_test(t, waiting_ends_with_what_was_queued_before);
     tcase_add_test(t, draining_runs_what_can_run_and_keeps_the_rest);
     tcase_add_test(t, an_abort_ends_what_runs_and_keeps_it);
+    tcase_add_test(t, a_hundred_thousand_waiting_jobs_cost_nothing);
     return t;
 }
 

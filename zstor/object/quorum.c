@@ -19,7 +19,8 @@ void quorum_open(struct quorum *c, const struct metastore *ms, enum health_track
     *c = (struct quorum){.ms = ms};
     if (!force) { /* the others are not needed, if they are slow */
         want.enough = ZSTOR_META_WRITE_QUORUM;
-        want.grace_ms = MAX(ms->grace_ms, (uint64_t)WRITE_GRACE_MS);
+        want.grace_ms =
+            track == HEALTH_READ ? ms->grace_ms : MAX(ms->grace_ms, (uint64_t)WRITE_GRACE_MS);
     }
     for (unsigned i = 0; i < N; i++)
         addr[i] = &ms->conf->meta[i];

@@ -21,8 +21,8 @@ struct quorum {
     struct exchange ask[ZSTOR_META_COPIES];
 };
 
-/* For reading or for writing.  force: also those that are marked down.  quorum_close gives connections
- * and outcomes back. */
+/* For reading or for writing.  force: also those that are marked down.  quorum_close gives
+ * connections and outcomes back. */
 void quorum_open(struct quorum *c, const struct metastore *ms, enum health_track track, bool force);
 void quorum_close(struct quorum *c);
 /* Sets the operation of one question; arguments borrowed. */
@@ -30,8 +30,8 @@ void quorum_command(struct exchange *a, enum backend_verb verb, struct slice key
                     struct slice value);
 struct slice quorum_nothing(void); /* no argument */
 
-/* value[i] to backend i, and on stable storage there: how many have it on stable storage.  Failures are
- * logged. */
+/* value[i] to backend i, and on stable storage there: how many have it on stable storage.  Failures
+ * are logged. */
 unsigned quorum_write(struct quorum *c, const char *key,
                       const struct slice value[ZSTOR_META_COPIES]);
 /* One log line: backend i, what, and its answer. */

@@ -566,7 +566,8 @@ fi
 is_mounted "$mount" || mkdir -p "$mount" || die "--mount: $mount cannot be made"
 
 build
-for file in "$built/zdb" "$built/zdbfs" "$built/zstor" "$top/hooks/zdb-hook.sh" "$here/qsfs" "$here/toml2yaml.py"; do
+for file in "$built/zdb" "$built/zdbfs" "$built/zstor" "$top/hooks/zdb-hook.sh" "$here/qsfs" "$here/qsfs-units" \
+    "$here/toml2yaml.py"; do
     [ ! -e "$file" ] || install_program "$file"
 done
 rm -rf "$R/run/source"
@@ -585,5 +586,5 @@ else
 fi
 cat <<END
 bootstrap: keys:    $R/keys and $R/etc/zstor.yaml - keep a copy of both elsewhere, without them nothing can be read back
-bootstrap: control: $R/bin/qsfs start|stop|status|wait
+bootstrap: control: $R/bin/qsfs start|stop|status|wait; after a reboot by itself: $R/bin/qsfs enable
 END

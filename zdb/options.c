@@ -32,7 +32,7 @@ struct spec {
 static const struct spec specs[] = {
     {"data", TEXT, false, AT(data), 0, 0, "DIR", "data root (./zdb-data)"},
     {"index", TEXT, false, AT(index), 0, 0, "DIR", "index root (./zdb-index)"},
-    {"listen", TEXT, false, AT(listen), 0, 0, "ADDRESS", "tcp address (::)"},
+    {"listen", TEXT, false, AT(listen), 0, 0, "ADDRESS", "tcp address (127.0.0.1)"},
     {"port", TEXT, false, AT(port), 0, 0, "PORT", "tcp port (9900)"},
     {"socket", TEXT, false, AT(socket), 0, 0, "PATH", "unix socket instead of tcp"},
     {"dualnet", FLAG, false, AT(dualnet), 0, 0, NULL, "tcp and unix socket together"},
@@ -262,7 +262,7 @@ static int parse_words(struct options *o, int argc, char **argv, struct err *e)
                 optind--;
                 break;
             }
-            o->files[o->nfiles++] = optarg; /* of --dump; else ignored, as the original does */
+            o->files[o->nfiles++] = optarg; /* of --dump */
             continue;
         }
         if (c == '?')
@@ -300,6 +300,10 @@ static int check_together(const struct options *o, struct err *e)
         return err_set(e, EINVAL, "--ns-password-file: needs --ns NAME");
     if (o->namespace && o->action != OPTIONS_COMPACT)
         return err_set(e, EINVAL, "--namespace: only with --compact");
+    if (o->nfiles && o->action != OPTIONS_DUMP)
+        return err_set(e, EINVAL,
+                       "%.100s: no option; to send a command to a running zdb: zdb --ctl %.100s",
+                       o->files[0], o->files[0]);
     if (o->hook && o->action == OPTIONS_SERVE && access(o->hook, X_OK) < 0)
         return err_sys(e, errno, "--hook %s: must be an executable file", o->hook);
     return 0;
@@ -310,7 +314,7 @@ int options_parse(struct options *o, int argc, char **argv, struct err *e)
     *o = (struct options){
         .data = "./zdb-data",
         .index = "./zdb-index",
-        .listen = "::",
+        .listen = "127.0.0.1",
         .port = "9900",
         .datasize = 256 * MIB,
         .hook_timeout_s = 60,

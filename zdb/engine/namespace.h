@@ -207,8 +207,8 @@ int ns_reload(struct ns *ns, struct err *e); /* RELOAD; fires reloaded.  On fail
 /* SYNC: 0 when every write answered so far is on stable storage, -EINPROGRESS, or the error of
  * fsync. */
 int ns_sync(struct ns *ns, struct ns_wait *w);
-/* --sync: after ns_set = 1 or ns_del = 0 the reply has to be held until ns_sync gives 0 (an error
- * replaces it). */
+/* --sync, and --secure while files that were closed are not durable: after ns_set = 1, ns_del = 0
+ * or ns_jump = 0 the reply has to be held until ns_sync gives 0 (an error replaces it). */
 bool ns_must_sync(const struct ns *ns);
 
 void ns_dirty(struct ns *ns, struct buf *ids); /* INDEX DIRTY: appends le32 file ids, ascending */

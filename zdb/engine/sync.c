@@ -506,7 +506,7 @@ int ns_sync(struct ns *ns, struct ns_wait *w)
 
 bool ns_must_sync(const struct ns *ns)
 {
-    return ns->env->sync;
+    return ns->env->sync || (ns->env->secure && ns->jumps);
 }
 
 void ns_sync_tick(struct ns *ns, uint64_t now_ms)

@@ -166,6 +166,8 @@ enum req_result cmd_hooks(struct req *r)
 {
     if (r->argc == 2 && req_word(r->argv[1], "PENDING"))
         return req_int(r, (int64_t)(hook_pending(r->db->hooks) + nslist_pending(r->db->nslist)));
+    if (r->argc > 1)
+        return req_error(r, REPLY_UNEXPECTED_ARGS);
     resp_put_array(r->out, hook_each(r->db->hooks, NULL, NULL));
     hook_each(r->db->hooks, put_hook, r->out);
     return REQ_DONE;
@@ -175,16 +177,14 @@ enum req_result cmd_hooks(struct req *r)
 
 enum req_result cmd_wait(struct req *r, const struct command *watched, bool all)
 {
-    int64_t ms = WAIT_DEFAULT_MS;
+    uint64_t ms = WAIT_DEFAULT_MS;
 
     if (!watched)
         return req_error(r, REPLY_WAIT_UNKNOWN);
-    if (r->argc == 3) {
-        ms = req_number(r->argv[2]);
-        if (r->argv[2].len > WAIT_TEXT_MAX || ms < WAIT_MIN_MS || ms > WAIT_MAX_MS)
-            return req_error(r, REPLY_WAIT_TIMEOUT);
-    }
-    req_watch(r->s, watched, all, (uint64_t)ms);
+    if (r->argc == 3 && (r->argv[2].len > WAIT_TEXT_MAX ||
+                         parse_u64_slice(r->argv[2], WAIT_MIN_MS, WAIT_MAX_MS, &ms) < 0))
+        return req_error(r, REPLY_WAIT_TIMEOUT);
+    req_watch(r->s, watched, all, ms);
     return REQ_DONE; /* the reply is the event */
 }
 

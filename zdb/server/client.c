@@ -203,17 +203,36 @@ struct batch {
     struct slice argv[BATCH][BATCH_ARGS];
 };
 
+/* The beginning of an empty line, between requests: redis takes them, and redis-cli --pipe sends
+ * one. */
+static bool is_blank(struct slice in)
+{
+    return in.len > 0 && (in.p[0] == '\r' || in.p[0] == '\n');
+}
+
+static void skip_blank_lines(struct client *c)
+{
+    size_t n = 0;
+
+    while (is_blank(slice_of(buf_data(&c->in) + n, c->in.len - n)))
+        n++;
+    if (n > 0)
+        buf_consume(&c->in, n);
+}
+
 /* Requests are not consumed.  One with many words comes alone, with argv in the parser; behind an
  * error there is nothing. */
 static int gather(struct client *c, struct batch *b)
 {
-    struct slice in = buf_slice(&c->in), keys[BATCH];
+    struct slice in, keys[BATCH];
     struct resp_req req;
     size_t nkeys = 0;
     int r = 0;
 
+    skip_blank_lines(c);
+    in = buf_slice(&c->in);
     b->n = 0;
-    while (b->n < BATCH && (r = resp_next(&c->parser, in, &req)) == 1) {
+    while (b->n < BATCH && !is_blank(in) && (r = resp_next(&c->parser, in, &req)) == 1) {
         if (req.argc > BATCH_ARGS) {
             if (b->n > 0)
                 resp_rewind(&c->parser); /* next time */
@@ -258,6 +277,8 @@ static bool run_one(struct client *c, const struct resp_req *req)
         break;
     }
     buf_consume(&c->in, req->bytes);
+    if (c->s.quit)
+        set_state(c, CLOSING);
     if (c->out.len >= SEND_EARLY)
         send_early(c);
     return true;

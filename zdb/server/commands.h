@@ -1,6 +1,7 @@
 /* commands - the handlers of the commands (server/values.c, server/scan.c, server/namespaces.c,
- * server/admin.c).  A handler runs after the checks of its entry in server/dispatch.c (rights,
- * number of arguments, key length, namespace state) and appends its reply to r->out. */
+ * server/admin.c, server/redis.c).  A handler runs after the checks of its entry in
+ * server/dispatch.c (rights, number of arguments, key length, namespace state) and appends its
+ * reply to r->out. */
 #ifndef ZDB_SERVER_COMMANDS_H
 #define ZDB_SERVER_COMMANDS_H
 
@@ -13,6 +14,7 @@ req_fn cmd_nsnew, cmd_nsdel, cmd_nslist, cmd_nsinfo, cmd_nsset, cmd_nsjump, cmd_
     cmd_flush;
 req_fn cmd_invalid, cmd_ping, cmd_time, cmd_auth, cmd_hooks, cmd_info, cmd_stop, cmd_mirror,
     cmd_master;
+req_fn cmd_hello, cmd_client, cmd_echo, cmd_quit;
 
 /* WAIT needs the command table: server/dispatch.c gives the command that was named (NULL: unknown).
  */

@@ -2,9 +2,11 @@
  * order of the spec. */
 #include "zdb/server/dispatch.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "common/log.h"
+#include "common/parse.h"
 #include "zdb/server/commands.h"
 #include "zdb/server/replies.h"
 
@@ -14,9 +16,10 @@ enum arity {
     ANY,        /* the handler looks itself */
     EXACT,      /* n words, none empty */
     EXACT_NULL, /* n words */
-    STAMPED,    /* n words, or n + 1 for an admin (then nothing else is looked at) */
-    AT_LEAST,   /* n words, none of these empty */
-    BETWEEN,    /* n or n + 1 words */
+    STAMPED,  /* n words, or n + 1 for an admin: the last one is a time (nothing else is looked at)
+               */
+    AT_LEAST, /* n words, none of these empty */
+    BETWEEN,  /* n or n + 1 words */
 };
 
 enum {
@@ -42,46 +45,52 @@ struct command {
 };
 
 static enum req_result wait_for_command(struct req *r);
+static enum req_result list_commands(struct req *r);
 
 static const struct command commands[] = {
     /* sorted */
     {"*", ANY, 0, 0, cmd_invalid, NULL},
     {"AUTH", ANY, 0, 0, cmd_auth, NULL},
     {"CHECK", EXACT, 2, KEY | NOT_FROZEN, cmd_check, NULL},
+    {"CLIENT", AT_LEAST, 2, 0, cmd_client, NULL},
+    {"COMMAND", ANY, 0, 0, list_commands, NULL},
     {"DATA", AT_LEAST, 2, ADMIN, cmd_data_raw, NULL},
-    {"DBSIZE", ANY, 0, 0, cmd_dbsize, NULL},
+    {"DBSIZE", EXACT, 1, 0, cmd_dbsize, NULL},
     {"DEL", STAMPED, 2, KEY | WRITE | NOT_FROZEN | NOT_LOCKED | FILLED, cmd_del, NULL},
+    {"ECHO", EXACT_NULL, 2, 0, cmd_echo, NULL},
     {"EXISTS", EXACT, 2, KEY | NOT_FROZEN, cmd_exists, NULL},
-    {"FLUSH", ANY, 0, 0, cmd_flush, NULL},
+    {"FLUSH", EXACT, 1, 0, cmd_flush, NULL},
     {"GET", EXACT, 2, KEY | NOT_FROZEN, cmd_get, NULL},
+    {"HELLO", ANY, 0, 0, cmd_hello, NULL},
     {"HISTORY", BETWEEN, 2, NOT_FROZEN, cmd_history, REPLY_INVALID_ARGS},
-    {"HOOKS", ANY, 0, ADMIN, cmd_hooks, NULL},
+    {"HOOKS", BETWEEN, 1, ADMIN, cmd_hooks, NULL},
     {"INDEX", AT_LEAST, 2, ADMIN, cmd_index, NULL},
-    {"INFO", ANY, 0, 0, cmd_info, NULL},
+    {"INFO", EXACT, 1, 0, cmd_info, NULL},
     {"KEYCUR", EXACT, 2, NOT_FROZEN, cmd_keycur, NULL},
     {"KEYTIME", EXACT, 2, KEY | NOT_FROZEN, cmd_keytime, NULL},
     {"KSCAN", ANY, 0, 0, cmd_kscan, NULL},
     {"LENGTH", EXACT, 2, KEY | NOT_FROZEN, cmd_length, NULL},
-    {"MASTER", ANY, 0, ADMIN, cmd_master, NULL},
+    {"MASTER", EXACT, 1, ADMIN, cmd_master, NULL},
     {"MGET", AT_LEAST, 2, 0, cmd_mget, REPLY_INVALID_ARGS},
-    {"MIRROR", ANY, 0, ADMIN, cmd_mirror, NULL},
+    {"MIRROR", EXACT, 1, ADMIN, cmd_mirror, NULL},
     {"NSDEL", EXACT, 2, ADMIN | NSNAME, cmd_nsdel, NULL},
     {"NSINFO", EXACT, 2, NSNAME, cmd_nsinfo, NULL},
-    {"NSJUMP", ANY, 0, ADMIN, cmd_nsjump, NULL},
-    {"NSLIST", ANY, 0, 0, cmd_nslist, NULL},
+    {"NSJUMP", EXACT, 1, ADMIN, cmd_nsjump, NULL},
+    {"NSLIST", EXACT, 1, 0, cmd_nslist, NULL},
     {"NSNEW", EXACT, 2, ADMIN | NSNAME, cmd_nsnew, NULL},
     {"NSSET", EXACT, 4, ADMIN | NSNAME, cmd_nsset, NULL},
-    {"PING", ANY, 0, 0, cmd_ping, NULL},
+    {"PING", EXACT, 1, 0, cmd_ping, NULL},
+    {"QUIT", ANY, 0, 0, cmd_quit, NULL},
     {"RELOAD", EXACT, 2, ADMIN | NSNAME, cmd_reload, NULL},
-    {"RSCAN", ANY, 0, NOT_FROZEN, cmd_rscan, NULL},
-    {"SCAN", ANY, 0, NOT_FROZEN, cmd_scan, NULL},
-    {"SCANX", ANY, 0, NOT_FROZEN, cmd_scan, NULL},
+    {"RSCAN", BETWEEN, 1, NOT_FROZEN, cmd_rscan, NULL},
+    {"SCAN", BETWEEN, 1, NOT_FROZEN, cmd_scan, NULL},
+    {"SCANX", BETWEEN, 1, NOT_FROZEN, cmd_scan, NULL},
     {"SELECT", AT_LEAST, 2, NSNAME, cmd_select, REPLY_INVALID_ARG},
     {"SET", STAMPED, 3, BIG_KEY | WRITE | NOT_FROZEN | NOT_LOCKED, cmd_set, NULL},
     {"SETX", STAMPED, 3, BIG_KEY | WRITE | NOT_FROZEN | NOT_LOCKED, cmd_set, NULL},
     {"STOP", ANY, 0, 0, cmd_stop, NULL},
-    {"SYNC", ANY, 0, 0, cmd_sync, NULL},
-    {"TIME", ANY, 0, 0, cmd_time, NULL},
+    {"SYNC", EXACT, 1, 0, cmd_sync, NULL},
+    {"TIME", EXACT, 1, 0, cmd_time, NULL},
     {"WAIT", BETWEEN, 2, 0, wait_for_command, REPLY_INVALID_ARGS},
 };
 
@@ -121,6 +130,40 @@ static enum req_result wait_for_command(struct req *r)
     return cmd_wait(r, c, c == &commands[0]);
 }
 
+/* COMMAND as redis has it, as far as clients ask for it when they connect */
+static void put_command(struct buf *b, const struct command *c)
+{
+    char name[NAME_SIZE] = {0};
+    bool exact = c->arity == EXACT || c->arity == EXACT_NULL, has_key = c->flags & (KEY | BIG_KEY);
+
+    for (size_t i = 0; c->name[i]; i++)
+        name[i] =
+            (char)(c->name[i] >= 'A' && c->name[i] <= 'Z' ? c->name[i] - 'A' + 'a' : c->name[i]);
+    resp_put_array(b, 6);
+    resp_put_bulk_str(b, name);
+    resp_put_int(b, exact ? (int64_t)c->n : -(int64_t)MAX(c->n, 1u));
+    resp_put_array(b, 1);
+    resp_put_simple(b, c->flags & WRITE ? "write" : "readonly");
+    for (int i = 0; i < 3; i++) /* first and last key, step */
+        resp_put_int(b, has_key);
+}
+
+static enum req_result list_commands(struct req *r)
+{
+    if (r->argc == 2 && req_word(r->argv[1], "COUNT"))
+        return req_int(r, ARRAY_LEN(commands) - 1);
+    if (r->argc >= 2 && req_word(r->argv[1], "DOCS")) {
+        resp_put_array(r->out, 0);
+        return REQ_DONE;
+    }
+    if (r->argc > 1)
+        return req_error(r, REPLY_COMMAND);
+    resp_put_array(r->out, ARRAY_LEN(commands) - 1); /* without "*" */
+    for (size_t i = 1; i < ARRAY_LEN(commands); i++)
+        put_command(r->out, &commands[i]);
+    return REQ_DONE;
+}
+
 /* --- checks ---------------------------------------------------------------------------------- */
 
 static bool has_empty(const struct req *r, unsigned n)
@@ -129,6 +172,23 @@ static bool has_empty(const struct req *r, unsigned n)
         if (r->argv[i].len == 0)
             return true;
     return false;
+}
+
+/* What is no number is one word too many (SET key value NX). */
+static const char *check_time(const struct req *r, const struct command *c)
+{
+    int64_t v;
+
+    if (!r->s->admin)
+        return REPLY_DENIED;
+    switch (parse_i64_slice(r->argv[c->n], 0, UINT32_MAX, &v)) {
+    case 0:
+        return NULL;
+    case -ERANGE:
+        return REPLY_INVALID_ARG;
+    default:
+        return REPLY_UNEXPECTED_ARGS;
+    }
 }
 
 static const char *check_arity(const struct req *r, const struct command *c)
@@ -144,7 +204,7 @@ static const char *check_arity(const struct req *r, const struct command *c)
         return r->argc == c->n ? NULL : REPLY_UNEXPECTED_ARGS;
     case STAMPED:
         if (r->argc == c->n + 1)
-            return r->s->admin ? NULL : REPLY_DENIED;
+            return check_time(r, c);
         if (r->argc != c->n)
             return REPLY_UNEXPECTED_ARGS;
         return c->flags & FILLED && has_empty(r, c->n) ? REPLY_INVALID_ARG : NULL;
@@ -153,9 +213,22 @@ static const char *check_arity(const struct req *r, const struct command *c)
             return c->arity_text ? c->arity_text : REPLY_MISSING_ARGS;
         return !c->arity_text && has_empty(r, c->n) ? REPLY_INVALID_ARG : NULL;
     case BETWEEN:
-        return r->argc == c->n || r->argc == c->n + 1 ? NULL : c->arity_text;
+        if (r->argc == c->n || r->argc == c->n + 1)
+            return NULL;
+        return c->arity_text ? c->arity_text : REPLY_UNEXPECTED_ARGS;
     }
     return NULL;
+}
+
+/* What may have changed while the request waited, too */
+static const char *check_state(const struct req *r, const struct command *c)
+{
+    if (!(c->flags & (NOT_FROZEN | NOT_LOCKED)))
+        return NULL;
+    enum ns_lock lock = ns_lock_state(r->s->ns);
+    if (lock == NS_FROZEN)
+        return REPLY_FROZEN;
+    return lock == NS_LOCKED && c->flags & NOT_LOCKED ? REPLY_LOCKED : NULL;
 }
 
 static const char *check(const struct req *r, const struct command *c)
@@ -171,14 +244,7 @@ static const char *check(const struct req *r, const struct command *c)
         return REPLY_NS_TOO_LONG;
     if (c->flags & WRITE && !r->s->writable)
         return REPLY_READ_ONLY;
-    if (c->flags & (NOT_FROZEN | NOT_LOCKED)) {
-        enum ns_lock lock = ns_lock_state(r->s->ns);
-        if (lock == NS_FROZEN)
-            return REPLY_FROZEN;
-        if (lock == NS_LOCKED && c->flags & NOT_LOCKED)
-            return REPLY_LOCKED;
-    }
-    return NULL;
+    return check_state(r, c);
 }
 
 /* --- what follows ---------------------------------------------------------------------------- */
@@ -233,20 +299,20 @@ static bool take_owner(struct req *r, uint64_t *owner)
         req_error(r, REPLY_ARG_TOO_LONG);
         return false;
     }
-    *owner = (uint64_t)req_number(text);
-    return true;
+    if (parse_u64_slice(text, 0, UINT64_MAX, owner) == 0)
+        return true;
+    req_error(r, REPLY_INVALID_ARG);
+    return false;
 }
 
+/* A request that was parked has its rights and words checked; a step that is done is done. */
 static enum req_result run(struct req *r, const struct command *c)
 {
-    if (!r->s->busy) { /* a parked request was checked when it came */
-        const char *refused = check(r, c);
-        if (refused) {
-            r->db->unauthorized += strcmp(refused, REPLY_DENIED) == 0;
-            return req_error(r, refused);
-        }
-    }
-    return c->fn(r);
+    const char *refused = !r->s->busy ? check(r, c) : r->s->step == 0 ? check_state(r, c) : NULL;
+    if (!refused)
+        return c->fn(r);
+    r->db->unauthorized += strcmp(refused, REPLY_DENIED) == 0;
+    return req_error(r, refused);
 }
 
 enum req_result command_run(struct session *s, unsigned argc, const struct slice *argv)

@@ -4,9 +4,11 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/statvfs.h>
 
 #include "common/log.h"
+#include "common/parse.h"
 #include "zdb/store.h"
 #include "zdb/server/replies.h"
 
@@ -17,12 +19,12 @@
 
 static struct ns *named(struct req *r)
 {
-    return nslist_find(r->db->nslist, req_text(r->argv[1]));
+    return nslist_find(r->db->nslist, r->argv[1]);
 }
 
 enum req_result cmd_nsnew(struct req *r)
 {
-    struct slice name = req_text(r->argv[1]);
+    struct slice name = r->argv[1];
     struct err e = {0};
     struct ns *ns;
 
@@ -148,11 +150,6 @@ enum req_result cmd_nsinfo(struct req *r)
 
 /* --- NSSET ----------------------------------------------------------------------------------- */
 
-static bool is_on(struct slice value)
-{
-    return value.len > 0 && value.p[0] == '1';
-}
-
 static enum req_result set_mode(struct req *r, struct ns *ns, struct slice value)
 {
     if (r->db->conf.single_mode)
@@ -177,11 +174,48 @@ static enum req_result set_result(struct req *r, int rc)
     return req_error(r, REPLY_INTERNAL);
 }
 
+typedef int switch_fn(struct ns *ns, bool on);
+
+static int set_locked(struct ns *ns, bool on)
+{
+    return ns_set_lock(ns, on ? NS_LOCKED : NS_UNLOCKED);
+}
+
+static int set_frozen(struct ns *ns, bool on)
+{
+    return ns_set_lock(ns, on ? NS_FROZEN : NS_UNLOCKED);
+}
+
+static enum req_result set_switch(struct req *r, struct ns *ns, switch_fn *fn, struct slice value)
+{
+    bool on = slice_eq_str(value, "1");
+
+    if (!on && !slice_eq_str(value, "0"))
+        return req_error(r, REPLY_NS_SWITCH);
+    return set_result(r, fn(ns, on));
+}
+
+static enum req_result set_maxsize(struct req *r, struct ns *ns, struct slice value)
+{
+    uint64_t bytes;
+
+    if (parse_u64_slice(value, 0, INT64_MAX, &bytes) < 0)
+        return req_error(r, REPLY_NS_NUMBER);
+    return set_result(r, ns_set_maxsize(ns, bytes));
+}
+
+static enum req_result set_password(struct req *r, struct ns *ns, struct slice value)
+{
+    if (memchr(value.p, 0, value.len)) /* clients of the original cannot send it */
+        return req_error(r, REPLY_INVALID_ARG);
+    return set_result(r, ns_set_password(ns, slice_eq_str(value, "*") ? slice_of(NULL, 0) : value));
+}
+
 enum req_result cmd_nsset(struct req *r)
 {
-    struct slice property = req_text(r->argv[2]), value = req_text(r->argv[3]);
+    struct slice property = r->argv[2], value = r->argv[3];
 
-    if (r->argv[2].len > PROPERTY_MAX || r->argv[3].len > VALUE_MAX)
+    if (property.len > PROPERTY_MAX || value.len > VALUE_MAX)
         return req_error(r, REPLY_ARG_TOO_LONG);
     struct ns *ns = named(r);
     if (!ns)
@@ -189,20 +223,19 @@ enum req_result cmd_nsset(struct req *r)
     if (slice_eq_str(property, "mode"))
         return set_mode(r, ns, value);
     if (slice_eq_str(property, "lock"))
-        return set_result(r, ns_set_lock(ns, is_on(value) ? NS_LOCKED : NS_UNLOCKED));
+        return set_switch(r, ns, set_locked, value);
     if (slice_eq_str(property, "freeze"))
-        return set_result(r, ns_set_lock(ns, is_on(value) ? NS_FROZEN : NS_UNLOCKED));
+        return set_switch(r, ns, set_frozen, value);
     if (ns == nslist_default(r->db->nslist))
         return req_error(r, REPLY_NS_SET_DEFAULT);
     if (slice_eq_str(property, "maxsize"))
-        return set_result(r, ns_set_maxsize(ns, (uint64_t)req_number(value)));
+        return set_maxsize(r, ns, value);
     if (slice_eq_str(property, "password"))
-        return set_result(r, ns_set_password(ns,
-                                             slice_eq_str(value, "*") ? slice_of(NULL, 0) : value));
+        return set_password(r, ns, value);
     if (slice_eq_str(property, "public"))
-        return set_result(r, ns_set_public(ns, is_on(value)));
+        return set_switch(r, ns, ns_set_public, value);
     if (slice_eq_str(property, "worm"))
-        return set_result(r, ns_set_worm(ns, is_on(value)));
+        return set_switch(r, ns, ns_set_worm, value);
     return req_error(r, REPLY_NS_PROPERTY);
 }
 
@@ -210,8 +243,6 @@ enum req_result cmd_nsset(struct req *r)
 
 static const char *check_password(struct req *r, struct slice password)
 {
-    if (r->argc > 4)
-        return REPLY_TOO_MANY_ARGS;
     if (r->argc == 3) {
         if (r->argv[2].len > SELECT_PASSWORD_MAX)
             return REPLY_PASSWORD_LONG;
@@ -228,6 +259,10 @@ enum req_result cmd_select(struct req *r)
     struct ns_info i;
     bool writable = true;
 
+    if (r->argc > 4)
+        return req_error(r, REPLY_TOO_MANY_ARGS);
+    if (!ns && slice_eq_str(r->argv[1], "0")) /* the first database of redis */
+        ns = nslist_default(r->db->nslist);
     if (!ns)
         return req_error(r, REPLY_NS_NOT_FOUND);
     ns_info(ns, &i);
@@ -247,9 +282,14 @@ enum req_result cmd_select(struct req *r)
 
 enum req_result cmd_nsjump(struct req *r)
 {
-    int rc = ns_jump(r->s->ns);
-    if (rc == 0)
-        return req_ok(r);
+    bool failed;
+
+    int rc = r->s->step == 1 ? 0 : ns_jump(r->s->ns);
+    if (rc == 0) {
+        if (req_hold_until_durable(r, &failed) == REQ_PARK)
+            return REQ_PARK;
+        return failed ? REQ_DONE : req_ok(r);
+    }
     return req_error(r, rc == -NS_EINDEX ? REPLY_WRITE_INDEX : REPLY_WRITE_DATA);
 }
 

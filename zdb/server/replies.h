@@ -72,6 +72,8 @@
 #define REPLY_NS_SINGLE_MODE "This server instance is configured to use a single runtime mode"
 #define REPLY_NS_USED        "Cannot change mode of used namespace"
 #define REPLY_NS_MODE_VALUE  "Invalid property value (expected: user, seq)"
+#define REPLY_NS_NUMBER      "Invalid property value (expected: a number of bytes)"
+#define REPLY_NS_SWITCH      "Invalid property value (expected: 0, 1)"
 #define REPLY_NS_PRIVATE     "Namespace protected and private"
 #define REPLY_FLUSH_PUBLIC   "Flushing public namespace denied"
 
@@ -91,5 +93,8 @@
 #define REPLY_INDEX_DIRTY  "Unknown INDEX DIRTY subcommand"
 #define REPLY_INDEX        "Unknown INDEX subcommand"
 #define REPLY_DATA         "Unknown DATA subcommand"
+#define REPLY_CLIENT       "Unknown CLIENT subcommand"
+#define REPLY_COMMAND      "Unknown COMMAND subcommand"
+#define REPLY_NO_PROTO     "NOPROTO unsupported protocol version" /* clients know it by its word */
 
 #endif

@@ -71,7 +71,7 @@ void req_session_init(struct session *s, struct zdb *db, struct buf *out)
     s->ns = nslist_default(db->nslist);
     ns_wait_init(&s->wait, on_wait_over, s);
     TAILQ_INSERT_TAIL(&db->sessions, s, all);
-    db->clients_lifetime++;
+    s->number = ++db->clients_lifetime;
 }
 
 void req_session_fini(struct session *s)
@@ -178,32 +178,27 @@ enum req_result req_int(struct req *r, int64_t v)
 
 enum req_result req_nil(struct req *r)
 {
-    resp_put_nil(r->out);
+    if (r->s->resp3)
+        buf_put_str(r->out, "_\r\n");
+    else
+        resp_put_nil(r->out);
     return REQ_DONE;
 }
 
-struct slice req_text(struct slice s)
+enum req_result req_hold_until_durable(struct req *r, bool *failed)
 {
-    const uint8_t *nul = s.len ? memchr(s.p, 0, s.len) : NULL;
-    return nul ? slice_of(s.p, (size_t)(nul - s.p)) : s;
-}
-
-int64_t req_number(struct slice s)
-{
-    size_t i = 0;
-    bool negative = false;
-    int64_t v = 0;
-
-    while (i < s.len && (s.p[i] == ' ' || (s.p[i] >= '\t' && s.p[i] <= '\r')))
-        i++;
-    if (i < s.len && (s.p[i] == '-' || s.p[i] == '+'))
-        negative = s.p[i++] == '-';
-    for (; i < s.len && s.p[i] >= '0' && s.p[i] <= '9'; i++) {
-        int digit = s.p[i] - '0';
-        if (mul_ovf(v, 10, &v) || add_ovf(v, negative ? -digit : digit, &v))
-            return negative ? INT64_MIN : INT64_MAX;
+    *failed = false;
+    if (!ns_must_sync(r->s->ns))
+        return REQ_DONE;
+    int rc = ns_sync(r->s->ns, &r->s->wait);
+    if (rc == -EINPROGRESS) {
+        r->s->step = 1;
+        return REQ_PARK;
     }
-    return v;
+    *failed = rc < 0;
+    if (rc < 0)
+        req_error(r, REPLY_SYNC_FAILED);
+    return REQ_DONE;
 }
 
 bool req_prefix(struct slice s, const char *word)

@@ -44,8 +44,11 @@ struct zdb { /* one per process */
 struct session { /* embedded in its connection */
     TAILQ_ENTRY(session) all, watching, mirroring;
     struct zdb *db;
-    struct ns *ns; /* NULL: detached, its namespace was deleted */
+    struct ns *ns;   /* NULL: detached, its namespace was deleted */
+    uint64_t number; /* from 1, in the order of connecting */
     bool admin, writable, master, mirror;
+    bool quit;  /* nothing more is answered */
+    bool resp3; /* HELLO 3: nil and maps are written so; nothing else that we say differs */
     char nonce[REQ_NONCE_LEN + 1]; /* "" = none */
     struct buf *out;               /* replies; the connection's */
     struct buf later;              /* messages that came in the middle of a reply */
@@ -108,11 +111,12 @@ enum req_result req_error(struct req *r, const char *text);
 enum req_result req_ok(struct req *r);
 enum req_result req_int(struct req *r, int64_t v);
 enum req_result req_nil(struct req *r);
-struct slice req_text(struct slice s);             /* up to an embedded NUL, as C text */
-int64_t req_number(struct slice s);                /* as atoll(3): leading number or 0, saturated */
-bool req_word(struct slice s, const char *word);   /* equal without regard to case */
-bool req_prefix(struct slice s, const char *word); /* s is a beginning of word, without regard to
-                                                      case */
+/* A change is made, its reply waits for the disk when the server was started so (ns_must_sync):
+ * REQ_PARK, with step 1; REQ_DONE: *failed when an error was replied. */
+enum req_result req_hold_until_durable(struct req *r, bool *failed);
+bool req_word(struct slice s, const char *word);      /* equal without regard to case */
+bool req_prefix(struct slice s, const char *word);    /* s is a beginning of word, without regard to
+                                                         case */
 bool req_same_secret(struct slice a, struct slice b); /* constant time for equal lengths */
 /* SECURE: hash has to be the lower-case hex SHA-1 of "nonce:password".  NULL: right; else the text
  * to answer.  A right hash uses the challenge up; one_try: a wrong one of the right length, too. */

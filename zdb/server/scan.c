@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "common/parse.h"
 #include "zdb/server/replies.h"
 
 #define SCAN_SLICE_US 2000
@@ -122,7 +123,7 @@ enum req_result cmd_history(struct req *r)
         return result;
     resp_put_array(r->out, 3);
     if (e.parent_file == 0 && e.parent_off == 0) {
-        resp_put_nil(r->out);
+        req_nil(r);
     } else {
         le32_put(parent, e.parent_file);
         le32_put(parent + 4, e.parent_off);
@@ -154,7 +155,7 @@ static enum req_result raw_reply(struct req *r, const struct ns_raw *raw, const 
     resp_put_int(r->out, raw->flags);
     resp_put_int(r->out, raw->timestamp);
     if (raw->flags & 1)
-        resp_put_nil(r->out); /* deletion record: no payload, not an empty one */
+        req_nil(r); /* deletion record: no payload, not an empty one */
     else
         resp_put_bulk(r->out, buf_slice(payload));
     return REQ_DONE;
@@ -168,14 +169,18 @@ enum req_result cmd_data_raw(struct req *r)
         return req_error(r, REPLY_ARG_TOO_LONG);
     if (!req_word(r->argv[1], "RAW"))
         return req_error(r, REPLY_DATA);
-    if (r->argc < 4)
-        return req_error(r, REPLY_MISSING_ARGS);
+    if (r->argc != 4)
+        return req_error(r, r->argc < 4 ? REPLY_MISSING_ARGS : REPLY_UNEXPECTED_ARGS);
     if (r->argv[2].len == 0 || r->argv[3].len == 0)
         return req_error(r, REPLY_INVALID_ARG);
-    int64_t seg = req_number(r->argv[2]), off = req_number(r->argv[3]);
-    if (seg < 0 || seg > UINT32_MAX)
+    uint64_t seg, off;
+    int bad_seg = parse_u64_slice(r->argv[2], 0, UINT32_MAX, &seg);
+    int bad_off = parse_u64_slice(r->argv[3], 0, UINT32_MAX, &off);
+    if (bad_seg == -EINVAL || bad_off == -EINVAL)
+        return req_error(r, REPLY_INVALID_ARG);
+    if (bad_seg < 0)
         return req_error(r, REPLY_RAW_INVALID);
-    if (off < 0 || off > UINT32_MAX)
+    if (bad_off < 0)
         return req_error(r, REPLY_EOF);
     CLEANUP(buf_fini) struct buf payload = BUF_INIT;
     int rc = ns_data_raw(r->s->ns, (uint32_t)seg, (uint32_t)off, &raw, &payload, &r->s->wait);
@@ -201,6 +206,8 @@ enum req_result cmd_index(struct req *r)
         return req_error(r, REPLY_ARG_TOO_LONG);
     if (!req_word(r->argv[1], "DIRTY"))
         return req_error(r, REPLY_INDEX);
+    if (r->argc > 3)
+        return req_error(r, REPLY_UNEXPECTED_ARGS);
     if (r->argc == 3) {
         if (!req_word(r->argv[2], "RESET"))
             return req_error(r, REPLY_INDEX_DIRTY);

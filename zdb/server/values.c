@@ -1,38 +1,28 @@
 /* values - keys and values: SET GET MGET DEL EXISTS CHECK LENGTH KEYTIME KEYCUR DBSIZE SYNC (spec
  * zdb-protocol 3). */
 #include "zdb/server/commands.h"
+
+#include "common/parse.h"
 #include "zdb/server/replies.h"
 
 #define MGET_AHEAD \
     64 /* keys looked at behind one whose bytes are not at hand, to start their fetches as well */
 
+/* A time that is given was checked (server/dispatch.c). */
 static uint32_t timestamp_of(const struct req *r, unsigned arg)
 {
-    return (uint32_t)(r->argc > arg ? (uint64_t)req_number(r->argv[arg]) : base_wall_s());
-}
+    uint64_t v;
 
-/* Step 1 of a write under --sync: it is done, its reply waits for the disk. */
-static enum req_result hold_until_durable(struct req *r, bool *failed)
-{
-    *failed = false;
-    if (!ns_must_sync(r->s->ns))
-        return REQ_DONE;
-    int rc = ns_sync(r->s->ns, &r->s->wait);
-    if (rc == -EINPROGRESS) {
-        r->s->step = 1;
-        return REQ_PARK;
-    }
-    *failed = rc < 0;
-    if (rc < 0)
-        req_error(r, REPLY_SYNC_FAILED);
-    return REQ_DONE;
+    if (r->argc > arg && parse_u64_slice(r->argv[arg], 0, UINT32_MAX, &v) == 0)
+        return (uint32_t)v;
+    return (uint32_t)base_wall_s();
 }
 
 static enum req_result set_reply(struct req *r, struct slice key)
 {
     bool failed;
 
-    if (hold_until_durable(r, &failed) == REQ_PARK)
+    if (req_hold_until_durable(r, &failed) == REQ_PARK)
         return REQ_PARK;
     if (!failed)
         resp_put_bulk(r->out, key);
@@ -86,7 +76,7 @@ enum req_result cmd_del(struct req *r)
     int rc = s->step == 1 ? 0 : ns_del(s->ns, r->argv[1], timestamp_of(r, 2), &s->wait);
     switch (-rc) {
     case 0:
-        if (hold_until_durable(r, &failed) == REQ_PARK)
+        if (req_hold_until_durable(r, &failed) == REQ_PARK)
             return REQ_PARK;
         return failed ? REQ_DONE : req_ok(r);
     case EINPROGRESS:
@@ -110,7 +100,7 @@ static int put_value(struct req *r, struct slice key)
 
     int rc = ns_find(r->s->ns, key, &e, &r->s->wait);
     if (rc == 0) {
-        resp_put_nil(r->out);
+        req_nil(r);
         return 0;
     }
     if (rc > 0) {
@@ -163,6 +153,10 @@ enum req_result cmd_mget(struct req *r)
     for (; s->element < r->argc; s->element++) {
         if (r->out->len >= r->db->conf.max_output)
             return REQ_LATER;
+        if (ns_lock_state(s->ns) == NS_FROZEN) { /* since it began */
+            resp_put_error(r->out, REPLY_FROZEN);
+            continue;
+        }
         if (put_value(r, r->argv[s->element]) < 0) {
             start_fetches(r, s->element + 1);
             return REQ_PARK;

@@ -1,5 +1,7 @@
 /* Command line of zdb: the original's names and abbreviations, ranges, what is refused. */
 #include "tests/unit/unit.h"
+
+#include <errno.h>
 #include "zdb/options.h"
 #include "common/bytes.h"
 #include "common/base.h"
@@ -24,7 +26,7 @@ static int parse(struct options *o, struct err *e, const char *line)
     return options_parse(o, argc, argv, e);
 }
 
-START_TEST(defaults_are_the_originals)
+START_TEST(defaults_are_the_originals_but_for_the_address)
 {
     struct options o;
     struct err e;
@@ -33,13 +35,27 @@ START_TEST(defaults_are_the_originals)
     ck_assert_int_eq(o.action, OPTIONS_SERVE);
     ck_assert_str_eq(o.data, "./zdb-data");
     ck_assert_str_eq(o.index, "./zdb-index");
-    ck_assert_str_eq(o.listen, "::");
+    ck_assert_str_eq(o.listen, "127.0.0.1"); /* others reach it only when told so */
     ck_assert_str_eq(o.port, "9900");
     ck_assert_uint_eq(o.datasize, 268435456);
     ck_assert_ptr_null(o.mode);
     ck_assert_ptr_null(o.admin);
-    ck_assert_str_eq(o.instance, "tcp://:::9900");
+    ck_assert_str_eq(o.instance, "tcp://127.0.0.1:9900");
     options_fini(&o);
+}
+END_TEST
+
+/* zdb PING must not start a server. */
+START_TEST(words_that_are_no_option_are_refused)
+{
+    static const char *const lines[] = {"PING", "--port 1 PING", "PING --port 1", "--check x"};
+
+    for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
+        struct options o;
+        struct err e = {0};
+        ck_assert_msg(parse(&o, &e, lines[i]) == -EINVAL, "%s", lines[i]);
+        ck_assert_ptr_nonnull(strstr(e.text, "zdb --ctl"));
+    }
 }
 END_TEST
 
@@ -63,7 +79,7 @@ START_TEST(one_dash_equals_sign_and_abbreviations_work)
         "-mode seq -datasize=1M --maxsize=5",
         "--mo seq --datas 1M --max 5",
         "--mod=seq -datas=1024k --maxs=5",
-        "word --mode direct more --datasize 1048576 words --maxsize 5",
+        "--mode direct --datasize 1048576 --maxsize 5",
     };
     for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
         struct options o;
@@ -229,7 +245,8 @@ END_TEST
 static TCase *options_cases(void)
 {
     TCase *t = tcase_create("options");
-    tcase_add_test(t, defaults_are_the_originals);
+    tcase_add_test(t, defaults_are_the_originals_but_for_the_address);
+    tcase_add_test(t, words_that_are_no_option_are_refused);
     tcase_add_test(t, instance_names_the_socket_even_with_dualnet);
     tcase_add_test(t, one_dash_equals_sign_and_abbreviations_work);
     tcase_add_test(t, our_options_make_no_old_abbreviation_ambiguous);

@@ -149,7 +149,7 @@ static void open_admin(void)
 START_TEST(words_are_exact_and_without_case)
 {
     ck_assert_str_eq(RUN(&a, "PING"), "+PONG\r\n");
-    ck_assert_str_eq(RUN(&a, "pInG", "ignored"), "+PONG\r\n");
+    ck_assert_str_eq(RUN(&a, "pInG"), "+PONG\r\n");
     ck_assert_str_eq(RUN(&a, "PIN"), "-Command not supported\r\n");
     ck_assert_str_eq(RUN(&a, "PINGX"), "-Command not supported\r\n");
     ck_assert_str_eq(RUN(&a, "a-word-that-is-longer-than-any-command"),
@@ -224,22 +224,24 @@ START_TEST(lock_freeze_worm_and_quota_refuse_in_the_originals_words)
 }
 END_TEST
 
-START_TEST(timestamps_are_for_admins_and_read_as_atoll_does)
+START_TEST(times_are_for_admins_and_read_whole)
 {
     static const struct {
         const char *text, *reply;
-    } t[] = {{"1600000000", ":1600000000\r\n"},
-             {"abc", ":0\r\n"},
-             {"", ":0\r\n"},
-             {" 12x", ":12\r\n"},
-             {"-1", ":4294967295\r\n"},
-             {"4294967296", ":0\r\n"},
-             {"4294967303", ":7\r\n"}};
+    } t[] = {{"abc", "-Unexpected arguments\r\n"},
+             {"", "-Unexpected arguments\r\n"},
+             {" 12x", "-Unexpected arguments\r\n"},
+             {"-5", "-Invalid argument\r\n"},
+             {"4294967296", "-Invalid argument\r\n"}};
     for (size_t i = 0; i < ARRAY_LEN(t); i++) {
-        char key[2] = {(char)('a' + i), 0};
-        RUN(&a, "SET", key, "v", t[i].text);
-        ck_assert_str_eq(RUN(&a, "KEYTIME", key), t[i].reply);
+        ck_assert_str_eq(RUN(&a, "SET", "x", "v", t[i].text), t[i].reply);
+        ck_assert_str_eq(RUN(&a, "DEL", "x", t[i].text), t[i].reply);
+        ck_assert_str_eq(RUN(&a, "EXISTS", "x"), ":0\r\n");
     }
+    RUN(&a, "SET", "a", "v", "1600000000");
+    ck_assert_str_eq(RUN(&a, "KEYTIME", "a"), ":1600000000\r\n");
+    RUN(&a, "SET", "b", "v", "4294967295");
+    ck_assert_str_eq(RUN(&a, "KEYTIME", "b"), ":4294967295\r\n");
     a.s.admin = false;
     ck_assert_str_eq(RUN(&a, "SET", "z", "v", "1"), "-Permission denied\r\n");
     ck_assert_str_eq(RUN(&a, "DEL", long_key, "1"), "-Permission denied\r\n");
@@ -489,26 +491,117 @@ START_TEST(sequential_keys_and_modes)
 }
 END_TEST
 
-START_TEST(numbers_are_read_as_c_does)
+START_TEST(words_are_compared_without_case)
 {
-    static const struct {
-        const char *text;
-        int64_t v;
-    } t[] = {{"", 0},
-             {"12", 12},
-             {" \t+7 ", 7},
-             {"-9x", -9},
-             {"x", 0},
-             {"9223372036854775807", INT64_MAX},
-             {"9223372036854775808", INT64_MAX},
-             {"-9223372036854775808", INT64_MIN},
-             {"-99999999999999999999", INT64_MIN}};
-    for (size_t i = 0; i < ARRAY_LEN(t); i++)
-        ck_assert_int_eq(req_number(slice_str(t[i].text)), t[i].v);
-    ck_assert_uint_eq(req_text(slice_of("ab\0c", 4)).len, 2);
     ck_assert(req_prefix(slice_str("sec"), "SECURE"));
     ck_assert(!req_prefix(slice_str("SECUREX"), "SECURE"));
     ck_assert(!req_word(slice_str("SEC"), "SECURE"));
+}
+END_TEST
+
+/* What is too much is refused, never ignored. */
+START_TEST(words_too_many_are_refused)
+{
+    static const char *const alone[] = {"DBSIZE", "FLUSH", "INFO",   "MASTER", "MIRROR",
+                                        "NSJUMP", "PING",  "NSLIST", "SYNC",   "TIME"};
+    static const char *const unexpected = "-Unexpected arguments\r\n";
+
+    for (size_t i = 0; i < ARRAY_LEN(alone); i++)
+        ck_assert_str_eq(RUN(&a, alone[i], "x"), unexpected);
+    ck_assert_str_eq(RUN(&a, "SET", "k", "v", "NX"), unexpected);
+    ck_assert_str_eq(RUN(&a, "SET", "k", "v", "EX", "10"), unexpected);
+    ck_assert_str_eq(RUN(&a, "DEL", "k", "l"), unexpected);
+    ck_assert_str_eq(RUN(&a, "EXISTS", "k"), ":0\r\n");
+    ck_assert_str_eq(RUN(&a, "SCAN", "x", "y"), unexpected);
+    ck_assert_str_eq(RUN(&a, "RSCAN", "x", "y"), unexpected);
+    ck_assert_str_eq(RUN(&a, "HOOKS", "x"), unexpected);
+    ck_assert_str_eq(RUN(&a, "HOOKS", "PENDING", "x"), unexpected);
+    ck_assert_str_eq(RUN(&a, "INDEX", "DIRTY", "RESET", "x"), unexpected);
+    ck_assert_str_eq(RUN(&a, "DATA", "RAW", "0", "28", "x"), unexpected);
+    ck_assert_str_eq(RUN(&a, "SELECT", "default", "a", "b", "c"), "-Too many arguments\r\n");
+}
+END_TEST
+
+START_TEST(numbers_are_whole_and_in_range)
+{
+    static const char *const number = "-Invalid property value (expected: a number of bytes)\r\n";
+    static const char *const flag = "-Invalid property value (expected: 0, 1)\r\n";
+    static const char *const sizes[] = {"100M", "abc", "-1", "1 ", "9223372036854775808", "1e3"};
+    static const char *const flags[] = {"yes", "on", "2", "01", "1x", "true"};
+    static const char *const waits[] = {"99", "1800001", "100x", "-100", " 100"};
+    static const char *const switches[] = {"worm", "public", "lock", "freeze"};
+
+    RUN(&a, "NSNEW", "n");
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++)
+        ck_assert_str_eq(RUN(&a, "NSSET", "n", "maxsize", sizes[i]), number);
+    ck_assert_str_eq(RUN(&a, "NSSET", "n", "maxsize", "9223372036854775807"), OK);
+    for (size_t k = 0; k < ARRAY_LEN(switches); k++)
+        for (size_t i = 0; i < ARRAY_LEN(flags); i++)
+            ck_assert_str_eq(RUN(&a, "NSSET", "n", switches[k], flags[i]), flag);
+    for (size_t i = 0; i < ARRAY_LEN(waits); i++)
+        ck_assert_str_eq(RUN(&a, "WAIT", "SET", waits[i]), "-Invalid timeout\r\n");
+    ck_assert_str_eq(RUN(&a, "DATA", "RAW", "0x", "28"), "-Invalid argument\r\n");
+    ck_assert_str_eq(RUN(&a, "DATA", "RAW", "0", "28x"), "-Invalid argument\r\n");
+    ck_assert_str_eq(RUN(&a, "DATA", "RAW", "4294967296", "28"), "-Invalid Request\r\n");
+    ck_assert_str_eq(RUN(&a, "DATA", "RAW", "0", "4294967296"), "-EOF\r\n");
+    RUN(&a, "MASTER");
+    ck_assert_str_eq(RUN(&a, "PING", "7x"), "-Invalid argument\r\n");
+}
+END_TEST
+
+/* RUN takes texts; a NUL in the middle needs its own words. */
+static const char *run_nul(const char *cmd, const char *prop)
+{
+    struct slice argv[4] = {slice_str(cmd), slice_of("n\0x", 3), slice_str(prop ? prop : ""),
+                            slice_of("p\0x", 3)};
+
+    if (prop)
+        argv[1] = slice_str("n");
+    return run_argv(&a, prop ? 4 : 2, argv);
+}
+
+START_TEST(a_nul_in_a_name_or_password_is_refused)
+{
+    RUN(&a, "NSNEW", "n");
+    ck_assert_str_eq(run_nul("NSNEW", NULL), "-This name is not allowed\r\n");
+    ck_assert_str_eq(run_nul("SELECT", NULL), "-Namespace not found\r\n");
+    ck_assert_str_eq(run_nul("NSINFO", NULL), "-Namespace not found\r\n");
+    ck_assert_str_eq(run_nul("NSDEL", NULL), "-This namespace doesn't exists\r\n");
+    ck_assert_str_eq(run_nul("NSSET", "password"), "-Invalid argument\r\n");
+    ck_assert_str_eq(RUN(&b, "SELECT", "n"), OK);
+}
+END_TEST
+
+START_TEST(redis_clients_find_what_they_ask_for_when_they_connect)
+{
+    const char *hello = RUN(&a, "HELLO", "2", "SETNAME", "x");
+
+    ck_assert_int_eq(strncmp(hello, "*14\r\n$6\r\nserver\r\n", 17), 0);
+    ck_assert_ptr_nonnull(strstr(hello, "$5\r\nproto\r\n:2\r\n"));
+    ck_assert_str_eq(RUN(&a, "HELLO", "4"), "-NOPROTO unsupported protocol version\r\n");
+    ck_assert_str_eq(RUN(&a, "HELLO", "2", "AUTH", "default", "x"), "-Authentication disabled\r\n");
+    ck_assert_str_eq(RUN(&a, "CLIENT", "SETINFO", "LIB-NAME", "x"), OK);
+    ck_assert_str_eq(RUN(&a, "client", "setname", "x"), OK);
+    ck_assert_str_eq(RUN(&a, "CLIENT", "GETNAME"), "$-1\r\n");
+    ck_assert_int_eq(RUN(&a, "CLIENT", "ID")[0], ':');
+    ck_assert_int_eq(strncmp(RUN(&b, "HELLO", "3"), "%7\r\n$6\r\nserver\r\n", 16), 0);
+    ck_assert_str_eq(RUN(&b, "GET", "none"), "_\r\n");
+    ck_assert_str_eq(RUN(&b, "MGET", "none"), "*1\r\n_\r\n");
+    ck_assert_str_eq(RUN(&a, "GET", "none"), "$-1\r\n");
+    ck_assert_str_eq(RUN(&a, "CLIENT", "KILL", "x"), "-Unknown CLIENT subcommand\r\n");
+    ck_assert_str_eq(RUN(&a, "COMMAND", "DOCS", "GET"), "*0\r\n");
+    ck_assert_ptr_nonnull(strstr(RUN(&a, "COMMAND"), "*6\r\n$3\r\nget\r\n:2\r\n"));
+    ck_assert_str_eq(RUN(&a, "ECHO", "x y"), "$3\r\nx y\r\n");
+    ck_assert_str_eq(RUN(&a, "ECHO"), "-Unexpected arguments\r\n");
+    ck_assert_str_eq(RUN(&a, "SELECT", "0"), OK);
+    ck_assert_ptr_eq(a.s.ns, nslist_default(list));
+    ck_assert_str_eq(RUN(&a, "SELECT", "1"), "-Namespace not found\r\n");
+    ck_assert_str_eq(RUN(&a, "NSNEW", "0"), OK);
+    ck_assert_str_eq(RUN(&a, "SELECT", "0"), OK);
+    ck_assert_str_eq(ns_name(a.s.ns), "0");
+    ck_assert(!a.s.quit);
+    ck_assert_str_eq(RUN(&a, "QUIT"), OK);
+    ck_assert(a.s.quit);
 }
 END_TEST
 
@@ -520,7 +613,7 @@ static TCase *open_cases(void)
     tcase_add_test(t, words_are_exact_and_without_case);
     tcase_add_test(t, checks_of_keys_come_in_order);
     tcase_add_test(t, lock_freeze_worm_and_quota_refuse_in_the_originals_words);
-    tcase_add_test(t, timestamps_are_for_admins_and_read_as_atoll_does);
+    tcase_add_test(t, times_are_for_admins_and_read_whole);
     tcase_add_test(t, select_keeps_the_old_namespace_when_refused);
     tcase_add_test(t, flush_needs_a_private_namespace_and_removes_its_keys);
     tcase_add_test(t, deleted_namespaces_detach_their_sessions);
@@ -529,7 +622,11 @@ static TCase *open_cases(void)
     tcase_add_test(t, a_big_mget_comes_in_parts_of_the_output_limit);
     tcase_add_test(t, info_counts);
     tcase_add_test(t, sequential_keys_and_modes);
-    tcase_add_test(t, numbers_are_read_as_c_does);
+    tcase_add_test(t, words_are_compared_without_case);
+    tcase_add_test(t, words_too_many_are_refused);
+    tcase_add_test(t, numbers_are_whole_and_in_range);
+    tcase_add_test(t, a_nul_in_a_name_or_password_is_refused);
+    tcase_add_test(t, redis_clients_find_what_they_ask_for_when_they_connect);
     return t;
 }
 

@@ -97,13 +97,17 @@ compile_commands.json: Makefile
 	tests/compile-commands.sh "$(ALL_CFLAGS)" $(wildcard $(PARTS:%=%/*.c) $(PARTS:%=%/*/*.c)) > $@
 
 install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/qsfs $(DESTDIR)$(PREFIX)/share/man/man8
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/qsfs $(foreach n,1 5 7 8,$(DESTDIR)$(PREFIX)/share/man/man$(n))
 	install -m 0755 $(DAEMONS:%=$(BIN)/%) hooks/zdb-hook.sh bootstrap/qsfs bootstrap/qsfs-units bootstrap/toml2yaml.py $(DESTDIR)$(PREFIX)/bin
 	install -m 0644 $(wildcard bootstrap/*.yaml) $(DESTDIR)$(PREFIX)/share/qsfs
-	install -m 0644 $(wildcard docs/man/*.8) $(DESTDIR)$(PREFIX)/share/man/man8
+	$(foreach n,1 5 7 8,install -m 0644 $(wildcard docs/man/*.$(n)) $(DESTDIR)$(PREFIX)/share/man/man$(n) &&) :
+
+# build/qsfs_VERSION_ARCH.deb
+deb: all
+	packaging/deb.sh $(BIN)
 
 clean:
 	rm -rf build compile_commands.json
 
-.PHONY: all objects unit check check-unit check-e2e check-long lint bench fuzz coverage format install clean
+.PHONY: all objects unit check check-unit check-e2e check-long lint bench fuzz coverage format install deb clean
 -include $(shell find build -name '*.d' 2>/dev/null)

@@ -27,6 +27,7 @@ claim()
 lib_failed()
 {
     trap - ERR
+    [ "$BASH_SUBSHELL" -eq 0 ] || exit 1    # the shell above sees it
     echo "not ok $claimed: line ${BASH_LINENO[${#BASH_LINENO[@]} - 2]}: $1" >&3
     claimed=
     exit 1

@@ -1,0 +1,8 @@
+complete -c qsfs -f -n __fish_use_subcommand -a "bootstrap start stop run enable disable status wait version help"
+complete -c qsfs -n "__fish_seen_subcommand_from bootstrap" -l config -r -d "zstor configuration of your own backends"
+complete -c qsfs -n "__fish_seen_subcommand_from bootstrap" -l geometry -x -d "K,N"
+complete -c qsfs -n "__fish_seen_subcommand_from bootstrap" -l cache -x -d "limit of the local cache"
+complete -c qsfs -n "__fish_seen_subcommand_from bootstrap" -l mount -r -d "where the filesystem appears"
+complete -c qsfs -n "__fish_seen_subcommand_from bootstrap" -l port-base -x -d "port of the first local backend"
+complete -c qsfs -n "__fish_seen_subcommand_from bootstrap" -l no-start -d "start nothing"
+complete -c qsfs -n "__fish_seen_subcommand_from bootstrap" -l uninstall -d "remove the programs"

@@ -6,9 +6,13 @@
 #include <errno.h>
 #include <openssl/evp.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #include "common/parse.h"
+
+#define CHUNK (256 * KIB)
 
 static void sodium_once(void)
 {
@@ -52,6 +56,30 @@ void digest_of(struct slice s, uint8_t out[DIGEST_LEN])
     digest_init(&d);
     digest_update(&d, s.p, s.len);
     digest_final(&d, out);
+}
+
+int digest_fd(int fd, const atomic_bool *stop, uint8_t out[DIGEST_LEN])
+{
+    CLEANUP(base_free) uint8_t *chunk = xcalloc(1, CHUNK);
+    struct digest d;
+
+    digest_init(&d);
+    for (;;) {
+        ssize_t n;
+
+        if (stop && atomic_load(stop))
+            return -ECANCELED;
+        n = read(fd, chunk, CHUNK);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        if (n == 0)
+            break;
+        digest_update(&d, chunk, (size_t)n);
+    }
+    digest_final(&d, out);
+    return 0;
 }
 
 void digest_sha1_hex(struct slice s, char out[41])

@@ -5,6 +5,7 @@
 
 #include "common/bytes.h"
 #include <sodium.h>
+#include <stdatomic.h>
 
 #define DIGEST_LEN 16
 
@@ -16,6 +17,8 @@ void digest_init(struct digest *d);
 void digest_update(struct digest *d, const void *p, size_t n);
 void digest_final(struct digest *d, uint8_t out[DIGEST_LEN]);
 void digest_of(struct slice s, uint8_t out[DIGEST_LEN]);
+/* From where fd stands to the end.  0, -errno, or -ECANCELED when *stop (may be NULL) is set. */
+int digest_fd(int fd, const atomic_bool *stop, uint8_t out[DIGEST_LEN]);
 void digest_sha1_hex(struct slice s, char out[41]); /* lower case and a NUL */
 int digest_random(void *p, size_t n);               /* cryptographic random bytes; 0 or -EIO */
 

@@ -29,6 +29,8 @@ static const char *const top_keys[] = {
     "pid_file",
     "zdb_data_dir_path",
     "max_zdb_data_dir_size",
+    "min_free_disk_space",
+    "evict_proof_age",
     "zdbfs_mountpoint",
     "prometheus_port",
     "encryption",
@@ -321,6 +323,7 @@ static int opt_paths(const struct conf_node *top, struct zstor_conf *c, struct e
 {
     struct sockaddr_un sun;
     uint64_t size = 0, port = 0, lease = OPTIONS_DEFAULT_LEASE;
+    uint64_t reserve = ZSTOR_FREE_DISK_DEFAULT, proof_age = 600;
     uint8_t ip[16];
     int r;
 
@@ -335,6 +338,10 @@ static int opt_paths(const struct conf_node *top, struct zstor_conf *c, struct e
         r = opt_text(top, "zdb_data_dir_path", NULL, false, &c->zdb_data_dir_path, e);
     if (r >= 0)
         r = conf_u64(top, "max_zdb_data_dir_size", false, 1, UINT64_MAX / MIB, &size, e);
+    if (r >= 0)
+        r = conf_u64(top, "min_free_disk_space", false, 0, UINT64_MAX / MIB / 2, &reserve, e);
+    if (r >= 0)
+        r = conf_u64(top, "evict_proof_age", false, 0, 30 * 86400, &proof_age, e);
     if (r >= 0)
         r = opt_text(top, "zdbfs_mountpoint", NULL, false, &c->zdbfs_mountpoint, e);
     if (r >= 0)
@@ -360,6 +367,8 @@ static int opt_paths(const struct conf_node *top, struct zstor_conf *c, struct e
             c->metrics_address);
     c->lease_ms = lease * 1000;
     c->max_zdb_data_dir_size = size;
+    c->min_free_disk_space = reserve;
+    c->evict_proof_age = proof_age;
     c->prometheus_port = (uint16_t)port;
     return 0;
 }

@@ -88,7 +88,7 @@ def test_ours_reads_what_the_reference_put():
         p = pair.reference("put", pair.toml, f)
         q.same(p.returncode, 0, f"put {name}: {p.stderr[-300:]!r}")
         out = pair.dir / "out"
-        p = pair.ours("retrieve", "-f", f, "-o", out)
+        p = pair.ours("retrieve", "--force", "-f", f, "-o", out)
         q.same(p.returncode, 0, f"retrieve {name}: {p.stderr[-300:]!r}")
         q.same(q.sha256(out), q.sha256(f), name)
         p = pair.ours("check", "-f", f)
@@ -103,7 +103,8 @@ def test_replaced_in_turn():
         f = pair.file("f", data)
         p = pair.ours("store", "-f", f) if turn % 2 else pair.reference("put", pair.toml, f)
         q.same(p.returncode, 0, p.stderr[-300:])
-        for reader in (pair.ours("retrieve", "-f", f, "-o", pair.dir / "a"), pair.reference("get", pair.toml, f, pair.dir / "b")):
+        for reader in (pair.ours("retrieve", "--force", "-f", f, "-o", pair.dir / "a"),
+                       pair.reference("get", pair.toml, f, pair.dir / "b")):
             q.same(reader.returncode, 0, reader.stderr[-300:])
         q.same((pair.dir / "a").read_bytes(), data, f"turn {turn}, ours")
         q.same((pair.dir / "b").read_bytes(), data, f"turn {turn}, reference")

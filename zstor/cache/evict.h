@@ -3,13 +3,17 @@
  *   - they are sealed (not the highest number of their directory),
  *   - the record of the object in the metadata has the checksum of the local bytes, names a backend
  * for every shard, and is held by at least ZSTOR_META_WRITE_QUORUM metadata backends,
- *   - nothing is queued or running that writes the object (asked on the loop, in the same step as
- * the unlink),
+ *   - one good shard more than a read needs is there now: every byte was read and checked within
+ * evict_proof_age, and no backend went, came or lost anything since (era),
+ *   - nothing is queued or running that writes the object or reads the file (asked on the loop, in
+ * the same step as the unlink),
  *   - the file is still in the state that was compared.
  * A segment that was brought back from remote and has not changed may go again while backends are
- * missing: then it is enough that the record can be read and no store is queued.  Else reading in
- * an outage would fill the disk. Begins above the limit, ends at 7/8 of it.  Thread: the loop's for
- * every function; the work is done in a thread of its own, the unlink on the loop. */
+ * missing: then as many good shards as a read needs, and a record that can be read, are enough.
+ * Else reading in an outage would fill the disk.
+ * Begins above the limit and ends at 7/8 of it; or below min_free_disk_space of the disk, and ends
+ * at 9/8 of that.  Thread: the loop's for every function; the work is done in a thread of its own,
+ * the unlink on the loop. */
 #ifndef ZSTOR_CACHE_EVICT_H
 #define ZSTOR_CACHE_EVICT_H
 
@@ -25,8 +29,10 @@ struct evict_conf {
                               nothing is done */
     struct hashes *hashes;
     uint64_t debounce_ms, period_ms; /* after evict_kick; without it */
-    bool (*busy)(void *arg, const char *object_path, bool with_rebuild); /* loop: a job that writes
-                                                                            the object is there */
+    /* loop: a job is there that writes the object (with_rebuild: or repairs it), or reads file */
+    bool (*busy)(void *arg, const char *object_path, const char *file, bool with_rebuild);
+    uint64_t (*era)(void *arg);                          /* loop: see hashes_prove */
+    void (*damaged)(void *arg, const char *object_path); /* loop: shards of it are lost */
     void *arg;
 };
 

@@ -14,13 +14,14 @@
 
 #include "common/digest.h"
 
-#define CHUNK (256 * KIB)
-
 struct entry {
     char *path;
-    struct snapshot_id id;
+    struct local_id id;
     uint8_t digest[ZSTOR_DIGEST_LEN];
     unsigned marks;
+    bool proved; /* the rest is there */
+    unsigned good;
+    uint64_t era, at_ms;
     UT_hash_handle hh;
 };
 
@@ -64,7 +65,7 @@ static struct entry *find(struct hashes *h, const char *path)
     return en;
 }
 
-void hashes_put(struct hashes *h, const char *path, const struct snapshot_id *id,
+void hashes_put(struct hashes *h, const char *path, const struct local_id *id,
                 const uint8_t digest[ZSTOR_DIGEST_LEN])
 {
     struct entry *en;
@@ -72,8 +73,7 @@ void hashes_put(struct hashes *h, const char *path, const struct snapshot_id *id
 
     pthread_mutex_lock(&h->lock);
     en = find(h, path);
-    if (en && snapshot_id_eq_mtime(&en->id, id) &&
-        memcmp(en->digest, digest, sizeof en->digest) == 0)
+    if (en && local_id_eq_mtime(&en->id, id) && memcmp(en->digest, digest, sizeof en->digest) == 0)
         marks = en->marks;
     if (en)
         drop(h, en);
@@ -88,7 +88,7 @@ void hashes_put(struct hashes *h, const char *path, const struct snapshot_id *id
     pthread_mutex_unlock(&h->lock);
 }
 
-bool hashes_get(struct hashes *h, const char *path, const struct snapshot_id *id,
+bool hashes_get(struct hashes *h, const char *path, const struct local_id *id,
                 uint8_t digest[ZSTOR_DIGEST_LEN])
 {
     struct entry *en;
@@ -96,26 +96,26 @@ bool hashes_get(struct hashes *h, const char *path, const struct snapshot_id *id
 
     pthread_mutex_lock(&h->lock);
     en = find(h, path);
-    known = en && snapshot_id_eq(&en->id, id);
+    known = en && local_id_eq(&en->id, id);
     if (known)
         memcpy(digest, en->digest, sizeof en->digest);
     pthread_mutex_unlock(&h->lock);
     return known;
 }
 
-void hashes_mark(struct hashes *h, const char *path, const struct snapshot_id *id,
+void hashes_mark(struct hashes *h, const char *path, const struct local_id *id,
                  enum hashes_mark mark)
 {
     struct entry *en;
 
     pthread_mutex_lock(&h->lock);
     en = find(h, path);
-    if (en && snapshot_id_eq_mtime(&en->id, id))
+    if (en && local_id_eq_mtime(&en->id, id))
         en->marks |= mark;
     pthread_mutex_unlock(&h->lock);
 }
 
-bool hashes_marked(struct hashes *h, const char *path, const struct snapshot_id *id,
+bool hashes_marked(struct hashes *h, const char *path, const struct local_id *id,
                    enum hashes_mark mark)
 {
     struct entry *en;
@@ -123,47 +123,54 @@ bool hashes_marked(struct hashes *h, const char *path, const struct snapshot_id 
 
     pthread_mutex_lock(&h->lock);
     en = find(h, path);
-    yes = en && (en->marks & mark) && snapshot_id_eq_mtime(&en->id, id);
+    yes = en && (en->marks & mark) && local_id_eq_mtime(&en->id, id);
     pthread_mutex_unlock(&h->lock);
     return yes;
 }
 
-static int same_state(int fd, const struct snapshot_id *id)
+void hashes_prove(struct hashes *h, const char *path, const struct local_id *id, unsigned good,
+                  uint64_t era)
 {
-    struct snapshot_id now;
+    struct entry *en;
+
+    pthread_mutex_lock(&h->lock);
+    en = find(h, path);
+    if (en && local_id_eq_mtime(&en->id, id)) {
+        en->proved = true;
+        en->good = good;
+        en->era = era;
+        en->at_ms = base_now_ms();
+    }
+    pthread_mutex_unlock(&h->lock);
+}
+
+int hashes_proved(struct hashes *h, const char *path, const struct local_id *id, uint64_t era,
+                  uint64_t max_age_ms)
+{
+    struct entry *en;
+    int good = -1;
+
+    pthread_mutex_lock(&h->lock);
+    en = find(h, path);
+    if (en && en->proved && en->era == era && local_id_eq_mtime(&en->id, id) &&
+        base_now_ms() - en->at_ms <= max_age_ms)
+        good = (int)en->good;
+    pthread_mutex_unlock(&h->lock);
+    return good;
+}
+
+static int same_state(int fd, const struct local_id *id)
+{
+    struct local_id now;
     struct stat st;
 
     if (fstat(fd, &st) < 0)
         return -errno;
-    snapshot_id_of(&now, &st);
-    return S_ISREG(st.st_mode) && snapshot_id_eq(&now, id) ? 0 : -ESTALE;
+    local_id_of(&now, &st);
+    return S_ISREG(st.st_mode) && local_id_eq(&now, id) ? 0 : -ESTALE;
 }
 
-static int read_all(int fd, const atomic_bool *stop, uint8_t digest[ZSTOR_DIGEST_LEN])
-{
-    CLEANUP(base_free) uint8_t *chunk = xcalloc(1, CHUNK);
-    struct digest d;
-
-    digest_init(&d);
-    for (;;) {
-        ssize_t n;
-
-        if (atomic_load(stop))
-            return -ECANCELED;
-        n = read(fd, chunk, CHUNK);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        if (n == 0)
-            break;
-        digest_update(&d, chunk, (size_t)n);
-    }
-    digest_final(&d, digest);
-    return 0;
-}
-
-int hashes_of(struct hashes *h, const char *path, const struct snapshot_id *id,
+int hashes_of(struct hashes *h, const char *path, const struct local_id *id,
               const atomic_bool *stop, uint8_t digest[ZSTOR_DIGEST_LEN])
 {
     CLEANUP(base_close) int fd = -1;
@@ -179,7 +186,7 @@ int hashes_of(struct hashes *h, const char *path, const struct snapshot_id *id,
         return errno == ENOENT ? -ESTALE : -errno;
     r = same_state(fd, id);
     if (r == 0)
-        r = read_all(fd, stop, digest);
+        r = digest_fd(fd, stop, digest);
     if (r == 0)
         r = same_state(fd, id);
     if (r == 0)

@@ -36,7 +36,7 @@ static void add_segment(struct datadir *d, size_t *cap, const char *path, const 
         .disk_bytes = (uint64_t)st->st_blocks * 512,
         .atime_s = st->st_atim.tv_sec,
     };
-    snapshot_id_of(&f->id, st);
+    local_id_of(&f->id, st);
 }
 
 /* The segments of one namespace directory; *count: how many names of segments it has. */
@@ -56,7 +56,7 @@ static int scan_namespace(const char *dir, struct datadir *d, size_t *cap, size_
         if (lstat(path, &st) < 0 || !S_ISREG(st.st_mode))
             continue;
         d->disk_bytes += (uint64_t)st.st_blocks * 512;
-        if (!snapshot_is_data(path) || parse_u64(names[i] + 1, 0, UINT64_MAX, &number) < 0)
+        if (!local_is_data(path) || parse_u64(names[i] + 1, 0, UINT64_MAX, &number) < 0)
             continue;
         highest = MAX(highest, number);
         add_segment(d, cap, path, &st);

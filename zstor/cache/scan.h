@@ -12,7 +12,7 @@
 struct datadir_file { /* one segment, "d<N>" */
     char *path;       /* real path */
     bool sealed;      /* not the highest number of its directory: zdb does not write it any more */
-    struct snapshot_id id;
+    struct local_id id;
     uint64_t disk_bytes; /* that removing it frees */
     int64_t atime_s;
 };

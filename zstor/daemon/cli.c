@@ -36,7 +36,8 @@ static const char usage_text[] =
     "        -s, --save-failure         queue what fails, to be tried again\n"
     "        -e, --error-on-failure     stop at the first file that fails\n"
     "  retrieve -f PATH       bring a file back\n"
-    "        -o, --output FILE          to FILE instead of PATH\n"
+    "        -o, --output FILE          to FILE instead of PATH; - is standard output\n"
+    "        --force                    replace a file that is there with other content\n"
     "  check -f PATH          print the checksum of what is stored; nothing when it is unknown\n"
     "  rebuild -f PATH | -k KEY | --all\n"
     "                         verify all shards, restore lost ones\n"
@@ -79,7 +80,7 @@ static int run_monitor(struct cli *c)
     return monitor_run(conf, &mc, &e) < 0 ? cli_fail(&e) : 0;
 }
 
-enum { OPT_LOG_FILE = 256, OPT_JSON, OPT_ALL, OPT_READY, OPT_DRAIN, OPT_TAKEOVER };
+enum { OPT_LOG_FILE = 256, OPT_JSON, OPT_ALL, OPT_READY, OPT_DRAIN, OPT_TAKEOVER, OPT_FORCE };
 
 static int absolute(const char *path, char **out)
 {
@@ -128,7 +129,12 @@ static int take(struct cli *c, int o)
         r->key = xstrdup(optarg);
         return 0;
     case 'o':
-        return absolute(optarg, &r->output);
+        free(c->output);
+        c->output = NULL;
+        if (strcmp(optarg, "-") != 0)
+            return absolute(optarg, &c->output);
+        c->output = xstrdup(optarg);
+        return 0;
     case 'd':
         r->remove = true;
         return 0;
@@ -145,6 +151,9 @@ static int take(struct cli *c, int o)
         return seconds(optarg, 365 * 86400, &c->wait_s);
     case OPT_JSON:
         r->json = true;
+        return 0;
+    case OPT_FORCE:
+        r->force = true;
         return 0;
     case OPT_ALL:
         r->all = true;
@@ -186,6 +195,7 @@ static const struct option store_longs[] = {LONG("file", required_argument, 'f')
                                             END};
 static const struct option retrieve_longs[] = {LONG("file", required_argument, 'f'),
                                                LONG("output", required_argument, 'o'),
+                                               LONG("force", no_argument, OPT_FORCE),
                                                LONG("help", no_argument, 'h'), END};
 static const struct option check_longs[] = {LONG("file", required_argument, 'f'),
                                             LONG("help", no_argument, 'h'), END};
@@ -374,6 +384,7 @@ int cli_main(int argc, char **argv)
             code = run_command(&c, &commands[i]);
         zstor_conf_free(c.conf);
         control_proto_fini(&c.req);
+        free(c.output);
         return fflush(stdout) == 0 ? code : 1;
     }
     CLEANUP(base_free) char *text = xasprintf("unknown command %s", name);

@@ -26,15 +26,21 @@ static void print_reply(const struct control_req *req, const redisReply *r)
 
 int cli_daemon_run(struct cli *c)
 {
+    CLEANUP(cli_output_fini) struct cli_output out;
     redisReply *reply = NULL;
     struct err e = {0};
-    int r = control_request(c->conf->socket, &c->req, &reply, &e);
-    int code = 0;
+    int code = 0, r;
 
+    if (cli_output_open(&out, c->output, c->req.force, c->conf->zdb_data_dir_path, &e) < 0)
+        return cli_fail_zstor(e.text);
+    c->req.to_fd = out.fd >= 0;
+    r = control_request(c->conf->socket, &c->req, out.fd, &reply, &e);
     if (r < 0)
         return cli_fail(&e);
     if (reply->type == REDIS_REPLY_ERROR)
         code = cli_fail_zstor(reply->str);
+    else if (cli_output_publish(&out, &e) < 0)
+        code = cli_fail_zstor(e.text);
     else
         print_reply(&c->req, reply);
     freeReplyObject(reply);
@@ -49,7 +55,7 @@ static void show_progress(const char *socket, bool tty, char *last, size_t size)
     redisReply *reply = NULL;
     struct err e = {0};
 
-    if (control_request(socket, &req, &reply, &e) < 0) /* the other connection will say so */
+    if (control_request(socket, &req, -1, &reply, &e) < 0) /* the other connection will say so */
         return;
     if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 4 &&
         reply->element[0]->type == REDIS_REPLY_INTEGER) {
@@ -111,7 +117,7 @@ int cli_daemon_status(const struct cli *c, int *code, struct err *e)
 {
     struct control_req req = {.op = CONTROL_STATUS, .json = c->req.json};
     redisReply *reply = NULL;
-    int r = control_request(c->conf->socket, &req, &reply, e);
+    int r = control_request(c->conf->socket, &req, -1, &reply, e);
 
     if (r < 0 || !reply)
         return r;

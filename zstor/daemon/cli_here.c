@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "common/log.h"
 #include "common/parse.h"
@@ -12,6 +13,7 @@
 #include "zstor/object/engine.h"
 #include "zstor/daemon/poller.h"
 #include "zstor/daemon/status.h"
+#include "zstor/object/remove.h"
 #include "zstor/object/task.h"
 #include "zstor/object/volume.h"
 
@@ -95,8 +97,10 @@ static int local_store(struct cli *c, struct engine *g)
     struct err e = {0};
     char **files = NULL;
     size_t n = 0;
-    int r = snapshot_files(c->req.file, &files, &n, &e);
+    int r;
 
+    remove_undo(c->req.file);
+    r = snapshot_files(c->req.file, &files, &n, &e);
     if (r == 0) {
         r = store_files(c, g, files, n, &e);
         path_list_free(files, n);
@@ -126,7 +130,6 @@ static int local_one(struct cli *c, struct engine *g, enum task_op op)
     struct task *t = task_new(op, c->req.file);
     int code = 0;
 
-    t->output = c->req.output ? xstrdup(c->req.output) : NULL;
     t->meta_key = c->req.key ? xstrdup(c->req.key) : NULL;
     task_run(t, g->objects, NULL);
     if (t->rc < 0)
@@ -137,6 +140,21 @@ static int local_one(struct cli *c, struct engine *g, enum task_op op)
         code = not_whole(&t->res);
     task_free(t);
     return code;
+}
+
+static int local_retrieve(struct cli *c, struct engine *g, struct cli_output *out)
+{
+    struct task *t = task_new(TASK_RETRIEVE, c->req.file);
+    struct err e = {0};
+    int r;
+
+    t->fd = out->fd < 0 ? -1 : dup(out->fd);
+    t->replace = c->req.force;
+    task_run(t, g->objects, NULL);
+    e = t->err;
+    r = t->rc < 0 ? t->rc : cli_output_publish(out, &e);
+    task_free(t);
+    return r < 0 ? cli_fail_zstor(e.text) : 0;
 }
 
 struct all {
@@ -177,9 +195,11 @@ static int local_rebuild_all(struct engine *g)
 
 int cli_here_run(struct cli *c)
 {
+    CLEANUP(cli_output_fini) struct cli_output out = {.fd = -1, .to = -1, .place.fd = -1};
     bool writes = c->req.op == CONTROL_STORE || c->req.op == CONTROL_REBUILD;
     struct volume *v = NULL;
     struct engine *g = NULL;
+    struct err e = {0};
     int code;
 
     if (c->req.op == CONTROL_WAIT) /* without a daemon nothing is queued */
@@ -187,6 +207,8 @@ int cli_here_run(struct cli *c)
     if (c->req.op == CONTROL_QUEUE)
         return cli_fail_text(
             "the configuration has no `socket`: without a daemon there is no queue");
+    if (cli_output_open(&out, c->output, c->req.force, c->conf->zdb_data_dir_path, &e) < 0)
+        return cli_fail_zstor(e.text);
     code = writes ? open_volume(c, &v) : 0;
     if (code == 0)
         code = open_engine(c, &g, v);
@@ -199,7 +221,7 @@ int cli_here_run(struct cli *c)
         code = local_store(c, g);
         break;
     case CONTROL_RETRIEVE:
-        code = local_one(c, g, TASK_RETRIEVE);
+        code = local_retrieve(c, g, &out);
         break;
     case CONTROL_CHECK:
         code = local_one(c, g, TASK_CHECK);

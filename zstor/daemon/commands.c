@@ -69,7 +69,6 @@ static struct work *work_new(struct commands *c, struct control_call *call,
     w->req = *req;
     w->req.file = copy_of(req->file);
     w->req.key_path = copy_of(req->key_path);
-    w->req.output = copy_of(req->output);
     w->req.key = copy_of(req->key);
     LIST_INSERT_HEAD(&c->all, w, link);
     return w;
@@ -428,7 +427,15 @@ static void handle_quick(struct work *w, enum task_op op, sched_done_fn *done)
     struct task *t = task_new(op, w->req.file);
     int r;
 
-    t->output = copy_of(w->req.output);
+    t->replace = w->req.force;
+    if (w->req.to_fd) {
+        t->fd = control_take_fd(w->call);
+        if (t->fd < 0) {
+            task_free(t);
+            fail(w, "RETRIEVE FD: no descriptor came with the request before");
+            return;
+        }
+    }
     r = submit(w->c, SCHED_QUICK, t, done, w);
     if (r < 0)
         fail(w, refusal(r));

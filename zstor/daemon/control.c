@@ -34,6 +34,7 @@ struct conn {
     struct loop_watch *watch;
     struct resp_parser parser;
     struct buf in, out;
+    int passed;                /* descriptor that came along; -1: none */
     struct control_call *call; /* the request that is being answered; NULL: none */
     bool eof;                  /* nothing more will come; what is being answered still is */
     bool gone;                 /* nor can anything be sent */
@@ -69,6 +70,8 @@ static void conn_close(struct conn *n)
     n->c->nconns--;
     loop_watch_free(n->watch);
     close(n->fd);
+    if (n->passed >= 0)
+        close(n->passed);
     resp_fini(&n->parser);
     buf_fini(&n->in);
     buf_fini(&n->out);
@@ -147,11 +150,47 @@ static bool hung_up(int fd)
     return poll(&p, 1, 0) == 1 && (p.revents & (POLLHUP | POLLERR));
 }
 
+/* The last descriptor that came is kept, others are closed. */
+static void take_passed(struct conn *n, struct msghdr *msg)
+{
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+        size_t bytes = c->cmsg_len - CMSG_LEN(0);
+        int fd;
+
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+            continue;
+        for (size_t at = 0; at + sizeof fd <= bytes; at += sizeof fd) {
+            memcpy(&fd, CMSG_DATA(c) + at, sizeof fd);
+            if (n->passed >= 0)
+                close(n->passed);
+            n->passed = fd;
+        }
+    }
+}
+
+static ssize_t receive(struct conn *n, uint8_t *room, size_t size)
+{
+    union {
+        struct cmsghdr align;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct iovec iov = {.iov_base = room, .iov_len = size};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control.space,
+                         .msg_controllen = sizeof control.space};
+    ssize_t k = recvmsg(n->fd, &msg, MSG_CMSG_CLOEXEC);
+
+    if (k >= 0)
+        take_passed(n, &msg);
+    return k;
+}
+
 static void conn_read(struct conn *n)
 {
     for (;;) {
         uint8_t *room = buf_reserve(&n->in, READ_CHUNK);
-        ssize_t k = room ? read(n->fd, room, READ_CHUNK) : -1;
+        ssize_t k = room ? receive(n, room, READ_CHUNK) : -1;
 
         if (k < 0 && room && errno == EINTR)
             continue;
@@ -193,6 +232,15 @@ void control_reply(struct control_call *call, struct slice bytes)
     conn_progress(n);
 }
 
+int control_take_fd(struct control_call *call)
+{
+    int fd = call->conn ? call->conn->passed : -1;
+
+    if (call->conn)
+        call->conn->passed = -1;
+    return fd;
+}
+
 void control_reply_ok(struct control_call *call)
 {
     control_reply(call, slice_str("+OK\r\n"));
@@ -221,6 +269,7 @@ static void conn_new(struct control *c, int fd)
     n = xcalloc(1, sizeof *n);
     n->c = c;
     n->fd = fd;
+    n->passed = -1;
     resp_init(&n->parser, &limits);
     n->watch = loop_watch_new(c->loop, fd, on_conn, n);
     LIST_INSERT_HEAD(&c->conns, n, link);
@@ -393,7 +442,46 @@ int control_client_reply(struct control_client *c, uint64_t wait_ms, redisReply 
     return r < 0 ? r : 1;
 }
 
-int control_request(const char *path, const struct control_req *req, redisReply **out,
+/* The descriptor goes along with a PING of its own: the client library writes bytes only. */
+static int send_fd(int sock, int fd)
+{
+    static const char ping[] = "*1\r\n$4\r\nPING\r\n", pong[] = "+PONG\r\n";
+    union {
+        struct cmsghdr align;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control = {.space = {0}};
+    struct iovec iov = {.iov_base = (void *)(uintptr_t)ping, .iov_len = sizeof ping - 1};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control.space,
+                         .msg_controllen = sizeof control.space};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+    char got[sizeof pong - 1];
+    size_t n = 0;
+
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof fd);
+    memcpy(CMSG_DATA(c), &fd, sizeof fd);
+    if (sendmsg(sock, &msg, MSG_NOSIGNAL) != (ssize_t)sizeof ping - 1)
+        return errno ? -errno : -EIO;
+    while (n < sizeof got) {
+        struct pollfd p = {.fd = sock, .events = POLLIN};
+        ssize_t k;
+
+        if (poll(&p, 1, CONNECT_MS) == 0)
+            return -ETIMEDOUT;
+        k = read(sock, got + n, sizeof got - n);
+        if (k == 0)
+            return -ECONNRESET;
+        if (k < 0 && errno != EAGAIN && errno != EINTR)
+            return -errno;
+        n += k > 0 ? (size_t)k : 0;
+    }
+    return memcmp(got, pong, sizeof got) == 0 ? 0 : -EPROTO;
+}
+
+int control_request(const char *path, const struct control_req *req, int fd, redisReply **out,
                     struct err *e)
 {
     struct control_client *c = NULL;
@@ -401,7 +489,10 @@ int control_request(const char *path, const struct control_req *req, redisReply 
 
     if (r < 0 || !c)
         return r;
-    r = control_client_send(c, req);
+    if (fd >= 0)
+        r = send_fd(zclient_fd(c->z), fd);
+    if (r == 0)
+        r = control_client_send(c, req);
     if (r < 0)
         err_sys(e, -r, "send to daemon socket %s", path);
     else

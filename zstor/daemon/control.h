@@ -31,6 +31,9 @@ void control_close(struct control *c); /* and drops what is open; open calls may
 void control_reply(struct control_call *call, struct slice bytes);
 void control_reply_ok(struct control_call *call);
 void control_reply_error(struct control_call *call, const char *text);
+/* The descriptor that the client of this call sent last (SCM_RIGHTS), given; -1: none.  Inside the
+ * handler only. */
+int control_take_fd(struct control_call *call);
 
 /* Client.  -errno with "Could not connect to daemon socket <path>" when nobody listens. */
 struct control_client;
@@ -43,8 +46,8 @@ int control_client_send(struct control_client *c, const struct control_req *req)
  * 0: as long as it takes. */
 int control_client_reply(struct control_client *c, uint64_t wait_ms, redisReply **out,
                          struct err *e);
-/* The three in one. */
-int control_request(const char *path, const struct control_req *req, redisReply **out,
+/* The three in one; fd >= 0 is sent along. */
+int control_request(const char *path, const struct control_req *req, int fd, redisReply **out,
                     struct err *e);
 
 #endif

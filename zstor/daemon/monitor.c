@@ -60,6 +60,7 @@ struct monitor {
     struct metrics *metrics;
     struct metrics_http *http;
     struct exporter_counts counts;
+    uint64_t era;          /* of the backends: see hashes_prove */
     uint64_t heal_said_ms; /* in an outage every store needs one; said once */
     struct loop_timer *stop_timer;
     enum { RUNNING, DRAINING, ABORTING, FLUSHING } state;
@@ -76,24 +77,35 @@ static char *lock_of(void *arg, const char *object_path)
     return object_key(m->engine->conf, object_path, &key, &why) == 0 ? key : NULL;
 }
 
+struct with { /* what a task works with */
+    struct engine *engine;
+    uint64_t era;
+};
+
 static void *acquire(void *arg)
 {
     struct monitor *m = arg;
+    struct with *w = xcalloc(1, sizeof *w);
 
-    return engine_get(m->engine);
+    *w = (struct with){.engine = engine_get(m->engine), .era = m->era};
+    return w;
 }
 
 static void release(void *arg, void *with)
 {
+    struct with *w = with;
+
     (void)arg;
-    engine_put(with);
+    engine_put(w->engine);
+    free(w);
 }
 
 static void run_task(struct task *t, void *with, const atomic_bool *stop) /* job thread */
 {
-    struct engine *g = with;
+    struct with *w = with;
 
-    task_run(t, g->objects, stop);
+    t->era = w->era;
+    task_run(t, w->engine->objects, stop);
 }
 
 static void on_finished(void *arg, const struct task *t)
@@ -105,10 +117,12 @@ static void on_finished(void *arg, const struct task *t)
         counts[t->op][t->rc >= 0]++;
     if (t->rc < 0 || (t->op != TASK_STORE && t->op != TASK_RETRIEVE))
         return;
-    if (t->id_known && snapshot_is_data(t->local)) {
+    if (t->id_known && local_is_data(t->local)) {
         hashes_put(m->hashes, t->local, &t->id, t->res.checksum);
-        if (t->op == TASK_RETRIEVE && !t->output)
+        if (t->op == TASK_RETRIEVE) {
             hashes_mark(m->hashes, t->local, &t->id, HASHES_RESTORED);
+            hashes_prove(m->hashes, t->local, &t->id, t->res.shards_needed, t->era);
+        }
     }
     if (t->res.shards_lost + t->res.meta_lost > 0 && t->path) {
         m->counts.heals++;
@@ -137,6 +151,36 @@ static bool is_busy(void *arg, const char *object_path, bool with_rebuild)
     CLEANUP(base_free) char *lock = lock_of(m, object_path);
 
     return !lock || sched_busy(m->sched, lock, with_rebuild);
+}
+
+struct reader {
+    const char *file;
+    bool found;
+};
+
+static void is_reader(void *arg, const struct sched_view *v)
+{
+    struct reader *r = arg;
+
+    r->found = r->found || (v->rec->source && strcmp(v->rec->source, r->file) == 0);
+}
+
+static bool is_needed(void *arg, const char *object_path, const char *file, bool with_rebuild)
+{
+    struct monitor *m = arg;
+    struct reader r = {.file = file};
+
+    if (is_busy(m, object_path, with_rebuild))
+        return true;
+    sched_each(m->sched, is_reader, &r); /* a store of the file under another name */
+    return r.found;
+}
+
+static uint64_t era_of(void *arg)
+{
+    const struct monitor *m = arg;
+
+    return m->era;
 }
 
 static void on_unknown_segment(void *arg, const char *file, const char *object_path)
@@ -177,10 +221,11 @@ static void poll_now(void *arg)
     poller_now(m->poller);
 }
 
-static void on_polled(void *arg, bool recovered)
+static void on_polled(void *arg, bool recovered, bool changed)
 {
     struct monitor *m = arg;
 
+    m->era += changed;
     if (recovered)
         sched_kick(m->sched);
     commands_polled(m->commands);
@@ -452,7 +497,9 @@ static int start_background(struct monitor *m, struct err *e)
         .hashes = m->hashes,
         .debounce_ms = EVICT_SOON_MS,
         .period_ms = EVICT_MS,
-        .busy = is_busy,
+        .busy = is_needed,
+        .era = era_of,
+        .damaged = on_degraded_object,
         .arg = m,
     };
     struct reconcile_conf rc = {

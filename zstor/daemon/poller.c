@@ -127,7 +127,7 @@ static const struct poller_backend *find(const struct round *r, const struct pol
     return NULL;
 }
 
-static bool compare(const struct round *old, const struct round *now)
+static bool compare(const struct round *old, const struct round *now, bool *changed)
 {
     bool recovered = false;
 
@@ -137,6 +137,8 @@ static bool compare(const struct round *old, const struct round *now)
         char name[400];
 
         backend_addr_name(b->addr, name, sizeof name);
+        if (!was || was->up != b->up || (!b->meta && b->info.entries < was->info.entries))
+            *changed = true;
         if (!b->up && (!was || was->up))
             log_warn("%s backend %s: not usable: %s", kind, name, b->error);
         if (b->up && was && !was->up) {
@@ -151,12 +153,12 @@ static void on_done(void *arg)
 {
     struct poller *p = arg;
     struct round *now = p->current, *old = p->last;
-    bool recovered = compare(old, now);
+    bool changed = false, recovered = compare(old, now, &changed);
 
     p->last = now;
     p->current = NULL;
     round_free(old);
-    p->conf.polled(p->conf.arg, recovered);
+    p->conf.polled(p->conf.arg, recovered, changed);
 }
 
 const struct poller_backend *poller_view(const struct poller *p, size_t *n)

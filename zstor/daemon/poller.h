@@ -21,8 +21,9 @@ struct poller_conf {
     struct loop *loop;
     struct engine *engine; /* a reference is taken */
     uint64_t period_ms;
-    void (*polled)(void *arg, bool recovered); /* loop: after each round; recovered: one that was
-                                                  down is up again */
+    /* loop: after each round; recovered: one that was down is up again; changed: any went, came, or
+     * has fewer values than before */
+    void (*polled)(void *arg, bool recovered, bool changed);
     void *arg;
 };
 

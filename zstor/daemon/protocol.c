@@ -70,7 +70,8 @@ static const struct word words[] = {
     FLAG(CONTROL_STORE, "NOTBLOCKING", notblocking),
     FLAG(CONTROL_STORE, "SAVEFAILURE", save_failure),
     FLAG(CONTROL_STORE, "ERRORONFAILURE", stop_at_error),
-    TEXT(CONTROL_RETRIEVE, "OUTPUT", output, true),
+    FLAG(CONTROL_RETRIEVE, "FORCE", force),
+    FLAG(CONTROL_RETRIEVE, "FD", to_fd),
     TEXT(CONTROL_REBUILD, "FILE", file, true),
     TEXT(CONTROL_REBUILD, "KEY", key, false),
     FLAG(CONTROL_REBUILD, "ALL", all),
@@ -192,7 +193,6 @@ void control_proto_fini(struct control_req *r)
 {
     free(r->file);
     free(r->key_path);
-    free(r->output);
     free(r->key);
     *r = (struct control_req){0};
 }

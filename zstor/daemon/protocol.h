@@ -2,7 +2,8 @@
  * I/O, no state.
  *
  *   STORE file [KEYPATH dir] [DELETE] [NOTBLOCKING] [SAVEFAILURE] [ERRORONFAILURE]     +OK
- *   RETRIEVE file [OUTPUT file]                                                        +OK
+ *   RETRIEVE file [FORCE] [FD]                                                         +OK
+ *       FD: into the regular file whose descriptor came with a request before (SCM_RIGHTS)
  *   CHECK file                                        bulk: 32 hex digits; nil: unknown
  *   REBUILD FILE file | KEY key | ALL                 bulk: one line of what was done
  *   STATUS [JSON]                                     array: 0 or 1 (something is at risk), bulk:
@@ -34,12 +35,13 @@ struct control_req { /* strings owned; NULL: not given */
     enum control_op op;
     char *file;
     char *key_path;     /* store: directory the file is stored under */
-    char *output;       /* retrieve: where to, instead of file */
     char *key;          /* rebuild: full metadata key */
     bool all;           /* rebuild: every object */
     bool remove;        /* store: remove the source afterwards */
     bool notblocking;   /* store: answer when the job is durable */
     bool save_failure;  /* store: a file that fails is queued to be tried again */
+    bool force;         /* retrieve: replace what is there */
+    bool to_fd;         /* retrieve: into a descriptor that the client sent */
     bool stop_at_error; /* store of a directory: leave out the rest after the first failure */
     bool json;          /* status */
     bool list, count;   /* queue */

@@ -15,6 +15,7 @@
 #include "zstor/object/claim.h"
 #include "zstor/object/guard.h"
 #include "zstor/object/listing.h"
+#include "zstor/object/lock.h"
 #include "zstor/object/object_impl.h"
 
 #define DEFAULT_HEDGE_MS 2000
@@ -155,6 +156,7 @@ void object_fill_result(const struct objects *o, const struct meta_record *m,
     res->size = m->has_tail && m->size != META_SIZE_UNKNOWN ? m->size : 0;
     res->generation = m->has_tail ? m->generation : 0;
     res->shards = geometry_total(m->geo);
+    res->shards_needed = m->geo.data;
     res->shards_lost = res->backends_unconfigured = 0;
     for (unsigned i = 0; i < res->shards; i++) {
         const struct meta_shard *s = &m->shards[i];
@@ -198,6 +200,7 @@ int object_describe(struct objects *o, const char *path, const char *meta_key, s
 int object_delete(struct objects *o, const char *path, const char *meta_key,
                   const struct object_ctl *ctl, struct err *e)
 {
+    CLEANUP(base_close) int lock = -1;
     CLEANUP(base_free) char *key = NULL;
     struct metastore_state st;
     struct meta_record m = {0};
@@ -209,6 +212,14 @@ int object_delete(struct objects *o, const char *path, const char *meta_key,
         r = path ? object_key(o->conf, path, &key, e) : 0;
     if (!key && !path)
         key = xstrdup(meta_key);
+    if (r >= 0)
+        r = object_lock(o->conf->state_dir, key, ctl, &lock, e);
+    if (r >= 0 && m.shards) { /* as it is now that nobody else writes it */
+        meta_record_fini(&m);
+        m = (struct meta_record){0};
+        r = metastore_load(&o->meta, key, &m, &st, e);
+        r = r == -EBADMSG ? 0 : r;
+    }
     if (r >= 0)
         r = guard_change(&o->meta, m.shards ? &m : NULL, e);
     if (r >= 0)

@@ -73,11 +73,13 @@ struct object_result {                  /* zeros when the operation failed befor
     uint8_t checksum[ZSTOR_DIGEST_LEN]; /* BLAKE2b-128 of the file */
     uint64_t size; /* of the file; 0 when the record does not tell (check, rebuild of upstream's
                       objects) */
-    uint64_t generation;  /* 0: record without tail (upstream's) */
-    bool skipped;         /* store: the same content is already there, on configured backends */
-    unsigned shards;      /* n of the record */
-    unsigned shards_lost; /* store: not stored (degraded); retrieve, rebuild: lost, corrupt or out
-                             of reach and NOT restored.  > 0: queue a rebuild */
+    uint64_t generation;    /* 0: record without tail (upstream's) */
+    bool skipped;           /* store: the same content is already there, on configured backends;
+                               retrieve: the file has the content already */
+    unsigned shards;        /* n of the record */
+    unsigned shards_needed; /* k of the record */
+    unsigned shards_lost;   /* store: not stored (degraded); retrieve, rebuild: lost, corrupt or out
+                               of reach and NOT restored.  > 0: queue a rebuild */
     unsigned shards_restored; /* rebuild */
     unsigned meta_lost; /* metadata values missing, old or out of reach and not restored; > 0: queue
                            a rebuild */
@@ -105,12 +107,26 @@ int object_key(const struct zstor_conf *c, const char *path, char **out, struct 
 int object_store(struct objects *o, const char *source, const char *object_path, unsigned flags,
                  const struct object_ctl *ctl, struct object_result *res, struct err *e);
 
-/* Bring the object back to `output` (NULL: its own path).  Parent directories are made.  The file
- * appears under its name only when all of it is verified and on disk; an existing file is untouched
- * on every failure.  Absolute paths only; tried as given, then with its directory resolved.
- * meta_key instead of path when path is NULL (then output is required). */
-int object_retrieve(struct objects *o, const char *path, const char *meta_key, const char *output,
-                    const struct object_ctl *ctl, struct object_result *res, struct err *e);
+struct object_target { /* where a retrieve puts the content */
+    const char *path;  /* NULL: the object's own */
+    int fd; /* >= 0: into this regular file instead, borrowed; on disk when it is done, and of no
+               use after a failure */
+    bool replace; /* a file that is there is replaced, see object/place.h */
+};
+#define OBJECT_OWN_PATH \
+    {                   \
+        .fd = -1        \
+    }
+
+/* Bring the object back (to NULL: to its own path).  Parent directories are made.  The file appears
+ * under its name only when all of it is verified and on disk; an existing file is untouched on
+ * every failure, and without `replace` always: -EEXIST when it has other content, 0 (skipped) when
+ * it has this.  -EBUSY: the active segment of zdb, which is not even replaced with `replace`.
+ * Absolute paths only; tried as given, then with its directory resolved.  meta_key instead of path
+ * when path is NULL (then `to` has to say where). */
+int object_retrieve(struct objects *o, const char *path, const char *meta_key,
+                    const struct object_target *to, const struct object_ctl *ctl,
+                    struct object_result *res, struct err *e);
 
 /* 1: known, *res has checksum, size, shards_lost (entries without values) and meta_lost; 0: not
  * there; -EHOSTUNREACH, -EBADMSG.  Looks at metadata only. */

@@ -8,6 +8,7 @@
 #include "common/buf.h"
 #include "common/log.h"
 #include "zstor/object/guard.h"
+#include "zstor/object/lock.h"
 #include "zstor/object/object_impl.h"
 #include "zstor/object/reconstruct.h"
 #include "zstor/object/upload.h"
@@ -345,6 +346,7 @@ int object_rebuild(struct objects *o, const char *path, const char *meta_key,
                    const struct object_ctl *ctl, struct object_result *res, struct err *e)
 {
     CLEANUP(rebuild_fini) struct rebuild b = {.o = o, .ctl = ctl};
+    CLEANUP(base_close) int lock = -1;
     int r;
 
     *res = (struct object_result){0};
@@ -353,6 +355,13 @@ int object_rebuild(struct objects *o, const char *path, const char *meta_key,
     if (path && meta_key)
         return err_set(e, EINVAL, "Only one of `file` or `key` argument must be set");
     r = object_load(o, path, meta_key, &b.key, &b.rec, &b.st, e);
+    if (r == 1)
+        r = object_lock(o->conf->state_dir, b.key, ctl, &lock, e);
+    if (r == 0 && lock >= 0) { /* as it is now that nobody else writes it */
+        meta_record_fini(&b.rec);
+        b.rec = (struct meta_record){0};
+        r = metastore_load(&o->meta, b.key, &b.rec, &b.st, e);
+    }
     if (r == 0)
         return err_set(e, ENOENT, "no metadata found for file");
     if (r < 0)

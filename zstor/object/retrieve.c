@@ -1,115 +1,35 @@
-/* retrieve - shards to file.  The file is made under a temporary name beside its place and
- * gets its own name only when the tag, the stream and the checksum of the content have been
- * verified and all of it is on disk. */
-#include <assert.h>
+/* retrieve - shards to file.  The file gets its name (object/place.h), or the caller its answer,
+ * only when the tag, the stream and the checksum of the content have been verified and all of it is
+ * on disk. */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/io.h"
 #include "common/log.h"
-#include "common/parse.h"
-#include "common/path.h"
 #include "zstor/object/decode.h"
 #include "zstor/object/object_impl.h"
+#include "zstor/object/place.h"
 #include "zstor/object/reconstruct.h"
 
 #define ATTEMPTS 3 /* a store may replace the object while it is read */
 
-struct output {
-    char *path, *dir, *tmp;
+struct output {         /* where the content goes */
+    struct place place; /* fd -1: a descriptor of the caller's */
+    const char *name;
     int fd;
-    bool named; /* tmp exists; else the file has no name yet, and a crash leaves nothing */
 };
 
 static void output_fini(struct output *w)
 {
-    if (w->fd >= 0) {
-        close(w->fd);
-        if (w->named)
-            unlink(w->tmp);
-    }
-    free(w->path);
-    free(w->dir);
-    free(w->tmp);
-}
-
-/* The temporary file beside the target; a target that is a symlink stays one. */
-static int output_open(struct objects *o, struct output *w, const char *target, struct err *e)
-{
-    uint8_t salt[8];
-    char hex[2 * sizeof salt + 1];
-    struct stat st;
-    char *real;
-    int r;
-
-    w->path = xstrdup(target);
-    w->dir = path_dir(target);
-    r = path_mkdirs(w->dir, 0777);
-    if (r < 0)
-        return err_sys(e, -r, "%s", w->dir);
-    real = realpath(target, NULL);
-    if (real) {
-        free(w->path);
-        free(w->dir);
-        w->path = real;
-        w->dir = path_dir(real);
-    }
-    if (stat(w->path, &st) < 0)
-        st.st_mode = 0;
-    else if (!S_ISREG(st.st_mode))
-        return err_set(e, S_ISDIR(st.st_mode) ? EISDIR : EINVAL, "%s: not a regular file", w->path);
-    if (o->random(salt, sizeof salt) < 0)
-        return err_set(e, EIO, "no random numbers");
-    parse_to_hex(salt, sizeof salt, hex);
-    w->tmp =
-        xasprintf("%s/.%.200s.%s", strcmp(w->dir, "/") == 0 ? "" : w->dir, path_base(w->path), hex);
-    w->fd = open(w->dir, O_WRONLY | O_TMPFILE | O_CLOEXEC, 0666);
-    if (w->fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL)) { /* a file system
-                                                                                       without it */
-        w->fd = open(w->tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        w->named = w->fd >= 0;
-    }
-    if (w->fd < 0)
-        return err_sys(e, errno, "%s", w->tmp);
-    if (st.st_mode) {
-        /* what was there keeps its owner and mode; who may not give files away leaves the owner */
-        if (fchown(w->fd, st.st_uid, st.st_gid) < 0)
-            log_debug("%s: owner not kept: %s", w->path, strerror(errno));
-        if (fchmod(w->fd, st.st_mode & 07777) < 0)
-            return err_sys(e, errno, "%s", w->tmp);
-    }
-    return 0;
+    place_fini(&w->place);
 }
 
 static int output_restart(struct output *w)
 {
     return lseek(w->fd, 0, SEEK_SET) < 0 || ftruncate(w->fd, 0) < 0 ? -errno : 0;
-}
-
-static int output_publish(struct output *w, struct err *e)
-{
-    int r = io_fsync(w->fd);
-
-    if (r < 0)
-        return err_sys(e, -r, "%s", w->tmp);
-    assert(w->tmp);
-    if (!w->named) { /* linkat does not replace a file, rename does */
-        char self[64];
-        snprintf(self, sizeof self, "/proc/self/fd/%d", w->fd);
-        if (linkat(AT_FDCWD, self, AT_FDCWD, w->tmp, AT_SYMLINK_FOLLOW) < 0)
-            return err_sys(e, errno, "%s", w->tmp);
-        w->named = true;
-    }
-    if (rename(w->tmp, w->path) < 0)
-        return err_sys(e, errno, "%s", w->path);
-    close(w->fd); /* its content is on disk already */
-    w->fd = -1;
-    r = path_sync_dir(w->dir);
-    return r < 0 ? err_sys(e, -r, "%s", w->dir) : 0;
 }
 
 /* Count what was met, tell how many shards need a rebuild. */
@@ -141,7 +61,7 @@ static int fail_text(int r, const struct meta_record *m, const struct fetch *f,
     case -ECANCELED:
         return err_set(e, ECANCELED, "stopped");
     default:
-        return err_sys(e, -r, "%s", w->path);
+        return err_sys(e, -r, "%s", w->name);
     }
 }
 
@@ -221,17 +141,60 @@ static int fill_current(struct objects *o, const char *key, struct meta_record *
     return r;
 }
 
-int object_retrieve(struct objects *o, const char *path, const char *meta_key, const char *output,
-                    const struct object_ctl *ctl, struct object_result *res, struct err *e)
+/* The file that `to` means is open for the content.  1: nothing is to be done, it has that content.
+ */
+static int output_open(struct objects *o, struct output *w, const struct object_target *to,
+                       const char *path, const struct meta_record *m, struct err *e)
 {
-    CLEANUP(output_fini) struct output w = {.fd = -1};
+    const char *name = to->path ? to->path : path;
+    struct stat st;
+    int r;
+
+    if (to->fd >= 0) {
+        *w = (struct output){.place.fd = -1, .name = "output", .fd = to->fd};
+        if (fstat(to->fd, &st) < 0 || !S_ISREG(st.st_mode) || fcntl(to->fd, F_GETFL) & O_APPEND)
+            return err_set(e, EINVAL, "the output is not a regular file that can be rewritten");
+        return 0;
+    }
+    if (!to->replace && stat(name, &st) == 0 && S_ISREG(st.st_mode) &&
+        place_same(name, m->checksum) == 1) {
+        w->name = name;
+        return 1;
+    }
+    r = place_open(&w->place, name, to->replace ? PLACE_FORCE : PLACE_NEW,
+                   o->conf->zdb_data_dir_path, e);
+    w->fd = w->place.fd;
+    w->name = w->place.path;
+    return r;
+}
+
+static int bring(struct objects *o, const char *key, struct meta_record *m, struct output *w,
+                 const struct object_ctl *ctl, struct object_result *res, struct err *e)
+{
+    int r = fill_current(o, key, m, w, ctl, res, e);
+
+    if (r < 0)
+        return r;
+    if (w->place.fd >= 0)
+        return place_publish(&w->place, e);
+    r = io_fsync(w->fd);
+    return r < 0 ? err_sys(e, -r, "%s", w->name) : 0;
+}
+
+int object_retrieve(struct objects *o, const char *path, const char *meta_key,
+                    const struct object_target *to, const struct object_ctl *ctl,
+                    struct object_result *res, struct err *e)
+{
+    static const struct object_target own = OBJECT_OWN_PATH;
+    CLEANUP(output_fini) struct output w = {.fd = -1, .place.fd = -1};
     CLEANUP(base_free) char *key = NULL;
     struct metastore_state st;
     struct meta_record m;
     int r;
 
     *res = (struct object_result){0};
-    if (!output && !path)
+    to = to ? to : &own;
+    if (!to->path && to->fd < 0 && !path)
         return err_set(e, EINVAL, "an object given by its key needs an output file");
     r = object_load(o, path, meta_key, &key, &m, &st, e);
     if (r < 0)
@@ -239,14 +202,14 @@ int object_retrieve(struct objects *o, const char *path, const char *meta_key, c
     if (r == 0)
         return err_set(e, ENOENT, "no metadata found for file");
     object_fill_result(o, &m, &st, res);
-    r = output_open(o, &w, output ? output : path, e);
-    if (r == 0)
-        r = fill_current(o, key, &m, &w, ctl, res, e);
-    if (r == 0)
-        r = output_publish(&w, e);
+    r = output_open(o, &w, to, path, &m, e);
+    if (r == 1)
+        res->skipped = true;
+    else if (r == 0)
+        r = bring(o, key, &m, &w, ctl, res, e);
     meta_record_fini(&m);
-    if (r < 0)
-        return r;
+    if (r < 0 || res->skipped)
+        return MIN(r, 0);
     OBJECT_COUNT(o, retrieved, 1);
     OBJECT_COUNT(o, retrieved_bytes, res->size);
     if (res->shards_lost)

@@ -15,7 +15,9 @@
 #include "zstor/object/encode.h"
 #include "zstor/format/record_value.h"
 #include "zstor/object/guard.h"
+#include "zstor/object/lock.h"
 #include "zstor/object/object_impl.h"
+#include "zstor/object/remove.h"
 #include "zstor/object/split.h"
 #include "zstor/object/spool.h"
 #include "zstor/object/upload.h"
@@ -61,6 +63,10 @@ static void store_fini(struct store *s)
 static int open_source(struct store *s, struct err *e)
 {
     s->fd = open(s->source, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a fifo must not hold us */
+    if (s->fd < 0 && errno == ENOENT) {
+        remove_undo(s->source);
+        s->fd = open(s->source, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    }
     if (s->fd < 0)
         return err_sys(e, errno, "Could not load file metadata of %s", s->source);
     if (fstat(s->fd, &s->st) < 0)
@@ -78,25 +84,9 @@ static bool same_file(const struct stat *a, const struct stat *b)
 
 static int hash_source(struct store *s, uint8_t sum[DIGEST_LEN])
 {
-    const size_t size = 256 * KIB;
-    CLEANUP(base_free) uint8_t *p = malloc(size);
-    struct digest d;
-    ssize_t n;
+    int r = digest_fd(s->fd, s->ctl ? s->ctl->stop : NULL, sum);
 
-    if (!p)
-        return -ENOMEM;
-    digest_init(&d);
-    while ((n = read(s->fd, p, size)) != 0) {
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        if (ctl_stopped(s->ctl))
-            return -ECANCELED;
-        digest_update(&d, p, (size_t)n);
-    }
-    digest_final(&d, sum);
-    return lseek(s->fd, 0, SEEK_SET) < 0 ? -errno : 0;
+    return r < 0 ? r : lseek(s->fd, 0, SEEK_SET) < 0 ? -errno : 0;
 }
 
 /* Is the object there already, as the configuration wants it, with this content?  1, 0, -errno.
@@ -400,10 +390,13 @@ static int store(struct store *s, const char *object_path, unsigned flags,
                  struct object_result *res, struct err *e)
 {
     struct err damaged;
+    CLEANUP(base_close) int lock = -1;
     int r = open_source(s, e);
 
     if (r == 0)
         r = object_key(s->o->conf, object_path, &s->key, e);
+    if (r == 0)
+        r = object_lock(s->o->conf->state_dir, s->key, s->ctl, &lock, e);
     if (r < 0)
         return r;
     r = metastore_load(&s->o->meta, s->key, &s->old, &s->old_state, &damaged);
@@ -439,16 +432,17 @@ int object_store(struct objects *o, const char *source, const char *object_path,
                       .fd = -1,
                       .geo = {o->conf->minimal_shards,
                               o->conf->expected_shards - o->conf->minimal_shards}};
-    struct stat now;
     int r;
 
     *res = (struct object_result){0};
     r = store(&s, object_path, flags, res, e);
     if (r == 0 && flags & OBJECT_DELETE) {
-        if (lstat(source, &now) == 0 && same_file(&s.st, &now) && unlink(source) == 0)
-            log_debug("%s: stored and removed", source);
-        else
-            log_warn("%s: stored, but not removed: it changed, or %s", source, strerror(errno));
+        struct local_id id;
+        struct err why = {0};
+
+        local_id_of(&id, &s.st);
+        if (remove_stored(source, &id, res->checksum, &why) < 0)
+            log_warn("stored, but not removed: %s", why.text);
     }
     return r;
 }

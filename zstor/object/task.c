@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/path.h"
 
@@ -22,6 +23,7 @@ struct task *task_new(enum task_op op, const char *path)
     struct task *t = xcalloc(1, sizeof *t);
 
     t->op = op;
+    t->fd = -1;
     t->path = path ? xstrdup(path) : NULL;
     return t;
 }
@@ -33,30 +35,30 @@ void task_free(struct task *t)
     free(t->path);
     free(t->meta_key);
     free(t->source);
-    free(t->output);
+    if (t->fd >= 0)
+        close(t->fd);
     free(t->local);
     path_list_free(t->keys, t->nkeys);
     free(t);
 }
 
-static bool id_of(struct snapshot_id *out, const char *path)
+static bool id_of(struct local_id *out, const char *path)
 {
     struct stat st;
 
     if (stat(path, &st) < 0)
         return false;
-    snapshot_id_of(out, &st);
+    local_id_of(out, &st);
     return true;
 }
 
 static void run_store(struct task *t, struct objects *o, const struct object_ctl *ctl)
 {
-    struct snapshot_id before = {0}, after = {0};
+    struct local_id before = {0}, after = {0};
     bool there = id_of(&before, t->source);
 
     t->rc = object_store(o, t->source, t->path, t->flags, ctl, &t->res, &t->err);
-    t->id_known =
-        t->rc == 0 && there && id_of(&after, t->source) && snapshot_id_eq(&before, &after);
+    t->id_known = t->rc == 0 && there && id_of(&after, t->source) && local_id_eq(&before, &after);
     t->id = after;
     t->local = t->id_known ? realpath(t->source, NULL) : NULL;
     t->id_known = t->local != NULL;
@@ -64,8 +66,10 @@ static void run_store(struct task *t, struct objects *o, const struct object_ctl
 
 static void run_retrieve(struct task *t, struct objects *o, const struct object_ctl *ctl)
 {
-    t->rc = object_retrieve(o, t->path, t->meta_key, t->output, ctl, &t->res, &t->err);
-    t->local = t->rc == 0 ? realpath(t->output ? t->output : t->path, NULL) : NULL;
+    struct object_target to = {.fd = t->fd, .replace = t->replace};
+
+    t->rc = object_retrieve(o, t->path, t->meta_key, &to, ctl, &t->res, &t->err);
+    t->local = t->rc == 0 && t->fd < 0 && !t->res.skipped ? realpath(t->path, NULL) : NULL;
     t->id_known = t->local && id_of(&t->id, t->local);
 }
 

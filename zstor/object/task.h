@@ -6,7 +6,7 @@
 #include <stdatomic.h>
 
 #include "zstor/object/object.h"
-#include "zstor/queue/snapshots.h"
+#include "zstor/object/local.h"
 
 enum task_op {
     TASK_STORE,    /* source -> object `path` */
@@ -21,17 +21,19 @@ struct task {
     char *path; /* object path; NULL: meta_key */
     char *meta_key;
     char *source;   /* store */
-    char *output;   /* retrieve; NULL: the object's own path */
+    int fd;         /* retrieve: into this file, closed with the task; -1: the object's own path */
+    bool replace;   /* retrieve: also what is there already */
     unsigned flags; /* store: OBJECT_... */
     bool probe;     /* ask backends that are marked down first: a person is waiting who may have
                        repaired one */
+    uint64_t era;   /* of the backends when it began; the caller's */
     /* outcome */
     int rc; /* of the object_... call; check: 1 known, 0 not there */
     struct err err;
     struct object_result res;
     bool id_known; /* the local file whose content is res.checksum: the source, or what was
                       retrieved */
-    struct snapshot_id id;
+    struct local_id id;
     char *local; /* its real path, when id_known */
     char **keys; /* list */
     size_t nkeys;

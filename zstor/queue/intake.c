@@ -2,18 +2,21 @@
 #include "zstor/queue/intake.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/digest.h"
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/path.h"
 #include "common/workq.h"
 #include "zstor/object/engine.h"
 #include "zstor/object/object.h"
+#include "zstor/object/remove.h"
 #include "zstor/queue/snapshots.h"
 
 #define MAX_ASKED 4096
@@ -64,8 +67,10 @@ static void ask_free(struct ask *a)
 
 static int resolve(struct ask *a)
 {
-    int r = snapshot_files(a->file, &a->files, &a->n, &a->err);
+    int r;
 
+    remove_undo(a->file);
+    r = snapshot_files(a->file, &a->files, &a->n, &a->err);
     if (r < 0)
         return r;
     a->objects = xcalloc(a->n + 1, sizeof *a->objects);
@@ -86,10 +91,11 @@ static int resolve(struct ask *a)
     return r;
 }
 
-static int copy_source(struct journal *j, struct journal_rec *rec, const char *file, struct err *e)
+static int copy_source(struct journal *j, struct journal_rec *rec, const char *file,
+                       struct local_id *of, struct err *e)
 {
     CLEANUP(base_free) char *copy = journal_snapshot_path(j, rec->seq);
-    int r = snapshot_take(file, copy, &rec->bytes, e);
+    int r = snapshot_take(file, copy, &rec->bytes, of, e);
 
     if (r < 0)
         return r;
@@ -101,10 +107,29 @@ static int copy_source(struct journal *j, struct journal_rec *rec, const char *f
     return 0;
 }
 
+/* Its copy is in the queue: the source goes, if it still is what was copied. */
+static void remove_copied(struct journal *j, const struct journal_rec *rec, const char *file,
+                          const struct local_id *of)
+{
+    CLEANUP(base_free) char *copy = journal_snapshot_path(j, rec->seq);
+    CLEANUP(base_close) int fd = open(copy, O_RDONLY | O_CLOEXEC);
+    uint8_t sum[ZSTOR_DIGEST_LEN];
+    struct err why = {0};
+    int r = fd < 0 ? -errno : digest_fd(fd, NULL, sum);
+
+    if (r < 0)
+        err_sys(&why, -r, "%s", copy);
+    else
+        r = remove_stored(file, of, sum, &why);
+    if (r < 0)
+        log_warn("store: queued, but not removed: %s", why.text);
+}
+
 static int queue_one(struct ask *a, const char *file, const char *object)
 {
     struct journal *j = a->in->conf.journal;
     struct journal_rec *rec = xcalloc(1, sizeof *rec);
+    struct local_id of = {0};
     int r = 0;
 
     *rec = (struct journal_rec){
@@ -113,7 +138,7 @@ static int queue_one(struct ask *a, const char *file, const char *object)
         .name = xstrdup(object),
         .queued_s = base_wall_s(),
     };
-    if (rec->op == JOURNAL_STORE && snapshot_is_data(file)) {
+    if (rec->op == JOURNAL_STORE && local_is_data(file)) {
         struct stat st;
 
         rec->source = realpath(file, NULL); /* what is read, wherever links point later */
@@ -123,7 +148,7 @@ static int queue_one(struct ask *a, const char *file, const char *object)
             rec->bytes = (uint64_t)st.st_size;
         rec->remove = a->remove;
     } else if (rec->op == JOURNAL_STORE) {
-        r = copy_source(j, rec, file, &a->err);
+        r = copy_source(j, rec, file, &of, &a->err);
     }
     if (r == 0) {
         r = journal_add(j, rec, &a->err);
@@ -135,8 +160,8 @@ static int queue_one(struct ask *a, const char *file, const char *object)
         return r;
     }
     a->recs[a->nrecs++] = rec;
-    if (a->remove && !rec->source && rec->op == JOURNAL_STORE && unlink(file) < 0)
-        log_warn("store: remove %s: %s", file, strerror(errno));
+    if (a->remove && !rec->source && rec->op == JOURNAL_STORE)
+        remove_copied(j, rec, file, &of);
     return 0;
 }
 

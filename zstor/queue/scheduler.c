@@ -238,7 +238,7 @@ void sched_kick(struct sched *s)
 static bool same_retrieve(const struct task *a, const struct task *b)
 {
     return a->op == TASK_RETRIEVE && b->op == TASK_RETRIEVE && strcmp(a->path, b->path) == 0 &&
-           !a->output == !b->output && (!a->output || strcmp(a->output, b->output) == 0);
+           a->fd < 0 && b->fd < 0 && a->replace == b->replace;
 }
 
 static struct sched_job *find_retrieve(struct sched *s, const struct task *t)

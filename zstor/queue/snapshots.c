@@ -47,7 +47,8 @@ int snapshot_files(const char *path, char ***out, size_t *n, struct err *e)
     if (r < 0)
         return err_sys(e, -r, "read directory %s", path);
     for (size_t i = 0; i < all; i++) {
-        char *full = in_dir(path, names[i]) ? path_join(path, names[i]) : NULL;
+        char *full =
+            !local_is_aside(names[i]) && in_dir(path, names[i]) ? path_join(path, names[i]) : NULL;
 
         free(names[i]);
         names[i] = NULL;
@@ -59,41 +60,6 @@ int snapshot_files(const char *path, char ***out, size_t *n, struct err *e)
     return 0;
 }
 
-bool snapshot_is_data(const char *path)
-{
-    const char *p = path_base(path);
-
-    if (*p++ != 'd' || !*p || (p[0] == '0' && p[1]))
-        return false;
-    while (*p >= '0' && *p <= '9')
-        p++;
-    return *p == '\0';
-}
-
-void snapshot_id_of(struct snapshot_id *out, const struct stat *st)
-{
-    *out = (struct snapshot_id){
-        .dev = st->st_dev,
-        .ino = st->st_ino,
-        .size = (uint64_t)st->st_size,
-        .mtime_s = st->st_mtim.tv_sec,
-        .mtime_ns = st->st_mtim.tv_nsec,
-        .ctime_s = st->st_ctim.tv_sec,
-        .ctime_ns = st->st_ctim.tv_nsec,
-    };
-}
-
-bool snapshot_id_eq_mtime(const struct snapshot_id *a, const struct snapshot_id *b)
-{
-    return a->dev == b->dev && a->ino == b->ino && a->size == b->size && a->mtime_s == b->mtime_s &&
-           a->mtime_ns == b->mtime_ns;
-}
-
-bool snapshot_id_eq(const struct snapshot_id *a, const struct snapshot_id *b)
-{
-    return snapshot_id_eq_mtime(a, b) && a->ctime_s == b->ctime_s && a->ctime_ns == b->ctime_ns;
-}
-
 static void pause_ms(unsigned ms)
 {
     struct timespec ts = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
@@ -103,9 +69,9 @@ static void pause_ms(unsigned ms)
 
 /* 1: copied a quiet file; 0: it changed meanwhile, or is empty and young; -errno. */
 static int copy_once(const char *src, int in, const char *dst, int out, uint64_t *bytes,
-                     struct err *e)
+                     struct local_id *of, struct err *e)
 {
-    struct snapshot_id before, after;
+    struct local_id before, after;
     struct stat st;
     int r;
 
@@ -113,7 +79,7 @@ static int copy_once(const char *src, int in, const char *dst, int out, uint64_t
         return err_sys(e, errno, "stat %s", src);
     if (!S_ISREG(st.st_mode))
         return err_set(e, EINVAL, "%s: only files can be stored", src);
-    snapshot_id_of(&before, &st);
+    local_id_of(&before, &st);
     if (lseek(in, 0, SEEK_SET) < 0 || lseek(out, 0, SEEK_SET) < 0 || ftruncate(out, 0) < 0)
         return err_sys(e, errno, "copy %s to %s", src, dst);
     r = io_copy(in, out, bytes);
@@ -121,19 +87,24 @@ static int copy_once(const char *src, int in, const char *dst, int out, uint64_t
         return err_sys(e, -r, "copy %s to %s", src, dst);
     if (fstat(in, &st) < 0)
         return err_sys(e, errno, "stat %s", src);
-    snapshot_id_of(&after, &st);
+    local_id_of(&after, &st);
     if (after.size == 0 && (int64_t)base_wall_s() - after.mtime_s <= YOUNG_S)
         return 0;
-    return snapshot_id_eq(&before, &after) && *bytes == after.size;
+    if (!local_id_eq(&before, &after) || *bytes != after.size)
+        return 0;
+    *of = after;
+    return 1;
 }
 
-int snapshot_take(const char *src, const char *dst, uint64_t *bytes, struct err *e)
+int snapshot_take(const char *src, const char *dst, uint64_t *bytes, struct local_id *of,
+                  struct err *e)
 {
     CLEANUP(base_close) int in = open(src, O_RDONLY | O_CLOEXEC);
     CLEANUP(base_close) int out = -1;
     uint64_t copied = 0;
     int r = 0;
 
+    *of = (struct local_id){0};
     if (in < 0)
         return err_sys(e, errno, "open %s", src);
     out = open(dst, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -142,7 +113,7 @@ int snapshot_take(const char *src, const char *dst, uint64_t *bytes, struct err 
     for (int i = 0; i < TRIES && r == 0; i++) {
         if (i > 0)
             pause_ms(PAUSE_MS);
-        r = copy_once(src, in, dst, out, &copied, e);
+        r = copy_once(src, in, dst, out, &copied, of, e);
     }
     if (r == 0 && copied > 0)
         log_debug("queue: %s kept changing while it was copied", src);

@@ -74,13 +74,13 @@ START_TEST(the_highest_segment_of_each_namespace_is_not_sealed)
 }
 END_TEST
 
-static struct snapshot_id id_of(const char *path)
+static struct local_id id_of(const char *path)
 {
-    struct snapshot_id id;
+    struct local_id id;
     struct stat st;
 
     ck_assert_int_eq(stat(path, &st), 0);
-    snapshot_id_of(&id, &st);
+    local_id_of(&id, &st);
     return id;
 }
 
@@ -89,7 +89,7 @@ START_TEST(a_content_is_known_while_the_file_is_as_it_was)
     struct hashes *h = hashes_new(100);
     uint8_t want[16], got[16] = {0};
     atomic_bool stop = false;
-    struct snapshot_id id;
+    struct local_id id;
 
     put(scratch("f"), 100000, 'x');
     id = id_of(scratch("f"));
@@ -106,7 +106,7 @@ START_TEST(a_content_is_known_while_the_file_is_as_it_was)
 
     put(scratch("f"), 100001, 'x');
     ck_assert_int_eq(hashes_of(h, scratch("none"), &id, &stop, got), -ESTALE);
-    struct snapshot_id now = id_of(scratch("f"));
+    struct local_id now = id_of(scratch("f"));
     ck_assert(!hashes_get(h, scratch("f"), &now, got));
     ck_assert(!hashes_marked(h, scratch("f"), &now, HASHES_CONFIRMED));
     stop = true;
@@ -119,7 +119,7 @@ START_TEST(a_changed_file_has_no_content_for_the_old_state)
 {
     struct hashes *h = hashes_new(100);
     atomic_bool stop = false;
-    struct snapshot_id id;
+    struct local_id id;
     uint8_t got[16];
 
     put(scratch("f"), 10, 'x');
@@ -134,7 +134,7 @@ START_TEST(a_set_back_time_does_not_hide_a_change)
 {
     struct hashes *h = hashes_new(100);
     atomic_bool stop = false;
-    struct snapshot_id id, touched;
+    struct local_id id, touched;
     uint8_t first[16], second[16];
     struct timespec times[2];
     struct stat st;
@@ -149,7 +149,7 @@ START_TEST(a_set_back_time_does_not_hide_a_change)
     for (uint64_t until = base_now_ms() + 5000; base_now_ms() < until;) {
         ck_assert_int_eq(utimensat(AT_FDCWD, scratch("f"), times, 0), 0);
         touched = id_of(scratch("f"));
-        if (!snapshot_id_eq(&id, &touched))
+        if (!local_id_eq(&id, &touched))
             break;
     }
     ck_assert(!hashes_get(h, scratch("f"), &touched, second));
@@ -172,7 +172,7 @@ END_TEST
 START_TEST(the_memory_is_bounded)
 {
     struct hashes *h = hashes_new(3);
-    struct snapshot_id id = {.ino = 1};
+    struct local_id id = {.ino = 1};
     uint8_t digest[16] = {0};
     char name[16];
 

@@ -225,7 +225,7 @@ static void *ask(void *arg)
     struct control_req req = {.op = CONTROL_PING};
     struct err e = {0};
 
-    ck_assert_msg(control_request(scratch("sock"), &req, arg, &e) == 0, "%s", e.text);
+    ck_assert_msg(control_request(scratch("sock"), &req, -1, arg, &e) == 0, "%s", e.text);
     return NULL;
 }
 
@@ -244,7 +244,7 @@ START_TEST(the_client_side_gets_its_reply)
     }
     ck_assert_str_eq(reply->str, "PONG");
     freeReplyObject(reply);
-    ck_assert_int_lt(control_request(scratch("nobody"), &req, &reply, &e), 0);
+    ck_assert_int_lt(control_request(scratch("nobody"), &req, -1, &reply, &e), 0);
     ck_assert_ptr_nonnull(strstr(e.text, "Could not connect to daemon socket"));
 }
 END_TEST

@@ -37,7 +37,7 @@ START_TEST(a_request_survives_encoding)
          .notblocking = true,
          .save_failure = true,
          .stop_at_error = true},
-        {.op = CONTROL_RETRIEVE, .file = S("/a"), .output = S("/b")},
+        {.op = CONTROL_RETRIEVE, .file = S("/a"), .force = true, .to_fd = true},
         {.op = CONTROL_CHECK, .file = S("/a b\nc")},
         {.op = CONTROL_REBUILD, .file = S("/a")},
         {.op = CONTROL_REBUILD, .key = S("/p/meta/00")},
@@ -60,12 +60,11 @@ START_TEST(a_request_survives_encoding)
         ck_assert_int_eq(got.op, r->op);
         ck_assert_int_eq(got.file == NULL, r->file == NULL);
         ck_assert_int_eq(got.key_path == NULL, r->key_path == NULL);
-        ck_assert_int_eq(got.output == NULL, r->output == NULL);
+        ck_assert_int_eq(got.force, r->force);
+        ck_assert_int_eq(got.to_fd, r->to_fd);
         ck_assert_int_eq(got.key == NULL, r->key == NULL);
         if (r->file)
             ck_assert_str_eq(got.file, r->file);
-        if (r->output)
-            ck_assert_str_eq(got.output, r->output);
         if (r->key)
             ck_assert_str_eq(got.key, r->key);
         ck_assert_int_eq(got.remove, r->remove);

@@ -46,9 +46,10 @@ static void alias(unsigned i, const char *from, const char *to)
 static void must_be(const char *path, const char *want)
 {
     CLEANUP(base_free) char *out = cluster_path(&t, "back");
+    struct object_target to = {.path = out, .fd = -1};
     struct object_result res;
 
-    ck_assert_int_eq(object_retrieve(t.o, path, NULL, out, NULL, &res, NULL), 0);
+    ck_assert_int_eq(object_retrieve(t.o, path, NULL, &to, NULL, &res, NULL), 0);
     ck_assert(cluster_same(want, out));
     unlink(out);
 }
@@ -163,10 +164,11 @@ static int machine_store(struct machine *m, const char *path, struct err *e)
 static void machine_must_read(struct machine *m, const char *path, const char *want)
 {
     CLEANUP(base_free) char *out = cluster_path(&t, "back");
+    struct object_target to = {.path = out, .fd = -1};
     struct object_result res;
     struct err e = {0};
 
-    ck_assert_msg(object_retrieve(m->o, path, NULL, out, NULL, &res, &e) == 0, "%s", e.text);
+    ck_assert_msg(object_retrieve(m->o, path, NULL, &to, NULL, &res, &e) == 0, "%s", e.text);
     ck_assert(cluster_same(want, out));
     unlink(out);
 }

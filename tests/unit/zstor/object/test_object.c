@@ -20,7 +20,8 @@ static int store(const char *path, struct object_result *res)
 static int retrieve(const char *path, const char *out, struct object_result *res)
 {
     struct err e = {0};
-    int r = object_retrieve(t.o, path, NULL, out, NULL, res, &e);
+    struct object_target to = {.path = out, .fd = -1, .replace = true};
+    int r = object_retrieve(t.o, path, NULL, &to, NULL, res, &e);
 
     if (r < 0)
         ck_assert_str_ne(e.text, "");
@@ -524,7 +525,9 @@ static void *work(void *arg)
             struct object_result res;
             w->failed += object_store(t.o, w->path[i], w->path[i], round ? OBJECT_FORCE : 0, NULL,
                                       &res, NULL) != 0;
-            w->failed += object_retrieve(t.o, w->path[i], NULL, w->out, NULL, &res, NULL) != 0;
+            struct object_target to = {.path = w->out, .fd = -1, .replace = true};
+
+            w->failed += object_retrieve(t.o, w->path[i], NULL, &to, NULL, &res, NULL) != 0;
             w->failed += !cluster_same(w->path[i], w->out);
             w->failed += object_rebuild(t.o, w->path[i], NULL, NULL, &res, NULL) != 0;
         }
@@ -625,6 +628,7 @@ START_TEST(stopping_ends_an_operation_and_cleans_up)
     atomic_store(&stop, false);
     ck_assert_int_eq(object_store(t.o, path, path, 0, &ctl, &res, NULL), 0);
     atomic_store(&stop, true);
+    ck_assert_int_eq(unlink(path), 0);
     ck_assert_int_eq(object_retrieve(t.o, path, NULL, NULL, &ctl, &res, NULL), -ECANCELED);
     ck_assert_int_eq(object_rebuild(t.o, path, NULL, &ctl, &res, NULL), -ECANCELED);
     ck_assert_uint_eq(temporary_files(), 0);
@@ -656,6 +660,7 @@ START_TEST(progress_never_goes_back)
     ck_assert_int_eq(object_store(t.o, path, path, 0, &ctl, &res, NULL), 0);
     ck_assert_uint_gt(last[1], 4);
     last[0] = last[1] = 0;
+    ck_assert_int_eq(unlink(path), 0);
     ck_assert_int_eq(object_retrieve(t.o, path, NULL, NULL, &ctl, &res, NULL), 0);
     ck_assert_uint_gt(last[1], 4);
     free(path);

@@ -63,30 +63,31 @@ START_TEST(only_segments_are_data)
                                      "dd1", "D1",  ""};
 
     for (size_t i = 0; i < ARRAY_LEN(yes); i++)
-        ck_assert_msg(snapshot_is_data(yes[i]), "%s", yes[i]);
+        ck_assert_msg(local_is_data(yes[i]), "%s", yes[i]);
     for (size_t i = 0; i < ARRAY_LEN(no); i++)
-        ck_assert_msg(!snapshot_is_data(no[i]), "%s", no[i]);
+        ck_assert_msg(!local_is_data(no[i]), "%s", no[i]);
 }
 END_TEST
 
 START_TEST(a_copy_is_exact_private_and_new)
 {
+    struct local_id of;
     uint64_t bytes = 0;
     struct err e = {0};
     struct stat st;
     char *got;
 
     put(scratch("a"), "content");
-    ck_assert_msg(snapshot_take(scratch("a"), scratch("copy"), &bytes, &e) == 0, "%s", e.text);
+    ck_assert_msg(snapshot_take(scratch("a"), scratch("copy"), &bytes, &of, &e) == 0, "%s", e.text);
     ck_assert_uint_eq(bytes, 7);
     got = content(scratch("copy"));
     ck_assert_str_eq(got, "content");
     free(got);
     ck_assert_int_eq(stat(scratch("copy"), &st), 0);
     ck_assert_uint_eq(st.st_mode & 07777, 0600);
-    ck_assert_int_eq(snapshot_take(scratch("a"), scratch("copy"), &bytes, &e), -EEXIST);
-    ck_assert_int_eq(snapshot_take(scratch("none"), scratch("copy2"), &bytes, &e), -ENOENT);
-    ck_assert_int_eq(snapshot_take(scratch_dir, scratch("copy3"), &bytes, &e), -EINVAL);
+    ck_assert_int_eq(snapshot_take(scratch("a"), scratch("copy"), &bytes, &of, &e), -EEXIST);
+    ck_assert_int_eq(snapshot_take(scratch("none"), scratch("copy2"), &bytes, &of, &e), -ENOENT);
+    ck_assert_int_eq(snapshot_take(scratch_dir, scratch("copy3"), &bytes, &of, &e), -EINVAL);
     ck_assert_int_lt(stat(scratch("copy2"), &st), 0);
     ck_assert_int_lt(stat(scratch("copy3"), &st), 0);
 }
@@ -103,6 +104,7 @@ static void *write_later(void *path)
 
 START_TEST(a_file_between_creation_and_first_write_is_waited_for)
 {
+    struct local_id of;
     uint64_t bytes = 0;
     struct err e = {0};
     char path[256], *got;
@@ -111,7 +113,7 @@ START_TEST(a_file_between_creation_and_first_write_is_waited_for)
     snprintf(path, sizeof path, "%s/young", scratch_dir);
     put(path, "");
     ck_assert_int_eq(pthread_create(&t, NULL, write_later, path), 0);
-    ck_assert_int_eq(snapshot_take(path, scratch("copy"), &bytes, &e), 0);
+    ck_assert_int_eq(snapshot_take(path, scratch("copy"), &bytes, &of, &e), 0);
     pthread_join(t, NULL);
     got = content(scratch("copy"));
     ck_assert_str_eq(got, "late");
@@ -122,12 +124,13 @@ END_TEST
 START_TEST(an_old_empty_file_is_copied_at_once)
 {
     struct timespec old[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+    struct local_id of;
     uint64_t bytes = 1, begun = base_now_ms();
     struct err e = {0};
 
     put(scratch("old"), "");
     ck_assert_int_eq(utimensat(AT_FDCWD, scratch("old"), old, 0), 0);
-    ck_assert_int_eq(snapshot_take(scratch("old"), scratch("copy"), &bytes, &e), 0);
+    ck_assert_int_eq(snapshot_take(scratch("old"), scratch("copy"), &bytes, &of, &e), 0);
     ck_assert_uint_eq(bytes, 0);
     ck_assert_uint_lt(base_now_ms() - begun, 900);
 }

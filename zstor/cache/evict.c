@@ -41,6 +41,7 @@ struct run { /* one pass: the thread's, then the loop's */
     uint64_t used, held, nvictims;
     uint64_t rest_below; /* with no more than this nothing is tried: it was in vain a moment ago */
     bool over;           /* a limit was passed */
+    bool going_on;       /* after a full batch: to below the limit, not just under it */
     bool more;           /* the batch was full before enough was found */
     bool young;          /* a segment was left alone because of GRACE_S */
     int rc;
@@ -53,6 +54,7 @@ struct evict {
     struct loop_timer *soon, *regular;
     atomic_bool stop;
     struct run *run;                    /* NULL: none */
+    bool going_on;                      /* the next one follows a full batch */
     bool again;                         /* asked for while one ran */
     uint64_t rest_until_ms, rest_bytes; /* for the regular runs: the last one found so much and
                                            could remove nothing */
@@ -104,20 +106,21 @@ static int by_age(const void *a, const void *b)
 }
 
 /* Bytes that have to go: over the limit of the directory, or missing on the disk. */
-static uint64_t excess(const struct engine *g, uint64_t used)
+static uint64_t excess(const struct engine *g, uint64_t used, bool going_on)
 {
     uint64_t limit = limit_of(g), want = g->conf->min_free_disk_space, avail, out = 0;
+    uint64_t low = limit - limit / 8;
     struct statvfs fs;
 
-    if (limit && used > limit)
-        out = used - (limit - limit / 8);
+    if (limit && used > (going_on ? low : limit))
+        out = used - low;
     if (want == 0 || statvfs(g->conf->zdb_data_dir_path, &fs) < 0)
         return out;
     avail = (uint64_t)fs.f_bavail * fs.f_frsize;
     want = want == ZSTOR_FREE_DISK_DEFAULT
                ? MIN(FREE_DEFAULT, (uint64_t)fs.f_blocks * fs.f_frsize / FREE_PART)
                : want * MIB;
-    return avail < want ? MAX(out, want + want / 8 - avail) : out;
+    return avail < want + (going_on ? want / 8 : 0) ? MAX(out, want + want / 8 - avail) : out;
 }
 
 static void add(struct victims *list, const struct datadir_file *f, const char *object,
@@ -231,7 +234,7 @@ static void on_thread(void *arg)
 
     r->rc = datadir_scan(r->engine->conf->zdb_data_dir_path, &d, &r->err);
     if (r->rc == 0) {
-        uint64_t over = excess(r->engine, d.disk_bytes);
+        uint64_t over = excess(r->engine, d.disk_bytes, r->going_on);
 
         r->used = d.disk_bytes;
         r->over = over > 0;
@@ -257,6 +260,8 @@ static void begin(struct evict *ev, uint64_t rest_below)
     ev->run->engine = engine_get(ev->conf.engine);
     ev->run->rest_below = rest_below;
     ev->run->era = ev->conf.era(ev->conf.arg);
+    ev->run->going_on = ev->going_on;
+    ev->going_on = false;
     STAILQ_INIT(&ev->run->victims);
     STAILQ_INIT(&ev->run->damaged);
     if (workq_push(ev->thread, on_thread, ev) < 0) { /* never: one slot, one run */
@@ -344,6 +349,7 @@ static void on_done(void *arg)
     run_free(r);
     ev->run = NULL;
     if (more && files > 0) {
+        ev->going_on = true;
         begin(ev, 0);
     } else if (ev->again) {
         ev->again = false;

@@ -156,7 +156,7 @@ static int good_shards(struct evict *ev, struct run *r, const struct datadir_fil
         memcmp(digest, p.checksum, sizeof digest) != 0) /* replaced meanwhile */
         return 0;
     hashes_prove(ev->conf.hashes, f->path, &f->id, p.good, r->era);
-    if (p.good > 0 && p.good < p.total)
+    if (p.lost > 0)
         add(&r->damaged, f, object, false);
     return (int)p.good;
 }

@@ -226,6 +226,8 @@ static void on_polled(void *arg, bool recovered, bool changed)
     struct monitor *m = arg;
 
     m->era += changed;
+    if (changed)
+        evict_kick(m->evict);
     if (recovered)
         sched_kick(m->sched);
     commands_polled(m->commands);

@@ -32,8 +32,10 @@ static int look(struct objects *o, const struct meta_record *m, const struct obj
 
     if (r < 0)
         return err_set(e, -r, "stopped");
-    for (unsigned i = 0; i < f.n; i++)
+    for (unsigned i = 0; i < f.n; i++) {
         out->good += f.shard[i].state == FETCH_GOOD;
+        out->lost += f.shard[i].state == FETCH_MISSING || f.shard[i].state == FETCH_CORRUPT;
+    }
     return 0;
 }
 

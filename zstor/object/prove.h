@@ -9,6 +9,7 @@ struct object_proof {
     uint8_t checksum[ZSTOR_DIGEST_LEN]; /* of the content, as the record says */
     unsigned total, data;               /* shards of the geometry; that a read needs */
     unsigned good;                      /* that are there, on backends that are up, byte for byte */
+    unsigned lost;                      /* that are not there or wrong, though their backend answers */
     unsigned meta_good;                 /* metadata backends that hold this record */
 };
 

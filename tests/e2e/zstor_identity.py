@@ -139,5 +139,51 @@ def test_another_machine():
         b.stop()
 
 
+def test_state_directories():
+    backends = q.start_backends(4)
+    base = q.tmpdir("state")
+    env = {"STATE_DIRECTORY": base}
+
+    def daemon(name, prefix, **extra):
+        conf = q.zstor_config(backends, q.tmpdir(name), minimal=2, expected=4, prefix=prefix, **{"state_dir": None, **extra})
+        return q.Zstor(conf, env=env)
+
+    f = write(q.tmpdir("files") / "d0", os.urandom(1000))
+    with q.case("two configurations without state_dir run side by side"):
+        a, b = daemon("a", "first").start(), daemon("b", "second").start()
+        q.same(len(list(base.iterdir())), 2, "state directories")
+    with q.case("none does the jobs of the other"):
+        for x in backends:
+            x.stop()
+        q.same(a.cli("store", "-n", "-f", f).returncode, 0, "exit")
+        a.kill9()
+        b.kill9()
+        for x in backends:
+            x.start()
+        b.start()
+        with b.client() as c:
+            q.same(c.cmd("QUEUE", "COUNT")[0], 0, "jobs of the second")
+        q.same(b.cli("check", "-f", f).stdout, b"", "object of the second")
+        a.start()
+        q.wait_for(lambda: a.cli("check", "-f", f).stdout, 30, "object of the first")
+        q.same(b.cli("check", "-f", f).stdout, b"", "object of the second")
+        q.same((a.stop(), b.stop()), (0, 0), "exits")
+    with q.case("a state_dir that is another configuration's is refused, also when that one does not run"):
+        shared = q.tmpdir("shared")
+        a = daemon("c", "third", state_dir=shared).start()
+        q.same(a.stop(), 0, "exit")
+        refused(q.run(*daemon("d", "fourth", state_dir=shared).argv, timeout=60), "belongs to", "third")
+    with q.case("YAML under the name that the original's hook scripts have"):
+        z = daemon("e", "fifth")
+        z.config_file.rename(z.dir / "zstor-default.toml")
+        z.argv[z.argv.index(z.config_file)] = z.dir / "zstor-default.toml"
+        z.config_file = z.dir / "zstor-default.toml"
+        z.start()
+        stored(z, f)
+        z.stop()
+    for x in backends:
+        x.stop()
+
+
 if __name__ == "__main__":
     q.main()

@@ -16,6 +16,7 @@
 #include "zstor/object/remove.h"
 #include "zstor/object/task.h"
 #include "zstor/object/volume.h"
+#include "zstor/state_dir.h"
 
 #define CHANGED_TRIES 5 /* of a file that changes while it is read */
 
@@ -33,7 +34,10 @@ static int open_volume(struct cli *c, struct volume **out)
 {
     struct err e = {0};
 
-    return volume_open(out, c->conf->state_dir, c->conf->lease_ms, &e) < 0 ? cli_fail(&e) : 0;
+    if (state_dir_own(c->conf->state_dir, c->conf, &e) < 0 ||
+        volume_open(out, c->conf->state_dir, c->conf->lease_ms, &e) < 0)
+        return cli_fail(&e);
+    return 0;
 }
 
 /* Zero, or the line was written: the key is not the volume's.  Too few backends to tell are told

@@ -17,6 +17,7 @@
 #include "zstor/cache/evict.h"
 #include "zstor/daemon/metrics.h"
 #include "zstor/options.h"
+#include "zstor/state_dir.h"
 #include "zstor/daemon/poller.h"
 #include "zstor/cache/compare.h"
 #include "zstor/object/volume.h"
@@ -562,6 +563,8 @@ static int start(struct monitor *m, struct zstor_conf *conf, struct err *e)
                                                                     look for them */
     if (r >= 0)
         r = loop_new(&m->loop, e);
+    if (r >= 0)
+        r = state_dir_own(conf->state_dir, conf, e);
     if (r >= 0)
         r = volume_open(&m->volume, conf->state_dir, conf->lease_ms, e);
     if (r >= 0)

@@ -66,50 +66,80 @@ static int judge_records(const struct metastore *ms, struct sample *s, struct er
     return s->sealed && !s->opened ? wrong_key(e) : 0;
 }
 
-/* 1: the note is there and opens; 0: there is none, *s tells of the records. */
-static int check_key(const struct metastore *ms, struct sample *s, unsigned *copies, struct err *e)
+struct key {              /* what is known of the key and its volume */
+    struct sample sample; /* when there is no note */
+    uint8_t id[ZSTOR_INSTANCE_LEN];
+    unsigned copies;
+};
+
+/* The id that the backends give the volume; of several the one that we know. */
+static void take_id(const struct metastore *ms, const struct notes *n, struct key *k)
+{
+    for (unsigned i = 0; i < N; i++) {
+        if (n->rc[i] < 0 || n->body[i].len != sizeof k->id)
+            continue;
+        if (k->copies == 0 || (ms->volume && volume_is(ms->volume, buf_data(&n->body[i]))))
+            memcpy(k->id, buf_data(&n->body[i]), sizeof k->id);
+        k->copies++;
+    }
+}
+
+/* 1: the note is there and opens; 0: there is none, k->sample tells of the records. */
+static int check_key(const struct metastore *ms, struct key *k, struct err *e)
 {
     struct notes n;
     int r = 1;
 
-    *s = (struct sample){.ms = ms};
+    *k = (struct key){.sample.ms = ms};
     notes_read(ms, NOTE_KEY, &n);
-    *copies = n.opened;
-    if (n.opened == 0)
+    take_id(ms, &n, k);
+    if (k->copies == 0)
         r = n.sealed ? wrong_key(e)
             : n.absent < ZSTOR_META_ABSENT_QUORUM
                 ? err_set(e, EHOSTUNREACH,
                           "metadata: only %u of %u backends answered, that is too few to tell "
                           "whose the volume is",
                           n.answers, N)
-                : judge_records(ms, s, e);
+                : judge_records(ms, &k->sample, e);
     notes_fini(&n);
     return r;
 }
 
 int claim_key(const struct metastore *ms, struct err *e)
 {
-    struct sample s;
-    unsigned copies;
-    int r = check_key(ms, &s, &copies, e);
+    struct key k;
+    int r = check_key(ms, &k, e);
 
     return MIN(r, 0);
 }
 
-static int write_key(const struct metastore *ms, struct err *e)
+static int write_key(const struct metastore *ms, struct key *k, struct err *e)
 {
-    uint8_t volume[ZSTOR_INSTANCE_LEN];
     int acks;
 
-    if (ms->random(volume, sizeof volume) < 0)
+    if (k->copies == 0 && !volume_id(ms->volume, k->id) && ms->random(k->id, sizeof k->id) < 0)
         return err_set(e, EIO, "no random numbers");
-    acks = notes_write(ms, NOTE_KEY, slice_of(volume, sizeof volume));
-    return acks >= ZSTOR_META_WRITE_QUORUM
+    acks = notes_write(ms, NOTE_KEY, slice_of(k->id, sizeof k->id));
+    return acks >= ZSTOR_META_WRITE_QUORUM || k->copies
                ? 0
                : err_set(e, EHOSTUNREACH,
                          "metadata: the check of the key was written to %d of %u "
                          "backends only",
                          MAX(acks, 0), N);
+}
+
+/* The key is right, and the volume the one that this state_dir belongs to. */
+static int settle_key(const struct metastore *ms, struct sample *s, struct err *e)
+{
+    struct key k;
+    int r = check_key(ms, &k, e);
+
+    *s = k.sample;
+    if (r >= 0 && k.copies)
+        r = volume_bind(ms->volume, k.id, e);
+    if (r >= 0 && k.copies < N)
+        r = write_key(ms, &k, e);
+    return r >= 0 ? volume_bind(ms->volume, k.id, e) : r;
 }
 
 /* --- lease ----------------------------------------------------------------------------------- */
@@ -267,20 +297,10 @@ static int take_lease(const struct metastore *ms, const struct sample *s, bool t
 int claim_take(const struct metastore *ms, bool takeover, const atomic_bool *stop, struct err *e)
 {
     struct err own = {0}, *why = e ? e : &own;
-    struct sample s = {0};
-    unsigned copies;
-    int r = 1;
+    struct sample s = {.ms = ms};
+    int r = volume_held(ms->volume) ? 0 : settle_key(ms, &s, why);
 
-    if (volume_held(ms->volume))
-        copies = ZSTOR_META_WRITE_QUORUM;
-    else
-        r = check_key(ms, &s, &copies, why);
-
-    if (r == 0 || (r == 1 && copies < ZSTOR_META_WRITE_QUORUM)) {
-        int w = write_key(ms, why);
-        r = w < 0 && r == 0 ? w : 1;
-    }
-    if (r == 1)
+    if (r == 0)
         r = take_lease(ms, &s, takeover, stop, why);
     if (r == -EKEYREJECTED || r == -EBUSY)
         volume_refuse(ms->volume, why);

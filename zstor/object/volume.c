@@ -13,7 +13,7 @@
 #include "common/parse.h"
 #include "common/path.h"
 
-#define FILE_HEAD "zstor-instance 1 "
+#define FILE_HEAD "zstor-instance 1 " /* 32 hex digits, epoch, and 32 of the volume's id or - */
 #define FILE_MAX  256
 
 struct volume {
@@ -22,6 +22,8 @@ struct volume {
     char host[256];
     uint64_t lease_ms;
     bool is_new;
+    bool bound; /* to `id` */
+    uint8_t id[ZSTOR_INSTANCE_LEN];
     char *file;
     enum { UNKNOWN, HELD, REFUSED } state;
     uint64_t epoch, until_ms;
@@ -31,23 +33,33 @@ struct volume {
 static int file_write(const struct volume *v, uint64_t epoch, struct err *e)
 {
     CLEANUP(buf_fini) struct buf text = BUF_INIT;
-    char hex[2 * ZSTOR_INSTANCE_LEN + 1];
+    char hex[2 * ZSTOR_INSTANCE_LEN + 1], id[2 * ZSTOR_INSTANCE_LEN + 1] = "-";
 
     parse_to_hex(v->instance, sizeof v->instance, hex);
-    buf_printf(&text, FILE_HEAD "%s %" PRIu64 "\n", hex, epoch);
+    if (v->bound)
+        parse_to_hex(v->id, sizeof v->id, id);
+    buf_printf(&text, FILE_HEAD "%s %" PRIu64 " %s\n", hex, epoch, id);
     return path_replace(v->file, buf_slice(&text), 0600, e);
 }
 
-/* "zstor-instance 1 <32 hex digits> <epoch>\n" */
+/* "zstor-instance 1 <32 hex digits> <epoch> <32 hex digits, or ->\n" */
 static int file_parse(struct volume *v, struct slice text)
 {
     const size_t head = strlen(FILE_HEAD), hex = 2 * sizeof v->instance;
+    struct slice rest, id;
+    const uint8_t *blank;
 
     if (text.len < head + hex + 3 || memcmp(text.p, FILE_HEAD, head) != 0 ||
         text.p[text.len - 1] != '\n' || text.p[head + hex] != ' ' ||
         parse_hex(slice_of(text.p + head, hex), v->instance, sizeof v->instance) < 0)
         return -EBADMSG;
-    return parse_u64_slice(slice_of(text.p + head + hex + 1, text.len - head - hex - 2), 0,
+    rest = slice_of(text.p + head + hex + 1, text.len - head - hex - 2);
+    blank = memchr(rest.p, ' ', rest.len);
+    id = blank ? slice_of(blank + 1, rest.len - (size_t)(blank + 1 - rest.p)) : slice_str("-");
+    v->bound = !slice_eq_str(id, "-");
+    if (v->bound && (id.len != 2 * sizeof v->id || parse_hex(id, v->id, sizeof v->id) < 0))
+        return -EBADMSG;
+    return parse_u64_slice(slice_of(rest.p, blank ? (size_t)(blank - rest.p) : rest.len), 0,
                            UINT64_MAX, &v->epoch);
 }
 
@@ -134,6 +146,44 @@ uint64_t volume_epoch(struct volume *v)
     epoch = v->epoch;
     pthread_mutex_unlock(&v->lock);
     return epoch;
+}
+
+bool volume_id(struct volume *v, uint8_t *id)
+{
+    bool known;
+
+    pthread_mutex_lock(&v->lock);
+    known = v->bound;
+    if (known)
+        memcpy(id, v->id, sizeof v->id);
+    pthread_mutex_unlock(&v->lock);
+    return known;
+}
+
+bool volume_is(struct volume *v, const uint8_t *id)
+{
+    bool same;
+
+    pthread_mutex_lock(&v->lock);
+    same = !v->bound || memcmp(v->id, id, sizeof v->id) == 0;
+    pthread_mutex_unlock(&v->lock);
+    return same;
+}
+
+int volume_bind(struct volume *v, const uint8_t *id, struct err *e)
+{
+    if (!volume_is(v, id))
+        return err_set(e, EBUSY,
+                       "state_dir: %s is of another volume than the one at the backends: give each "
+                       "configuration its own",
+                       v->file);
+    if (v->bound)
+        return 0;
+    pthread_mutex_lock(&v->lock);
+    memcpy(v->id, id, sizeof v->id);
+    v->bound = true;
+    pthread_mutex_unlock(&v->lock);
+    return file_write(v, volume_epoch(v), e);
 }
 
 int volume_hold(struct volume *v, uint64_t epoch, uint64_t until_ms, struct err *e)

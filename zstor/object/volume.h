@@ -17,6 +17,11 @@ struct volume;
 /* Reads state_dir/instance, makes directory and file when they are not there.  lease_ms: how long a
  * claim lasts. */
 int volume_open(struct volume **out, const char *state_dir, uint64_t lease_ms, struct err *e);
+/* The volume that the backends name by this id (ZSTOR_INSTANCE_LEN bytes): the first time it is
+ * remembered on disk, then compared.  -EBUSY: state_dir is another volume's. */
+int volume_bind(struct volume *v, const uint8_t *id, struct err *e);
+bool volume_id(struct volume *v, uint8_t *id);       /* what is remembered; false: nothing */
+bool volume_is(struct volume *v, const uint8_t *id); /* that one, or none is remembered */
 void volume_close(struct volume *v);
 
 const uint8_t *volume_instance(const struct volume *v); /* ZSTOR_INSTANCE_LEN bytes */

@@ -176,7 +176,7 @@ def test_state_directories():
     with q.case("YAML under the name that the original's hook scripts have"):
         z = daemon("e", "fifth")
         z.config_file.rename(z.dir / "zstor-default.toml")
-        z.argv[z.argv.index(z.config_file)] = z.dir / "zstor-default.toml"
+        z.argv = [str(z.dir / "zstor-default.toml") if str(a) == str(z.dir / "zstor.yaml") else a for a in z.argv]
         z.config_file = z.dir / "zstor-default.toml"
         z.start()
         stored(z, f)

@@ -129,5 +129,31 @@ def test_docs_troubleshooting_texts_are_in_the_programs():
     q.check(not absent, "; ".join(absent))
 
 
+# Messages whose explanation is still owed, by the file that has them.  This list only gets shorter.
+UNTOLD = ("zdb/recovery/",)
+
+
+def logged_texts():
+    """(file, text) of each log_warn and log_error whose text has words: "index %s: cut"."""
+    for part in ("common", "zdb", "zdbfs", "zstor"):
+        for f in sorted(q.REPO.glob(f"{part}/**/*.c")):
+            for call in re.finditer(r'\blog_(?:warn|error)\(\s*((?:"(?:[^"\\\\]|\\\\.)*"|\s|PRI\w+)+)', f.read_text()):
+                text = re.sub(r'"\s*(PRI\w+)?\s*"', "", call[1].strip()).strip('"')
+                if len(re.sub(r"%[-0-9.*]*(ll|z|j)?[a-zA-Z]|[^a-z]", "", text)) > 9:
+                    yield str(f.relative_to(q.REPO)), text
+
+
+def test_docs_troubleshooting_has_each_warning_and_error_of_the_programs():
+    rows = []
+    for cell in re.findall(r"^\| (`.*?`) \|", (q.REPO / "docs/TROUBLESHOOTING.md").read_text(), re.M):
+        for text in re.findall(r"`([^`]+)`", cell):
+            rows.append([p.strip(" ,()") for p in re.split(r"<[^>]*>", text) if len(p.strip(" ,():")) > 2])
+    texts = list(logged_texts())
+    q.check(len(texts) > 100, f"only {len(texts)} messages found")
+    absent = [f"{f}: {text!r}" for f, text in texts
+              if not f.startswith(UNTOLD) and not any(row and all(piece in text for piece in row) for row in rows)]
+    q.check(not absent, f"{len(absent)} without a row in docs/TROUBLESHOOTING.md: " + "; ".join(absent))
+
+
 if __name__ == "__main__":
     q.main()

@@ -5,7 +5,7 @@
 # A test is a program that prints "ok NAME" or "not ok NAME: why" for each claim and exits 0 when all hold.  It gets
 #   QSFS_BIN   the directory of the programs under test (default build/bin)
 #   QSFS_TMP   an own empty directory, removed afterwards; its processes and mounts are ended with it
-# and a time limit: 300 s, or what a line "# limit: SECONDS" near its top says; four times that under sanitizers.
+# (a line "# note: TEXT" is shown, too) and a time limit: 300 s, or what a line "# limit: SECONDS" near its top says; four times that under sanitizers.
 # As many tests run side by side as there are processors (QSFS_BESIDE=N: N of them); their output stays in order.  One with a
 # line "# alone" near its top, because it measures, runs at the end with nothing beside it.
 # Last line: "N passed, M failed".  QSFS_KEEP=1 keeps the directories of failed tests.
@@ -115,7 +115,7 @@ run_one()
     (unset QSFS_TMP; end_left_behind "$tmp")
     good=$(grep -c '^ok ' "$output")
     bad=$(grep -c '^not ok ' "$output")
-    grep -E '^(ok|not ok) ' "$output"
+    grep -E '^(ok|not ok|# note:) ' "$output"
     passed=$((passed + good))
     failed=$((failed + bad))
     if [ $code -eq 124 ] || [ $code -eq 137 ]; then

@@ -7,6 +7,7 @@
 #include "common/workq.h"
 #include "zdb/recovery/compaction.h"
 #include "zdb/engine/namespace_impl.h"
+#include "zdb/engine/trash.h"
 #include <assert.h>
 #include <fcntl.h>
 #include <sodium.h>
@@ -25,8 +26,17 @@
 #define LOCK_FILE     ".lockfile"
 #define LOCK_WAIT_MS  1000
 
+/* A namespace that is being removed: its name is free when both directories are durably gone. */
+struct removal {
+    struct removal *next;
+    struct nslist *l;
+    char *name;
+    struct ns_miss *waiters; /* NULL: it failed, the name stays taken until the next start */
+};
+
 struct nslist {
     struct ns_env env;
+    struct removal *removals;
     char *index_root, *data_root;
     int index_lock, data_lock;
     struct loop_timer *timer;
@@ -169,6 +179,8 @@ int nslist_new(struct nslist **out, const struct nslist_conf *conf, struct loop 
         r = workq_new(&l->env.reader, "zdb-read", READERS, MAX_COLD, e);
     if (r == 0)
         r = workq_new(&l->env.syncer, "zdb-sync", SYNCERS, MAX_SYNCS, e);
+    if (r == 0)
+        r = trash_new(&l->env.trash, loop, l->index_root, l->data_root, e);
     if (r < 0) {
         nslist_free(l);
         return r;
@@ -206,7 +218,8 @@ static bool is_namespace_dir(const struct nslist *l, const char *name)
     CLEANUP(base_free) char *path = path_join(l->index_root, name);
     struct stat st;
 
-    return strlen(name) <= NS_NAME_MAX && stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+    return strlen(name) <= NS_NAME_MAX && !trash_is(name) && stat(path, &st) == 0 &&
+           S_ISDIR(st.st_mode);
 }
 
 static int load_one(struct nslist *l, const char *name, struct err *e)
@@ -226,8 +239,10 @@ int nslist_load(struct nslist *l, struct err *e)
     char **names;
     size_t n;
     uint64_t keys = 0;
-    int r = load_one(l, "default", e);
+    int r = trash_recover(l->env.trash, e);
 
+    if (r == 0)
+        r = load_one(l, "default", e);
     if (r < 0)
         return r;
     r = path_list(l->index_root, &names, &n);
@@ -310,13 +325,22 @@ int nslist_close(struct nslist *l)
     return result;
 }
 
+static void removal_free(struct removal *m)
+{
+    struct removal **at = &m->l->removals;
+
+    while (*at != m)
+        at = &(*at)->next;
+    *at = m->next;
+    free(m->name);
+    free(m);
+}
+
 static void drop(struct ns *ns)
 {
     ns->dead = true;
-    for (size_t i = 0; i < ns->nsegs; i++) {
-        tail_fini(&ns->segs[i]->index.tail);
-        tail_fini(&ns->segs[i]->data.tail);
-    }
+    for (size_t i = 0; i < ns->nsegs; i++)
+        ns_seg_close(ns->segs[i]);
     ns_wait_drop_hooks(ns);
     ns_sync_abandon(ns);
 }
@@ -342,6 +366,9 @@ void nslist_free(struct nslist *l)
     }
     workq_free(l->env.reader);
     workq_free(l->env.syncer);
+    trash_free(l->env.trash);
+    while (l->removals)
+        removal_free(l->removals);
     for (size_t i = 0; i < l->nslots; i++) {
         if (l->slots[i])
             ns_unref(l->slots[i]);
@@ -379,30 +406,49 @@ struct ns *nslist_at(struct nslist *l, size_t slot)
     return slot < l->nslots ? l->slots[slot] : NULL;
 }
 
+static bool is_trash(struct slice name)
+{
+    size_t n = strlen(TRASH_PREFIX);
+
+    return name.len >= n && memcmp(name.p, TRASH_PREFIX, n) == 0;
+}
+
 bool nslist_name_ok(struct slice name)
 {
     return name.len >= 1 && name.len <= NS_NAME_MAX && !memchr(name.p, '/', name.len) &&
-           !memchr(name.p, 0, name.len) && !slice_eq_str(name, ".") && !slice_eq_str(name, "..") &&
-           !slice_eq_str(name, "default");
+           !memchr(name.p, 0, name.len) && !is_trash(name) && !slice_eq_str(name, ".") &&
+           !slice_eq_str(name, "..") && !slice_eq_str(name, "default");
 }
 
-int nslist_create(struct nslist *l, struct slice name, struct ns **out, struct err *e)
+static struct removal *removal_of(const struct nslist *l, struct slice name)
+{
+    struct removal *m = l->removals;
+
+    while (m && !slice_eq_str(name, m->name))
+        m = m->next;
+    return m;
+}
+
+int nslist_create(struct nslist *l, struct slice name, struct ns_wait *w, struct err *e)
 {
     struct ns_events *ev = &l->env.events;
+    struct removal *m = removal_of(l, name);
+    struct buf b = BUF_INIT;
     struct ns *ns;
-    int r;
 
     if (!nslist_name_ok(name))
         return err_set(e, EINVAL, "this name is not allowed");
     if (nslist_find(l, name))
         return err_set(e, EEXIST, "namespace exists");
-    {
-        struct buf b = BUF_INIT;
-        CLEANUP(base_free) char *text = NULL;
-        buf_put_slice(&b, name);
-        text = buf_take_str(&b);
-        r = open_ns(l, text, &ns, e);
+    if (m && m->waiters && w) {
+        ns_wait_add(w, m->waiters);
+        return -EINPROGRESS;
     }
+    if (m)
+        return err_set(e, EBUSY, "namespace %s: what had this name is not removed yet", m->name);
+    buf_put_slice(&b, name);
+    CLEANUP(base_free) char *text = buf_take_str(&b);
+    int r = open_ns(l, text, &ns, e);
     if (r < 0)
         return r;
     put_in_slot(l, ns);
@@ -411,35 +457,57 @@ int nslist_create(struct nslist *l, struct slice name, struct ns **out, struct e
     log_info("namespace %s: created", ns->name);
     if (ev->created)
         ev->created(ev->arg, ns->name);
-    if (out)
-        *out = ns;
     return 0;
 }
 
-int nslist_remove(struct nslist *l, struct ns *ns)
+static void on_removed(void *arg, int result)
 {
+    struct removal *m = arg;
+    struct nslist *l = m->l;
     struct ns_events *ev = &l->env.events;
-    CLEANUP(base_free) char *name = xstrdup(ns->name);
-    int r, r2;
+    struct ns_miss *waiters = m->waiters;
+
+    l->env.jobs--;
+    m->waiters = NULL;
+    if (result < 0)
+        log_error("namespace %s: files cannot be removed: %s; the next start goes on with it",
+                  m->name, strerror(-result));
+    else
+        log_info("namespace %s: removed", m->name);
+    if (ev->deleted)
+        ev->deleted(ev->arg, m->name);
+    if (result == 0)
+        removal_free(m);
+    ns_wait_finish(waiters, result);
+}
+
+int nslist_remove(struct nslist *l, struct ns *ns, struct ns_wait *w)
+{
+    struct removal *m;
+    int r;
 
     if (ns == l->slots[0])
         return -EPERM;
+    m = xcalloc(1, sizeof *m);
+    m->name = xstrdup(ns->name);
+    drop(ns);
+    r = trash_namespace(l->env.trash, ns->name, on_removed, m);
+    m->l = l;
+    m->next = l->removals;
+    l->removals = m;
     for (size_t i = 0; i < l->nslots; i++) {
         if (l->slots[i] == ns)
             l->slots[i] = NULL;
     }
-    drop(ns);
-    r = path_remove_tree(ns->data_dir);
-    r2 = path_remove_tree(ns->index_dir);
-    if (r == 0)
-        r = r2;
-    if (r < 0)
-        log_error("namespace %s: files cannot be removed: %s", name, strerror(-r));
-    (void)path_sync_dir(l->index_root);
+    if (r < 0) {
+        log_error("namespace %s: files cannot be removed: %s", ns->name, strerror(-r));
+    } else {
+        m->waiters = ns_wait_miss(ns);
+        ns_wait_add(w, m->waiters);
+        l->env.jobs++;
+        r = -EINPROGRESS;
+    }
     ns_unref(ns);
-    log_info("namespace %s: removed", name);
-    if (ev->deleted)
-        ev->deleted(ev->arg, name);
     return r;
 }
 

@@ -61,15 +61,17 @@ size_t nslist_slots(const struct nslist *l);
 struct ns *nslist_at(struct nslist *l, size_t slot); /* NULL: free slot.  Slot 0 is default; NSLIST
                                                         order */
 
-/* A name that may be created: 1..128 bytes, not ".", "..", "default", no '/', no NUL. */
+/* A name that may be created: 1..128 bytes, not ".", "..", "default", no '/', no NUL, not of
+ * engine/trash.h. */
 bool nslist_name_ok(struct slice name);
-/* NSNEW.  0, -EINVAL (name), -EEXIST, or -errno.  Directories that are there already are loaded.
- * Fires created. */
-int nslist_create(struct nslist *l, struct slice name, struct ns **out, struct err *e);
-/* NSDEL.  The caller has detached all clients of ns and ended their waits; ns is gone afterwards,
- * also its files. 0, -EPERM (default), or the error of the file removal (the namespace is gone from
- * memory anyway).  Fires deleted. */
-int nslist_remove(struct nslist *l, struct ns *ns);
+/* NSNEW.  0, -EINVAL (name), -EEXIST, -EINPROGRESS (what had the name is being removed), -EBUSY
+ * (and could not be), or -errno.  Directories that are there already are loaded.  Fires created. */
+int nslist_create(struct nslist *l, struct slice name, struct ns_wait *w, struct err *e);
+/* NSDEL.  The caller has detached all clients of ns and ended their waits; ns is gone afterwards.
+ * -EINPROGRESS: w is called when its directories are durably gone (their space is given back later,
+ * by a helper) and deleted was fired; -EPERM (default); or why its files stay until the next start.
+ */
+int nslist_remove(struct nslist *l, struct ns *ns, struct ns_wait *w);
 
 /* Jump events that will be fired when the closed segment is durable (jump_index and jump_data count
  * one each). */

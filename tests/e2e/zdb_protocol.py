@@ -453,6 +453,60 @@ def test_scans_and_cursors():
     zdb.stop()
 
 
+def test_nothing_of_a_deleted_namespace_comes_back():
+    """A crash at any step of a deletion is simulated by what it leaves in the directories."""
+    zdb = q.start_zdb()
+    left = lambda: [f for root in (zdb.index, zdb.data) for f in root.iterdir() if f.name.startswith(".zdb-removed.")]
+    with zdb.client() as c:
+        for n in ("a", "b", "c"):
+            c.ok("NSNEW", n)
+            c.ok("SELECT", n)
+            c.ok("SET", "k", "old " + n)
+        c.ok("SYNC")
+        c.ok("SELECT", "default")
+        c.ok("NSDEL", "c")
+        c.ok("NSNEW", "c")      # at once, and in one packet with the deletion
+        expect(c, [("SELECT", "c", OK), ("GET", "k", None), ("DBSIZE", 0), ("SET", "k", "new", b"k"), ("SELECT", "default", OK)])
+        got = c.pipeline([("NSDEL", "c"), ("NSNEW", "c"), ("SELECT", "c"), ("DBSIZE",), ("SET", "k", "newer")])
+        q.same(got, [OK, OK, OK, 0, b"k"], "deleted and made again in one packet")
+        expect(c, [("NSNEW", ".zdb-removed.1.x", E("This name is not allowed"))])
+    zdb.stop()
+    q.wait_for(lambda: not left(), what="left-overs")
+    (zdb.index / "a").rename(zdb.index / ".zdb-removed.0.a")        # the data had not been moved yet
+    (zdb.index / ".zdb-removed.1.b").mkdir()                        # b was made again since
+    (zdb.data / ".zdb-removed.0.b").mkdir()
+    (zdb.data / ".zdb-removed.0.b" / "d0").write_bytes(b"x" * 100)
+    (zdb.data / ".zdb-removed.7.d3").write_bytes(b"x" * 100)        # of a FLUSH
+    zdb.start()
+    with zdb.client() as c:
+        q.same(sorted(c.ok("NSLIST")), [b"b", b"c", b"default"], "namespaces")
+        expect(c, [("NSNEW", "a", OK), ("SELECT", "a", OK), ("DBSIZE", 0), ("GET", "k", None), ("SELECT", "b", OK),
+                   ("GET", "k", b"old b"), ("SELECT", "c", OK), ("GET", "k", b"newer")])
+    q.wait_for(lambda: not left(), what="left-overs of a crash")
+    zdb.stop()
+
+
+def test_flush_and_reuse():
+    zdb = q.start_zdb(datasize=524288)
+    with zdb.client() as c:
+        c.ok("NSNEW", "n")
+        c.ok("NSSET", "n", "password", "p")
+        c.ok("NSSET", "n", "public", "0")
+        c.ok("SELECT", "n", "p")
+        for i in range(8):
+            c.ok("SET", f"k{i}", bytes([i]) * 300000)
+        c.ok("FLUSH")
+        expect(c, [("DBSIZE", 0), ("GET", "k0", None), ("SET", "k0", "new", b"k0"), ("SYNC", OK)])
+        q.same(sorted(f.name for f in (zdb.data / "n").iterdir() if f.name[0] == "d"), ["d0"], "data files")
+    zdb.kill9()
+    zdb.start()
+    with zdb.client() as c:
+        c.ok("SELECT", "n", "p")
+        expect(c, [("DBSIZE", 1), ("GET", "k0", b"new")])
+    q.wait_for(lambda: not [f for f in zdb.data.iterdir() if f.name.startswith(".zdb-removed.")], what="left-overs")
+    zdb.stop()
+
+
 def test_empty_lines_and_quit():
     """What redis-cli --pipe sends at its end."""
     zdb = q.start_zdb()

@@ -123,13 +123,26 @@ static int one_request(struct session *s, const struct resp_req *req, struct buf
     return s->ns != NULL;
 }
 
+static void on_removed(void *arg)
+{
+    *(bool *)arg = true;
+}
+
 static void reset(void)
 {
     for (size_t i = nslist_slots(list); i-- > 1;) {
         struct ns *ns = nslist_at(list, i);
         if (ns) {
+            struct ns_wait w;
+            bool over = false;
+
             req_detach(&db, ns);
-            FUZZ_CHECK(nslist_remove(list, ns) == 0);
+            ns_wait_init(&w, on_removed, &over);
+            FUZZ_CHECK(nslist_remove(list, ns, &w) == -EINPROGRESS);
+            for (int k = 0; k < 2000 && !over; k++)
+                loop_once(loop, 5);
+            FUZZ_CHECK(over);
+            ns_wait_end(&w);
         }
     }
     struct ns *ns = nslist_default(list);

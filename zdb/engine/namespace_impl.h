@@ -104,6 +104,7 @@ struct ns_env {
     struct ns_events events;
     struct loop *loop;
     struct workq *reader, *syncer;
+    struct trash *trash; /* engine/trash.h */
     struct tails tails;
     struct files files;
     LIST_HEAD(, ns_hook) hooks;
@@ -204,6 +205,7 @@ struct seg *ns_seg_add(struct ns *ns, uint32_t id); /* id above all others; file
  * is not ours. */
 void ns_seg_first_mark(struct ns *ns, struct seg *s);
 void ns_seg_drop_last(struct ns *ns);          /* out of memory; files are not touched */
+void ns_seg_close(struct seg *s);              /* its files go: unwritten bytes are dropped */
 void ns_seg_clear(struct ns *ns);              /* all of them */
 int ns_seg_create(struct ns *ns, uint32_t id); /* -NS_EINDEX, -NS_EDATA; nothing is left behind on
                                                   failure */

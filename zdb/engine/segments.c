@@ -5,6 +5,7 @@
 #include "common/log.h"
 #include "common/path.h"
 #include "zdb/engine/namespace_impl.h"
+#include "zdb/engine/trash.h"
 #include <assert.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -57,6 +58,14 @@ void ns_seg_drop_last(struct ns *ns)
     data_fini(&s->data);
     flagset_fini(&s->flags);
     free(s);
+}
+
+void ns_seg_close(struct seg *s)
+{
+    tail_fini(&s->index.tail);
+    tail_fini(&s->data.tail);
+    files_drop(s->index.fs, &s->index.file);
+    files_drop(s->data.fs, &s->data.file);
 }
 
 void ns_seg_clear(struct ns *ns)
@@ -222,12 +231,15 @@ int ns_seg_remove_files(struct ns *ns)
 
     for (size_t i = ns->nsegs; i-- > 0;) {
         struct seg *s = ns->segs[i];
-        if ((unlink(s->data.path) < 0 && errno != ENOENT) ||
-            (unlink(s->index.path) < 0 && errno != ENOENT)) {
+        ns_seg_close(s);
+        int r = trash_file(ns->env->trash, s->data.path);
+        if (r == 0)
+            r = trash_file(ns->env->trash, s->index.path);
+        if (r < 0) {
             if (result == 0)
-                result = -errno;
+                result = r;
             log_error("segment %u of namespace %s: cannot be removed: %s", s->id, ns->name,
-                      strerror(errno));
+                      strerror(-r));
         }
     }
     ns_seg_clear(ns);

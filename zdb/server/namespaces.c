@@ -26,13 +26,14 @@ enum req_result cmd_nsnew(struct req *r)
 {
     struct slice name = r->argv[1];
     struct err e = {0};
-    struct ns *ns;
 
     if (!nslist_name_ok(name))
         return req_error(r, REPLY_NS_NAME);
     if (nslist_find(r->db->nslist, name))
         return req_error(r, REPLY_NS_TAKEN);
-    int rc = nslist_create(r->db->nslist, name, &ns, &e);
+    int rc = nslist_create(r->db->nslist, name, &r->s->wait, &e);
+    if (rc == -EINPROGRESS)
+        return REQ_PARK;
     if (rc < 0) {
         log_error("NSNEW: %s", e.text);
         return req_error(r, rc == -EEXIST ? REPLY_NS_TAKEN : REPLY_NS_NOT_CREATED);
@@ -44,6 +45,8 @@ enum req_result cmd_nsdel(struct req *r)
 {
     struct ns *ns = named(r);
 
+    if (r->s->step == 1) /* its names are gone */
+        return req_ok(r);
     if (ns && ns == nslist_default(r->db->nslist))
         return req_error(r, REPLY_NS_DEL_DEFAULT);
     if (!ns)
@@ -51,10 +54,10 @@ enum req_result cmd_nsdel(struct req *r)
     if (ns == r->s->ns)
         return req_error(r, REPLY_NS_DEL_CURRENT);
     req_detach(r->db, ns);
-    int rc = nslist_remove(r->db->nslist, ns);
-    if (rc < 0)
-        log_error("NSDEL: files could not be removed: %s", strerror(-rc));
-    return req_ok(r);
+    if (nslist_remove(r->db->nslist, ns, &r->s->wait) != -EINPROGRESS)
+        return req_ok(r); /* gone from memory; the log says why its files are not */
+    r->s->step = 1;
+    return REQ_PARK;
 }
 
 enum req_result cmd_nslist(struct req *r)

@@ -9,8 +9,8 @@ struct object_proof {
     uint8_t checksum[ZSTOR_DIGEST_LEN]; /* of the content, as the record says */
     unsigned total, data;               /* shards of the geometry; that a read needs */
     unsigned good;                      /* that are there, on backends that are up, byte for byte */
-    unsigned lost;                      /* that are not there or wrong, though their backend answers */
-    unsigned meta_good;                 /* metadata backends that hold this record */
+    unsigned lost;      /* that are not there or wrong, though their backend answers */
+    unsigned meta_good; /* metadata backends that hold this record */
 };
 
 /* The number of good shards.  Nothing is read when the backends that are up cannot hold `need` of

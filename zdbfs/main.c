@@ -206,6 +206,30 @@ static int open_head(struct app *a, struct err *e)
     return r;
 }
 
+/* What needs writing before the volume can be used. */
+static int own_volume(struct app *a, struct err *e)
+{
+    int r = open_head(a, e);
+
+    if (r == 0 && !a->o.kv.read_only)
+        r = lease_take(a->lease, a->mountpoint, a->o.takeover, e);
+    if (r == 0)
+        r = volume_fill(a->kv, &a->head, e);
+    if (r == 0)
+        r = journal_open(&a->journal, a->kv, a->lease, e);
+    return r;
+}
+
+static void disown_volume(struct app *a)
+{
+    journal_free(a->journal);
+    a->journal = NULL;
+    if (a->lease && lease_give_back(a->lease, a->clean, kv_deadline(a->kv)) < 0)
+        log_warn("the volume could not be given back; the next mount does not mind");
+    lease_free(a->lease);
+    a->lease = NULL;
+}
+
 /* zdb and what is stored there; nothing of the mount yet. */
 static int open_volume(struct app *a, struct err *e)
 {
@@ -221,16 +245,19 @@ static int open_volume(struct app *a, struct err *e)
             o->read_only = o->kv.read_only = true;
         }
     }
-    if (r >= 0)
-        r = open_head(a, e);
-    if (r >= 0 && !o->kv.read_only)
-        r = lease_take(a->lease, a->mountpoint, o->takeover, e);
-    if (r >= 0)
-        r = volume_fill(a->kv, &a->head, e);
-    if (r >= 0)
-        r = journal_open(&a->journal, a->kv, a->lease, e);
-    a->clean = r >= 0;
-    return MIN(r, 0);
+    if (r < 0)
+        return r;
+    r = own_volume(a, e);
+    if (r == -ENOSPC && !o->kv.read_only) {
+        log_error("%s: there is no room for a byte, so the mount is read-only; make room and mount "
+                  "again",
+                  e->text);
+        disown_volume(a);
+        o->read_only = o->kv.read_only = true;
+        r = own_volume(a, e);
+    }
+    a->clean = r == 0;
+    return r;
 }
 
 static int start_threads(struct app *a, struct err *e)
@@ -370,8 +397,7 @@ static int serve(struct app *a, struct err *e)
         r = mount_and_loop(a, e);
     stop_threads(a);
     if (a->commit) {
-        int stored = commit_stop(a->commit);
-        a->clean = stored == 0;
+        int stored = commit_stop(a->commit, &a->clean);
         if (stored < 0 && r == 0)
             r = err_set(e, -stored, "not everything could be stored");
     }
@@ -386,11 +412,9 @@ static void close_app(struct app *a)
     if (a->fs)
         inode_free_all(a->fs);
     fs_free(a->fs);
-    journal_free(a->journal);
     ids_free(a->ids);
-    if (a->lease && lease_give_back(a->lease, a->clean, kv_deadline(a->kv)) < 0)
-        log_warn("the volume could not be given back; the next mount does not mind");
-    lease_free(a->lease);
+    if (a->lease)
+        disown_volume(a);
     kv_close(a->kv);
     if (a->se)
         fuse_session_destroy(a->se);

@@ -185,6 +185,7 @@ static int numbers(struct options *o, struct raw *r, struct err *e)
         n = err_set(e, EINVAL, "-o sync: \"%s\" is unknown, expected close", r->sync);
     if (n < 0)
         return n;
+    o->size_given = r->size != NULL;
     o->sync_close = r->sync != NULL;
     o->nocache = r->nocache;
     o->autons = r->autons;
@@ -304,7 +305,7 @@ void options_help(void)
         "    mn dn tn =S            namespaces (zdbfs-meta, zdbfs-data, zdbfs-temp)\n"
         "    ms ds ts =S            their passwords (none, none, hello)\n"
         "    autons                 make and prepare the namespaces\n"
-        "    size=SIZE              size that statfs reports (10G)\n"
+        "    size=SIZE              limit of the data in it (none but quota and disk)\n"
         "    memory=SIZE            for all caches together (96M)\n"
         "    cachesize=N            accepted; raises memory when it asks for more than half of it\n"
         "    flush=SECONDS          unsynced changes are stored after that time (5)\n"

@@ -9,7 +9,8 @@ struct fuse_args;
 
 struct options {
     struct kv_conf kv;
-    uint64_t size_bytes;   /* what statfs reports */
+    uint64_t size_bytes; /* limit of the data, when it was given */
+    bool size_given;
     uint64_t memory_bytes; /* of all caches together */
     uint64_t flush_ms;     /* unsynced changes are stored after this time at most */
     bool nocache;          /* store every change at once */

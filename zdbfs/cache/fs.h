@@ -69,6 +69,7 @@ struct inode {
     struct bfile blocks;
     uint32_t *slot;                   /* data key of each block, 0: hole */
     uint32_t nslots, slot_cap, nused; /* nused: slots that are not 0 */
+    uint64_t booked;      /* bytes that fallocate promised and that are not written yet */
     uint64_t stable_size; /* size as of the newest commit, or what was left of it since */
     /* fsync has promised that the bytes below promised_size are there once what was acknowledged
      * up to promised_seq is */
@@ -144,7 +145,13 @@ struct fs {
     /* free space, as last heard */
     struct kv_info info_meta, info_data;
     uint64_t info_ms;        /* 0: never */
-    uint64_t inserted_bytes; /* stored in the data namespace since then */
+    uint64_t inserted_bytes; /* stored in the data namespace since then, under new keys */
+    uint64_t stored_bytes;   /* the same, updates too: what the disk has less */
+    uint64_t admitted_bytes; /* taken from programs, but not dirty yet */
+    uint64_t booked_bytes;   /* promised to files by fallocate */
+    uint64_t space_reserve;  /* of the disk, see core/space; 0: not known yet */
+    uint64_t refused_ms;     /* when a writer was last refused for want of space */
+    bool space_low;          /* the disk is nearly full: the journal is kept small */
     bool info_wanted;
     pthread_cond_t info_work; /* for the thread that asks */
 };

@@ -367,6 +367,12 @@ void inode_drop_block(struct fs *fs, struct block *b)
     bcache_drop(&fs->bc, b);
 }
 
+void inode_unbook(struct fs *fs, struct inode *in)
+{
+    fs->booked_bytes -= in->booked;
+    in->booked = 0;
+}
+
 /* Nobody can reach it any more. */
 static void delete (struct fs *fs, struct inode *in)
 {
@@ -380,6 +386,7 @@ static void delete (struct fs *fs, struct inode *in)
         TAILQ_REMOVE(&fs->dirty, in, link);
     }
     in->orphan = in->dirty = false;
+    inode_unbook(fs, in);
     while ((b = TAILQ_FIRST(&in->blocks.blocks)))
         inode_drop_block(fs, b);
     for (uint32_t i = 0; i < in->nslots; i++)
@@ -478,7 +485,7 @@ static void evict_list(struct fs *fs, struct dirlist *dl)
 static bool evict_inode(struct fs *fs, struct inode *in)
 {
     if (in->pins || in->state == INODE_LOADING || in->dirty || in->orphan || in->blocks.n ||
-        in->write_error || in->writers || in->commit_seq > fs->kept_seq)
+        in->write_error || in->writers || in->booked || in->commit_seq > fs->kept_seq)
         return false;
     for (unsigned i = 0; in->dir && i < INODE_LISTS; i++)
         if (in->dir->list[i] && !list_evictable(fs, in->dir->list[i]))

@@ -22,7 +22,8 @@ struct inode *inode_create(struct fs *fs, uint64_t ino, const struct inode_attr 
 void inode_dirty(struct fs *fs, struct inode *in); /* L: attributes, slots or list keys have changed
                                                     */
 void inode_set_slot(struct fs *fs, struct inode *in, uint32_t idx, uint32_t id); /* L */
-static inline uint32_t inode_slot(const struct inode *in, uint32_t idx)          /* L */
+void inode_unbook(struct fs *fs, struct inode *in); /* L: what fallocate promised is free again */
+static inline uint32_t inode_slot(const struct inode *in, uint32_t idx) /* L */
 {
     return idx < in->nslots ? in->slot[idx] : 0;
 }

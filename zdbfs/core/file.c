@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "zdbfs/core/block.h"
+#include "zdbfs/core/space.h"
 #include "zdbfs/core/writeback.h"
 
 enum { BS = INODE_BLOCK };
@@ -181,54 +182,10 @@ static int write_piece(struct fs *fs, struct inode *in, uint32_t idx, uint32_t f
     return 0;
 }
 
-/* Room in the data namespace for what has no key yet?  Asked anew when it looks full. */
-static int check_space(struct fs *fs, struct inode *in, uint64_t off, size_t n,
-                       uint64_t deadline_ms)
+static int write_admitted(struct fs *fs, struct inode *in, uint64_t off, const void *data, size_t n,
+                          bool keep_times, uint64_t deadline_ms, size_t *done)
 {
-    uint64_t fresh = 0;
-
-    fs_lock(fs);
-    uint64_t limit = fs->info_data.limit_bytes,
-             used = fs->info_data.data_bytes + fs->inserted_bytes + fs->bc.dirty_bytes;
-    for (uint64_t pos = off; limit && pos < off + n;) {
-        uint32_t idx = (uint32_t)(pos / BS);
-        uint64_t part = MIN(BS - pos % BS, off + n - pos);
-        if (!inode_slot(in, idx) && !bcache_find(&fs->bc, in->ino, idx))
-            fresh += part;
-        pos += part;
-    }
-    bool full = limit && fresh && used + fresh > limit;
-    fs_unlock(fs);
-    if (!full)
-        return 0;
-    int r = writeback_all(fs, deadline_ms);
-    if (r < 0 && r != -ENOSPC)
-        return r;
-    struct kv_info info;
-    r = kv_info(fs->kv, ROLE_DATA, deadline_ms, &info);
-    if (r < 0)
-        return r;
-    fs_lock(fs);
-    fs->info_data = info;
-    fs->inserted_bytes = 0;
-    full = info.limit_bytes && info.data_bytes + fs->bc.dirty_bytes + fresh > info.limit_bytes;
-    if (full && fs->del_data.n)
-        pthread_cond_signal(&fs->commit_work); /* makes room soon */
-    fs_unlock(fs);
-    return full ? -ENOSPC : 0;
-}
-
-int file_write(struct fs *fs, struct inode *in, uint64_t off, const void *data, size_t n,
-               bool keep_times, uint64_t deadline_ms, size_t *done)
-{
-    const uint64_t max = (uint64_t)INODE_MAX_SLOTS * BS;
-
-    *done = 0;
-    if (off >= max || n > max - off)
-        return -EFBIG;
-    int r = check_space(fs, in, off, n, deadline_ms);
-    if (r == 0)
-        r = write_lock(fs, in, deadline_ms);
+    int r = write_lock(fs, in, deadline_ms);
     if (r < 0)
         return r;
     fs_lock(fs);
@@ -252,6 +209,20 @@ int file_write(struct fs *fs, struct inode *in, uint64_t off, const void *data, 
         fs_unlock(fs);
     }
     write_unlock(fs, in);
+    return r;
+}
+
+int file_write(struct fs *fs, struct inode *in, uint64_t off, const void *data, size_t n,
+               bool keep_times, uint64_t deadline_ms, size_t *done)
+{
+    *done = 0;
+    if (off >= INODE_MAX_SIZE || n > INODE_MAX_SIZE - off)
+        return -EFBIG;
+    int r = space_admit(fs, in, off, n, deadline_ms);
+    if (r < 0)
+        return r;
+    r = write_admitted(fs, in, off, data, n, keep_times, deadline_ms, done);
+    space_admitted(fs, n);
     return r;
 }
 
@@ -294,6 +265,7 @@ static int shrink(struct fs *fs, struct inode *in, uint64_t size, uint64_t deadl
     in->stable_size = MIN(in->stable_size, size);
     in->promised_size = MIN(in->promised_size, size);
     in->cuts++;
+    inode_unbook(fs, in);
     if (b) {
         bcache_cut(&fs->bc, b, pos);
         bcache_unpin(&fs->bc, b);

@@ -65,6 +65,7 @@ static void stored(struct fs *fs, struct block *b, const struct kv_req *q)
     bool fresh = q->op == KV_INSERT;
 
     fs->inserted_bytes += fresh ? q->value.len : 0;
+    fs->stored_bytes += q->value.len;
     if (fresh && b->state == BLOCK_DROPPED)
         fs_unsynced_push(fs, q->key, q->epoch);
     else if (fresh && b->acked_epoch && b->acked_new)

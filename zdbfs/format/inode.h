@@ -19,8 +19,10 @@
 #define INODE_NO_LIST   0x4242424242424242ull
 #define INODE_MAX_VALUE (8u * 1024 * 1024) /* of zdb */
 #define INODE_MAX_SLOTS ((INODE_MAX_VALUE - 64 * 1024) / 4)
-#define INODE_MAX_SIZE  (1ull << 44) /* 16 TiB; beyond INODE_MAX_SLOTS blocks only a hole */
-#define INODE_MAX_LINK  4095u        /* bytes of a symlink's target */
+#define INODE_MAX_SIZE                                                        \
+    ((uint64_t)INODE_MAX_SLOTS * INODE_BLOCK) /* that can be written: 254 GiB \
+                                               */
+#define INODE_MAX_LINK 4095u                  /* bytes of a symlink's target */
 
 struct inode_attr {
     uint32_t mode, uid, gid;

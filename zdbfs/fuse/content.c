@@ -7,6 +7,7 @@
 
 #include "zdbfs/txn/commit.h"
 #include "zdbfs/fuse/session.h"
+#include "zdbfs/core/space.h"
 #include "zdbfs/core/writeback.h"
 
 enum { STORE_TRIES = 4 };
@@ -209,20 +210,17 @@ void ops_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_in
     ops_error(&q, r);
 }
 
-/* Space is not set aside; whether there is enough now is all that can be said. */
 static int reserve(const struct ops_req *q, struct inode *in, uint64_t off, uint64_t len,
                    bool keep_size)
 {
+    int r = space_book(q->fs, in, off, len, q->deadline_ms);
+
     fs_lock(q->fs);
-    const struct kv_info *i = &q->fs->info_data;
-    uint64_t used = i->data_bytes + q->fs->inserted_bytes + q->fs->bc.dirty_bytes,
-             size = in->a.size;
-    bool full =
-        q->fs->info_ms && ((i->limit_bytes && used + len > i->limit_bytes) || len > i->free_bytes);
+    uint64_t size = in->a.size;
     fs_unlock(q->fs);
-    if (full)
-        return -ENOSPC;
-    return !keep_size && off + len > size ? file_truncate(q->fs, in, off + len, q->deadline_ms) : 0;
+    return r == 0 && !keep_size && off + len > size
+               ? file_truncate(q->fs, in, off + len, q->deadline_ms)
+               : r;
 }
 
 void ops_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,

@@ -8,6 +8,7 @@
 #include <sys/sysmacros.h>
 
 #include "zdbfs/core/directory.h"
+#include "zdbfs/core/space.h"
 #include "zdbfs/format/list.h"
 #include "zdbfs/fuse/session.h"
 #include "zdbfs/core/writeback.h"
@@ -55,6 +56,8 @@ static int make(const struct ops_req *q, fuse_ino_t parent, const char *name, mo
     if (strlen(name) > LIST_NAME_MAX)
         return -ENAMETOOLONG;
     int r = fs_throttle(fs, q->deadline_ms);
+    if (r == 0)
+        r = space_admit_name(fs, q->deadline_ms);
     if (r == 0)
         r = dir_open_name(fs, parent, name, q->deadline_ms, &ref);
     if (r == 0)
@@ -196,6 +199,8 @@ void ops_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *nam
         free(suffix);
     }
     int r = strlen(name) > LIST_NAME_MAX ? -ENAMETOOLONG : fs_throttle(q.fs, q.deadline_ms);
+    if (r == 0)
+        r = space_admit_name(q.fs, q.deadline_ms);
     if (r == 0)
         r = inode_get(q.fs, ino, q.deadline_ms, &in);
     if (r == 0 && in->dir)

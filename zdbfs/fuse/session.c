@@ -44,7 +44,7 @@ void ops_stat(const struct inode *in, struct stat *st)
         .st_gid = a->gid,
         .st_size = (off_t)a->size,
         .st_blksize = INODE_BLOCK,
-        .st_blocks = (blkcnt_t)((file_allocated(in) + 511) / 512),
+        .st_blocks = (blkcnt_t)((file_allocated(in) + in->booked + 511) / 512),
         .st_rdev = makedev(a->rdev_major, a->rdev_minor),
         .st_atim = a->atime,
         .st_mtim = a->mtime,

@@ -477,6 +477,23 @@ static int may_write(struct kv *kv, uint64_t deadline_ms)
     return kv->fence ? kv->fence(kv->fence_arg, deadline_ms) : 0;
 }
 
+/* All have a result.  "Cannot write" does not say why: a full disk is told from a broken one by
+ * asking how full it is. */
+static int sort_out(struct kv *kv, enum role role, struct kv_req *reqs, size_t n,
+                    uint64_t deadline_ms)
+{
+    struct kv_info info;
+
+    int r = first_failure(reqs, n);
+    if (r != -EIO || kv_info(kv, role == ROLE_TEMP ? ROLE_META : role, deadline_ms, &info) < 0 ||
+        !atomic_load(&kv->disk_low))
+        return r;
+    for (size_t i = 0; i < n; i++)
+        if (reqs[i].result == -EIO)
+            reqs[i].result = -ENOSPC;
+    return first_failure(reqs, n);
+}
+
 static int write_reqs(struct kv *kv, enum role role, struct kv_req *reqs, size_t n,
                       uint64_t deadline_ms, bool fenced)
 {
@@ -509,7 +526,7 @@ static int write_reqs(struct kv *kv, enum role role, struct kv_req *reqs, size_t
             if (r < 0)
                 return r;
         } else if (!locked) {
-            return first_failure(reqs, n);
+            return sort_out(kv, role, reqs, n, deadline_ms);
         } else if (base_now_ms() + LOCKED_RETRY_MS >= deadline_ms) {
             return -EIO;
         } else {

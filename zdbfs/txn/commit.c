@@ -16,7 +16,10 @@ enum {
     KEEP_BYTES = 1024 * 1024,
 };
 
-#define EMPTY_BYTES (64 * MIB) /* the temp namespace is emptied when it has grown by that */
+/* the temp namespace is emptied when it has grown by that, and by that while the disk is nearly
+ * full */
+#define EMPTY_BYTES     (64 * MIB)
+#define EMPTY_LOW_BYTES (256 * KIB)
 
 struct commit {
     struct fs *fs;
@@ -278,6 +281,23 @@ static int sync_data(struct commit *c)
     return 0;
 }
 
+static int empty_temp(struct commit *c)
+{
+    uint64_t deadline = kv_deadline(c->fs->kv);
+
+    ids_hold(c->fs->ids);
+    int r = journal_empty(c->j, deadline);
+    ids_unhold(c->fs->ids, r == 1, deadline);
+    return r;
+}
+
+/* The disk is full: records that are carried out are dropped now.  0: there is more room. */
+static int make_room(struct commit *c)
+{
+    int r = journal_retire(c->j, kv_deadline(c->fs->kv));
+    return r < 0 ? r : empty_temp(c) == 1 ? 0 : -ENOSPC;
+}
+
 static int make_durable(struct commit *c)
 {
     struct fs *fs = c->fs;
@@ -286,6 +306,8 @@ static int make_durable(struct commit *c)
         attempt(c);
         int r =
             c->stream.len ? journal_append(c->j, buf_slice(&c->stream), kv_deadline(fs->kv)) : 0;
+        if (r == -ENOSPC && journal_bytes(c->j) && make_room(c) == 0)
+            r = journal_append(c->j, buf_slice(&c->stream), kv_deadline(fs->kv));
         if (r == 0 || !failed(c, "storing the journal", r))
             return r;
     }
@@ -360,16 +382,6 @@ static void store_orphans(struct commit *c)
     buf_clear(&c->stream);
 }
 
-static int empty_temp(struct commit *c)
-{
-    uint64_t deadline = kv_deadline(c->fs->kv);
-
-    ids_hold(c->fs->ids);
-    int r = journal_empty(c->j, deadline);
-    ids_unhold(c->fs->ids, r == 1, deadline);
-    return r;
-}
-
 /* Without the lock. */
 static void tidy(struct commit *c)
 {
@@ -385,7 +397,7 @@ static void tidy(struct commit *c)
     c->fs->kept_seq = seq;
     inode_shrink(c->fs);
     fs_unlock(c->fs);
-    if (journal_bytes(c->j) < EMPTY_BYTES)
+    if (journal_bytes(c->j) < (c->fs->space_low ? EMPTY_LOW_BYTES : EMPTY_BYTES))
         return;
     if (empty_temp(c) == 1)
         store_orphans(c);
@@ -532,7 +544,7 @@ int commit_wait(struct fs *fs, uint64_t deadline_ms)
     return r;
 }
 
-int commit_stop(struct commit *c)
+int commit_stop(struct commit *c, bool *clean)
 {
     struct fs *fs = c->fs;
 
@@ -544,13 +556,17 @@ int commit_stop(struct commit *c)
     pthread_cond_signal(&fs->commit_work);
     fs_unlock(fs);
     pthread_join(c->thread, NULL);
-    int r = c->result;
-    if (r == 0)
-        r = journal_retire(c->j, c->give_up_ms);
-    if (r == 0)
-        r = ids_release(fs->ids, c->give_up_ms);
-    if (r == 0)
-        r = journal_empty(c->j, c->give_up_ms);
+    int r = c->result, tidied = r;
+    if (tidied == 0)
+        tidied = journal_retire(c->j, c->give_up_ms);
+    if (tidied == 0)
+        tidied = ids_release(fs->ids, c->give_up_ms);
+    if (tidied == 0)
+        tidied = journal_empty(c->j, c->give_up_ms);
+    *clean = tidied >= 0 && data == 0;
+    if (r == 0 && tidied < 0)
+        log_warn("the journal could not be emptied (%s): the next mount does it",
+                 tidied == -ENOSPC ? "no space" : "zdb does not answer");
     if (data < 0)
         log_error("not all data could be stored: %s",
                   data == -ENOSPC ? "no space" : "zdb does not answer");

@@ -15,8 +15,9 @@ int commit_start(struct commit **out, struct fs *fs, struct journal *j, struct e
  * when it returns 0. */
 int commit_wait(struct fs *fs, uint64_t deadline_ms);
 /* The end: everything is stored, the journal emptied, the reserved keys given back.  Nothing else
- * may run.  -EIO, -ENOSPC: what could not be stored is lost. */
-int commit_stop(struct commit *c);
+ * may run.  -EIO, -ENOSPC: what could not be stored is lost.  *clean: nothing is left in the
+ * journal. */
+int commit_stop(struct commit *c, bool *clean);
 
 /* With fs.lock: the size that may be committed now: not more than what the stored blocks can show,
  * but never less than an fsync has promised that the acknowledgements up to synced_seq carry. */

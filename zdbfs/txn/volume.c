@@ -60,6 +60,7 @@ static int prepare_ns(struct zclient *c, const struct conn_addr *a, enum role ro
     struct kv_info info = {0};
 
     int r = ask_info(c, a->ns, &info, e);
+    bool existed = r == 1;
     if (r == 0) {
         r = admin(c, e, 2, (const char *const[]){"NSNEW", a->ns});
         if (r == 0)
@@ -74,6 +75,11 @@ static int prepare_ns(struct zclient *c, const struct conn_addr *a, enum role ro
         r = admin(c, e, 4, (const char *const[]){"NSSET", a->ns, "public", "0"});
     if (r == 0 && role == ROLE_TEMP)
         r = admin(c, e, 4, (const char *const[]){"NSSET", a->ns, "password", a->password});
+    if (r < 0 && existed && info.sequential) { /* a full disk, say: what there is may do */
+        log_warn("%s; going on", e->text);
+        err_clear(e);
+        r = 0;
+    }
     return r;
 }
 

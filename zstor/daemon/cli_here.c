@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include <unistd.h>
 
 #include "common/log.h"
 #include "common/parse.h"
@@ -38,6 +39,16 @@ static int open_volume(struct cli *c, struct volume **out)
         volume_open(out, c->conf->state_dir, c->conf->lease_ms, &e) < 0)
         return cli_fail(&e);
     return 0;
+}
+
+/* What this machine remembers of a volume that it writes, for one who reads; none is no fault. */
+static void open_memory(struct cli *c, struct volume **out)
+{
+    CLEANUP(base_free) char *file = path_join(c->conf->state_dir, "instance");
+    struct err e = {0};
+
+    if (access(file, R_OK) == 0 && volume_open(out, c->conf->state_dir, c->conf->lease_ms, &e) < 0)
+        log_debug("%s", e.text);
 }
 
 /* Zero, or the line was written: the key is not the volume's.  Too few backends to tell are told
@@ -136,6 +147,9 @@ static int local_one(struct cli *c, struct engine *g, enum task_op op)
 
     t->meta_key = c->req.key ? xstrdup(c->req.key) : NULL;
     task_run(t, g->objects, NULL);
+    if (t->rc >= 0 && t->res.unproved_newest)
+        cli_warn_stderr(
+            "too few metadata backends answered: that this is the newest cannot be proved");
     if (t->rc < 0)
         code = cli_fail_zstor(t->err.text);
     else if (op == TASK_CHECK && t->rc == 1)
@@ -214,6 +228,8 @@ int cli_here_run(struct cli *c)
     if (cli_output_open(&out, c->output, c->req.force, c->conf->zdb_data_dir_path, &e) < 0)
         return cli_fail_zstor(e.text);
     code = writes ? open_volume(c, &v) : 0;
+    if (!writes)
+        open_memory(c, &v);
     if (code == 0)
         code = open_engine(c, &g, v);
     if (code) {

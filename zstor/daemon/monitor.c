@@ -569,6 +569,8 @@ static int start(struct monitor *m, struct zstor_conf *conf, struct err *e)
         r = volume_open(&m->volume, conf->state_dir, conf->lease_ms, e);
     if (r >= 0)
         r = journal_open(&m->journal, conf->state_dir, e);
+    if (r >= 0)
+        r = volume_compact(m->volume, e);
     if (r < 0) {
         zstor_conf_free(conf);
         return r;

@@ -16,7 +16,8 @@
  * write can no longer be found in two different backends, so that whatever decodes is the newest;
  * (b) a nil from three backends proves that nothing acknowledged is there; (c) one more backend can
  * be lost at once and the record still decodes.  With 2 of 4 both (a) and (c) are gone; with 4 of
- * 4, as the original has it, one dead backend stops every store. */
+ * 4, as the original has it, one dead backend stops every store.  With two a store goes on, but is
+ * not done: its job stays queued until a third has the record. */
 #define ZSTOR_META_WRITE_QUORUM  3
 #define ZSTOR_META_LIARS         2 /* metadata backends that may lie at the same time */
 #define ZSTOR_META_ABSENT_QUORUM 3 /* nils (and no valid value) that mean "not there" */

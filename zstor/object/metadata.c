@@ -2,6 +2,7 @@
 #include "zstor/object/metadata.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <sodium.h>
 #include <stdlib.h>
 
@@ -33,6 +34,7 @@ struct candidates {
     struct candidate c[N / ZSTOR_META_DATA];
     unsigned n;
     unsigned foreign; /* values of another object's record */
+    unsigned stale;   /* values of a record that is older than the one we know of */
     struct err why;   /* last refusal of a decoded record */
 };
 
@@ -117,12 +119,34 @@ static void refuse_foreign(const struct metastore *ms, const char *key, struct c
     wipe(&c->plain);
 }
 
+/* An old record that is shown again.  One without a generation is the original's: it counts when
+ * more than can lie have it, then the original has rewritten the object. */
+static bool is_stale(const struct candidate *c, uint64_t known, bool deleted)
+{
+    if (!c->record.has_tail)
+        return known && members(c) <= ZSTOR_META_LIARS;
+    return c->record.generation < known || (deleted && c->record.generation == known);
+}
+
+static void refuse_stale(struct candidate *c, uint64_t known, bool deleted, struct candidates *cs)
+{
+    cs->stale += members(c);
+    if (!deleted)
+        err_set(&cs->why, EBADMSG,
+                "metadata: %u of %u backends answer with generation %" PRIu64 ", but %" PRIu64
+                " is the newest that this machine knows of",
+                cs->stale, N, c->record.generation, known);
+    meta_record_fini(&c->record);
+    wipe(&c->plain);
+}
+
 /* All records that the values can be combined to.  Each value belongs to one at most: every write
  * has its own nonce. */
 static void combine(const struct metastore *ms, const char *key, const struct value *value,
                     struct candidates *cs)
 {
-    bool used[N] = {false};
+    bool used[N] = {false}, deleted = false;
+    uint64_t known = ms->volume ? volume_generation(ms->volume, key, &deleted) : 0;
 
     for (unsigned a = 0; a < N; a++)
         for (unsigned b = a + 1; b < N && cs->n < ARRAY_LEN(cs->c); b++) {
@@ -146,6 +170,8 @@ static void combine(const struct metastore *ms, const char *key, const struct va
             c->bond = record_bond(&c->record, key, ms->conf->root);
             if (c->bond == BOND_FOREIGN)
                 refuse_foreign(ms, key, c, cs);
+            else if (is_stale(c, known, deleted))
+                refuse_stale(c, known, deleted, cs);
             else
                 cs->n++;
         }
@@ -212,6 +238,21 @@ static unsigned take_values(const struct quorum *cl, struct value *value, unsign
     return valid;
 }
 
+/* Remember what is proved to be there; say when the newest is not proved. */
+static void learn(const struct metastore *ms, const char *key, const struct candidate *c,
+                  struct metastore_state *st)
+{
+    const struct meta_record *m = &c->record;
+    bool deleted;
+    uint64_t known = ms->volume ? volume_generation(ms->volume, key, &deleted) : 0;
+
+    st->unproved_newest =
+        st->good + st->lost - st->stale - st->foreign < ZSTOR_META_ABSENT_QUORUM &&
+        !(m->has_tail && known >= m->generation);
+    if (ms->volume && m->has_tail && known < m->generation && st->good > ZSTOR_META_LIARS)
+        volume_learn(ms->volume, key, m->generation, false, false);
+}
+
 static int choose(const struct metastore *ms, const char *key, const struct quorum *cl,
                   struct meta_record *out, struct metastore_state *st, struct err *e)
 {
@@ -219,11 +260,13 @@ static int choose(const struct metastore *ms, const char *key, const struct quor
     struct value value[N];
     unsigned nils, answers, valid = take_values(cl, value, &nils, &answers), best;
 
-    *st = (struct metastore_state){.unreachable = N - answers};
+    *st = (struct metastore_state){.unreachable = N - answers, .nils = nils};
     combine(ms, key, value, &cs);
+    st->stale = cs.stale;
+    st->foreign = cs.foreign;
     if (cs.n == 0) {
-        if (valid == 0 && nils >= ZSTOR_META_ABSENT_QUORUM)
-            return 0;
+        if (valid == cs.stale && nils + cs.stale >= ZSTOR_META_ABSENT_QUORUM && !cs.why.code)
+            return 0; /* nothing, or what we have deleted */
         if (answers < N)
             return err_set(e, EHOSTUNREACH,
                            "metadata: only %u of %u backends answered, %u with a usable value",
@@ -240,9 +283,9 @@ static int choose(const struct metastore *ms, const char *key, const struct quor
     best = newest(&cs);
     st->good = members(&cs.c[best]);
     st->lost = answers - st->good;
-    st->foreign = cs.foreign;
     st->fallback_key = cs.c[best].fallback_key;
     st->proved = candidate_proved(&cs.c[best]);
+    learn(ms, key, &cs.c[best], st);
     *out = cs.c[best].record;
     cs.c[best].record = (struct meta_record){0};
     return 1;
@@ -300,6 +343,8 @@ int metastore_save(const struct metastore *ms, const char *key, const struct met
             bytes[i] = buf_slice(&value[i]);
         *acks = quorum_write(&c, key, bytes);
         quorum_close(&c);
+        if (*acks >= ZSTOR_META_DATA && ms->volume)
+            volume_learn(ms->volume, key, m->generation, false, true);
         if (*acks < ZSTOR_META_WRITE_QUORUM)
             r = err_set(e, EHOSTUNREACH,
                         "metadata: written to %u of %u backends only, %d are needed", *acks, N,
@@ -311,7 +356,7 @@ int metastore_save(const struct metastore *ms, const char *key, const struct met
     return r;
 }
 
-int metastore_writable(const struct metastore *ms, struct err *e)
+int metastore_writable(const struct metastore *ms, unsigned need, struct err *e)
 {
     const struct backend_addr *addr[N];
     struct backend_info info[N];
@@ -334,10 +379,10 @@ int metastore_writable(const struct metastore *ms, struct err *e)
             err_set(&last, -rc[i], "%s: %s", addr[i]->address, own.text);
         }
     }
-    if (good >= ZSTOR_META_WRITE_QUORUM)
+    if (good >= need)
         return 0;
-    return err_set(e, -why, "Metastore is not writable: %u of %u backends are, %d are needed (%s)",
-                   good, N, ZSTOR_META_WRITE_QUORUM, last.text);
+    return err_set(e, -why, "Metastore is not writable: %u of %u backends are, %u are needed (%s)",
+                   good, N, need, last.text);
 }
 
 int metastore_remove(const struct metastore *ms, const char *key, struct err *e)
@@ -355,7 +400,11 @@ int metastore_remove(const struct metastore *ms, const char *key, struct err *e)
         gone += c.ask[i].op.rc == 0;
     }
     quorum_close(&c);
-    if (gone == N)
-        return 0;
+    if (gone == N) {
+        bool was;
+        uint64_t known = ms->volume ? volume_generation(ms->volume, key, &was) : 0;
+
+        return known ? volume_learn(ms->volume, key, known, true, true) : 0;
+    }
     return err_set(e, EHOSTUNREACH, "metadata: deleted at %u of %u backends only", gone, N);
 }

@@ -22,9 +22,13 @@ struct metastore_state { /* of one key, after a load */
     unsigned good;       /* backends with a value of the record that was returned */
     unsigned lost;       /* without one, or with an old or damaged one */
     unsigned unreachable;
-    unsigned foreign; /* of the lost: answered with the record of another object */
-    unsigned sealed;  /* intact values that the key does not open; > 0 only when no record was found
-                       */
+    unsigned foreign;     /* of the lost: answered with the record of another object */
+    unsigned nils;        /* backends that have nothing under the key */
+    unsigned stale;       /* of the lost: an older record than this machine knows of */
+    bool unproved_newest; /* only two answered, and this machine does not know of the record: the
+                             two others may have a later one */
+    unsigned sealed; /* intact values that the key does not open; > 0 only when no record was found
+                      */
     bool fallback_key; /* it was the metadata key that opened the record */
     bool proved; /* the record is this key's: it says so, or more backends than can lie at once
                     have it.  Nothing is deleted on the word of one that is not. */
@@ -33,13 +37,14 @@ struct metastore_state { /* of one key, after a load */
 /* 1: *out (meta_record_fini) and *st; 0; -EHOSTUNREACH; -EBADMSG. */
 int metastore_load(const struct metastore *ms, const char *key, struct meta_record *out,
                    struct metastore_state *st, struct err *e);
-/* m->generation is the caller's affair.  *acks: how many have it, also on failure.  -EHOSTUNREACH
+/* Below the quorum the record is kept by those who took it, and counts as not saved.
+ * m->generation is the caller's affair.  *acks: how many have it, also on failure.  -EHOSTUNREACH
  * below the quorum (some backends may have it then: write again), -EFBIG. */
 int metastore_save(const struct metastore *ms, const char *key, const struct meta_record *m,
                    unsigned *acks, struct err *e);
-/* Would a save reach the quorum?  NSINFO of all four.  0, -EHOSTUNREACH, -ENOSPC, ... of what is in
- * the way. */
-int metastore_writable(const struct metastore *ms, struct err *e);
+/* Would a save reach `need` backends?  NSINFO of all four.  0, -EHOSTUNREACH, -ENOSPC, ... of what
+ * is in the way. */
+int metastore_writable(const struct metastore *ms, unsigned need, struct err *e);
 /* DEL on all four; 0 when none has it any more, -EHOSTUNREACH while one cannot be asked. */
 int metastore_remove(const struct metastore *ms, const char *key, struct err *e);
 

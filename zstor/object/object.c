@@ -17,6 +17,7 @@
 #include "zstor/object/listing.h"
 #include "zstor/object/lock.h"
 #include "zstor/object/object_impl.h"
+#include "zstor/object/volume.h"
 
 #define DEFAULT_HEDGE_MS 2000
 
@@ -92,9 +93,12 @@ int object_store_path(const char *path, const char *key_dir, char **out, struct 
     return r < 0 ? err_sys(e, -r, "%s", name) : 0;
 }
 
-uint64_t object_next_generation(uint64_t old)
+uint64_t object_next_generation(const struct objects *o, const char *key, uint64_t old)
 {
-    return MAX(old + 1, base_wall_ns() / 1000);
+    bool deleted;
+    uint64_t known = o->meta.volume ? volume_generation(o->meta.volume, key, &deleted) : 0;
+
+    return MAX(MAX(old, known) + 1, base_wall_ns() / 1000);
 }
 
 struct fetch_conf object_fetch_conf(struct objects *o, const struct meta_record *m)
@@ -164,6 +168,7 @@ void object_fill_result(const struct objects *o, const struct meta_record *m,
         res->backends_unconfigured += s->present && s->nkeys && !zstor_conf_find(o->conf, &s->addr);
     }
     res->meta_lost = st->lost + st->unreachable;
+    res->unproved_newest = st->unproved_newest;
 }
 
 int object_check(struct objects *o, const char *path, const char *meta_key,

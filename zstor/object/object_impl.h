@@ -26,8 +26,9 @@ int object_load(struct objects *o, const char *path, const char *meta_key, char 
                 struct meta_record *out, struct metastore_state *st, struct err *e);
 void object_fill_result(const struct objects *o, const struct meta_record *m,
                         const struct metastore_state *st, struct object_result *res);
-/* A generation above `old`, and above everything that an unreadable record could have. */
-uint64_t object_next_generation(uint64_t old);
+/* A generation above `old`, above the newest that this machine knows of, and above everything that
+ * an unreadable record could have. */
+uint64_t object_next_generation(const struct objects *o, const char *key, uint64_t old);
 struct fetch_conf object_fetch_conf(struct objects *o, const struct meta_record *m);
 
 /* All configured data backends with their state: usable when NSINFO says that `need` bytes fit.

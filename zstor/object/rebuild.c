@@ -288,7 +288,8 @@ static int save(struct rebuild *b, struct object_result *res, struct err *e)
         b->new.has_tail = true;
         if (b->o->meta.volume)
             volume_sign(b->o->meta.volume, &b->new);
-        b->new.generation = object_next_generation(b->rec.has_tail ? b->rec.generation : 0);
+        b->new.generation =
+            object_next_generation(b->o, b->key, b->rec.has_tail ? b->rec.generation : 0);
         r = metastore_save(&b->o->meta, b->key, &b->new, &acks, e);
     }
     if (r < 0) {
@@ -319,8 +320,8 @@ static int rebuild(struct rebuild *b, struct object_result *res, struct err *e)
     if (res->shards_lost + to_move(b)) {
         r = guard_change(&b->o->meta, &b->rec, e);
         if (r == 0)
-            r = metastore_writable(&b->o->meta, e); /* before anything is uploaded that could not be
-                                                   referred to */
+            r = metastore_writable(&b->o->meta, ZSTOR_META_WRITE_QUORUM, e); /* before anything is
+                                                   uploaded that could not be referred to */
         if (r == 0)
             r = restore(b, &restored, e);
         if (r < 0)

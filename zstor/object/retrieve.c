@@ -212,6 +212,10 @@ int object_retrieve(struct objects *o, const char *path, const char *meta_key,
         return MIN(r, 0);
     OBJECT_COUNT(o, retrieved, 1);
     OBJECT_COUNT(o, retrieved_bytes, res->size);
+    if (res->unproved_newest)
+        log_warn("retrieve %s: too few metadata backends answered: that this is the newest cannot "
+                 "be proved",
+                 path ? path : key);
     if (res->shards_lost)
         log_warn("retrieve %s: %u of %u shards are lost or out of reach", path ? path : key,
                  res->shards_lost, res->shards);

@@ -128,7 +128,8 @@ static int save(struct store *s, struct meta_record *m, struct object_result *re
     m->has_tail = true;
     if (s->o->meta.volume)
         volume_sign(s->o->meta.volume, m);
-    m->generation = object_next_generation(s->have_old && s->old.has_tail ? s->old.generation : 0);
+    m->generation = object_next_generation(s->o, s->key,
+                                           s->have_old && s->old.has_tail ? s->old.generation : 0);
     r = metastore_save(&s->o->meta, s->key, m, &acks, e);
     if (r < 0)
         return r;
@@ -143,11 +144,14 @@ static int skip(struct store *s, struct object_result *res, struct err *e)
 {
     int r = 0;
 
-    if (s->old_state.good < ZSTOR_META_WRITE_QUORUM) /* left by a write that did not reach the
-                                                        quorum: finish it */
-        r = save(s, &s->old, res, e);
-    else
+    if (s->old_state.good < ZSTOR_META_WRITE_QUORUM) { /* left by a write that did not reach the
+                                                          quorum: finish it */
+        r = metastore_writable(&s->o->meta, ZSTOR_META_WRITE_QUORUM, e);
+        if (r == 0)
+            r = save(s, &s->old, res, e);
+    } else {
         object_fill_result(s->o, &s->old, &s->old_state, res);
+    }
     if (r < 0)
         return r;
     res->skipped = true;
@@ -359,7 +363,7 @@ static int upload_and_save(struct store *s, struct object_result *res, struct er
     int r = check_limits(s, e);
 
     if (r == 0) /* before anything is written that could not be referred to */
-        r = metastore_writable(&s->o->meta, e);
+        r = metastore_writable(&s->o->meta, ZSTOR_META_DATA, e);
     if (r < 0)
         return r;
     object_sites(s->o, s->split.shard_len, &s->site, &s->nsites, &why);
@@ -409,6 +413,9 @@ static int store(struct store *s, const char *object_path, unsigned flags,
     }
     if (r == -EBADMSG)
         log_warn("store %s: replacing damaged metadata (%s)", s->source, damaged.text);
+    else if (r == -EHOSTUNREACH && s->old_state.nils >= ZSTOR_META_DATA)
+        /* two have nothing, the others cannot be asked: what they may have is older */
+        log_debug("store %s: %s", s->source, damaged.text);
     else if (r < 0)
         return err_set(e, -r, "%s", damaged.text);
     r = flags & OBJECT_FORCE ? 0 : unchanged(s);

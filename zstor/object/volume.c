@@ -10,8 +10,10 @@
 #include <unistd.h>
 
 #include "common/digest.h"
+#include "common/log.h"
 #include "common/parse.h"
 #include "common/path.h"
+#include "zstor/object/generations.h"
 
 #define FILE_HEAD "zstor-instance 1 " /* 32 hex digits, epoch, and 32 of the volume's id or - */
 #define FILE_MAX  256
@@ -28,6 +30,7 @@ struct volume {
     enum { UNKNOWN, HELD, REFUSED } state;
     uint64_t epoch, until_ms;
     struct err why; /* REFUSED */
+    struct generations *known;
 };
 
 static int file_write(const struct volume *v, uint64_t epoch, struct err *e)
@@ -101,6 +104,8 @@ int volume_open(struct volume **out, const char *state_dir, uint64_t lease_ms, s
     if (gethostname(v->host, sizeof v->host - 1) < 0)
         v->host[0] = '\0';
     r = file_open(v, state_dir, e);
+    if (r >= 0)
+        r = generations_open(&v->known, state_dir, e);
     if (r < 0) {
         volume_close(v);
         return r;
@@ -113,6 +118,7 @@ void volume_close(struct volume *v)
 {
     if (!v)
         return;
+    generations_close(v->known);
     pthread_mutex_destroy(&v->lock);
     free(v->file);
     free(v);
@@ -252,6 +258,52 @@ int volume_may_replace(struct volume *v, const struct meta_record *old, struct e
                    "its record was written by the zstor %.8s on %s (epoch %" PRIu64
                    "), which has the volume: not replaced",
                    hex, old->host ? old->host : "another machine", old->epoch);
+}
+
+static bool key_digest(const char *key, uint8_t out[ZSTOR_DIGEST_LEN])
+{
+    size_t len = strlen(key), hex = 2 * ZSTOR_DIGEST_LEN;
+
+    return len > hex && parse_hex(slice_of(key + len - hex, hex), out, ZSTOR_DIGEST_LEN) == 0;
+}
+
+uint64_t volume_generation(struct volume *v, const char *key, bool *deleted)
+{
+    uint8_t digest[ZSTOR_DIGEST_LEN];
+    uint64_t generation;
+
+    *deleted = false;
+    if (!key_digest(key, digest))
+        return 0;
+    pthread_mutex_lock(&v->lock);
+    generation = generations_get(v->known, digest, deleted);
+    pthread_mutex_unlock(&v->lock);
+    return generation;
+}
+
+int volume_learn(struct volume *v, const char *key, uint64_t generation, bool deleted, bool written)
+{
+    uint8_t digest[ZSTOR_DIGEST_LEN];
+    int r;
+
+    if (!key_digest(key, digest))
+        return 0;
+    pthread_mutex_lock(&v->lock);
+    r = generations_put(v->known, digest, generation, deleted, written);
+    pthread_mutex_unlock(&v->lock);
+    if (r < 0)
+        log_warn("%s: the generation of %s is not remembered: %s", v->file, key, strerror(-r));
+    return r;
+}
+
+int volume_compact(struct volume *v, struct err *e)
+{
+    int r;
+
+    pthread_mutex_lock(&v->lock);
+    r = generations_compact(v->known, e);
+    pthread_mutex_unlock(&v->lock);
+    return r;
 }
 
 void volume_sign(struct volume *v, struct meta_record *m)

@@ -43,6 +43,13 @@ int volume_writable(struct volume *v, uint64_t need_ms, struct err *e);
  * wrote it and we have not taken the volume over since. */
 int volume_may_replace(struct volume *v, const struct meta_record *old, struct err *e);
 /* Sets writer and epoch of a record that is to be saved. */
+/* What is known of the newest record of a key ("/<prefix>/meta/<32 hex digits>"),
+ * object/generations. learn: of a record that was read, or (written) that we have just saved or
+ * deleted. */
+uint64_t volume_generation(struct volume *v, const char *key, bool *deleted);
+int volume_learn(struct volume *v, const char *key, uint64_t generation, bool deleted,
+                 bool written);
+int volume_compact(struct volume *v, struct err *e); /* by the daemon, at its start */
 void volume_sign(struct volume *v, struct meta_record *m);
 
 #endif

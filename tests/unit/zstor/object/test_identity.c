@@ -352,4 +352,230 @@ static TCase *tcase_machines(void)
     return tc;
 }
 
-UNIT_MAIN("identity", tcase_bound, tcase_machines)
+/* --- an old record is never taken for the newest --------------------------------------------- */
+
+static struct buf kept[4]; /* what the backends had for a name */
+
+static void keep(const char *path)
+{
+    CLEANUP(base_free) char *key = key_of(path);
+
+    pthread_mutex_lock(&t.fake->lock);
+    for (unsigned i = 0; i < 4; i++) {
+        buf_clear(&kept[i]);
+        buf_put_slice(&kept[i], buf_slice(&fake_find(t.meta[i], slice_str(key))->value));
+    }
+    pthread_mutex_unlock(&t.fake->lock);
+}
+
+static void replay(const char *path, unsigned i)
+{
+    CLEANUP(base_free) char *key = key_of(path);
+    struct fake_entry *x;
+
+    pthread_mutex_lock(&t.fake->lock);
+    x = fake_find(t.meta[i], slice_str(key));
+    if (!x)
+        x = fake_insert(t.meta[i], slice_str(key));
+    buf_clear(&x->value);
+    buf_put_slice(&x->value, buf_slice(&kept[i]));
+    x->time = ++t.fake->clock;
+    pthread_mutex_unlock(&t.fake->lock);
+}
+
+static void drop_kept(void)
+{
+    for (unsigned i = 0; i < 4; i++)
+        buf_fini(&kept[i]);
+}
+
+static int read_as(struct machine *m, const char *path, const char *want, bool *unproved)
+{
+    CLEANUP(base_free) char *out = cluster_path(&t, "back");
+    struct object_result res;
+    struct err e = {0};
+    struct object_target to = {.path = out, .fd = -1};
+    int r = object_retrieve(m->o, path, NULL, &to, NULL, &res, &e);
+
+    if (r == 0)
+        ck_assert_msg(cluster_same(want, out), "an old content");
+    *unproved = res.unproved_newest;
+    unlink(out);
+    return r;
+}
+
+START_TEST(what_is_replayed_is_never_the_newest)
+{
+    struct machine m = {0};
+    struct err e = {0};
+    bool unproved;
+    char *a;
+
+    cluster_start(&t, 2, 4, one_group, 1);
+    machine_start(&m, "m", 7);
+    a = cluster_file(&t, "a", 50000, 'r', 1);
+    ck_assert_int_eq(machine_store(&m, a, &e), 0);
+    keep(a);
+    free(a);
+    a = cluster_file(&t, "a", 50000, 'r', 2);
+    ck_assert_int_eq(machine_store(&m, a, &e), 0);
+    for (unsigned i = 0; i < 4; i++)
+        for (unsigned k = i + 1; k < 4; k++) { /* two lie, the others answer or are away */
+            machine_stop(&m);
+            ck_assert_int_eq((machine_start(&m, "m", 7), 0), 0);
+            replay(a, i);
+            replay(a, k);
+            for (unsigned x = 0; x < 4; x++)
+                atomic_store(&t.meta[x]->refuse, _i == 1 && x != i && x != k);
+            if (_i == 0)
+                ck_assert_int_eq(read_as(&m, a, a, &unproved), 0);
+            else
+                ck_assert_int_eq(read_as(&m, a, a, &unproved), -EHOSTUNREACH);
+            for (unsigned x = 0; x < 4; x++)
+                atomic_store(&t.meta[x]->refuse, false);
+            machine_stop(&m);
+            machine_start(&m, "m", 7);
+            ck_assert_msg(machine_store(&m, a, &e) == 0, "%s", e.text); /* heals */
+            ck_assert_int_eq(read_as(&m, a, a, &unproved), 0);
+            ck_assert(!unproved);
+        }
+    for (unsigned i = 0; i < 4; i++)
+        replay(a, i);
+    ck_assert_int_eq(read_as(&m, a, a, &unproved), -EBADMSG);
+    machine_stop(&m);
+    drop_kept();
+    free(a);
+    cluster_stop(&t);
+}
+END_TEST
+
+START_TEST(who_does_not_remember_says_so)
+{
+    struct machine m = {0}, fresh = {0};
+    struct err e = {0};
+    bool unproved;
+    char *a;
+
+    cluster_start(&t, 2, 4, one_group, 1);
+    machine_start(&m, "m", 7);
+    a = cluster_file(&t, "a", 50000, 'r', 1);
+    ck_assert_int_eq(machine_store(&m, a, &e), 0);
+    machine_start(&fresh, "fresh", 7);
+    ck_assert_int_eq(read_as(&fresh, a, a, &unproved), 0);
+    ck_assert(!unproved);
+    machine_stop(&fresh);
+    atomic_store(&t.meta[0]->refuse, true);
+    atomic_store(&t.meta[2]->refuse, true);
+    machine_start(&fresh, "fresh2", 7);
+    ck_assert_int_eq(read_as(&fresh, a, a, &unproved), 0);
+    ck_assert(unproved);
+    machine_stop(&fresh);
+    machine_start(&fresh, "fresh", 7); /* has read it when all were there */
+    ck_assert_int_eq(read_as(&fresh, a, a, &unproved), 0);
+    ck_assert(!unproved);
+    ck_assert_int_eq(read_as(&m, a, a, &unproved), 0);
+    ck_assert(!unproved);
+    machine_stop(&m);
+    machine_stop(&fresh);
+    free(a);
+    cluster_stop(&t);
+}
+END_TEST
+
+START_TEST(what_was_deleted_does_not_come_back)
+{
+    struct machine m = {0};
+    struct object_result res;
+    struct err e = {0};
+    bool unproved;
+    char *a;
+
+    cluster_start(&t, 2, 4, one_group, 1);
+    machine_start(&m, "m", 7);
+    a = cluster_file(&t, "a", 50000, 'r', 1);
+    ck_assert_int_eq(machine_store(&m, a, &e), 0);
+    keep(a);
+    ck_assert_int_eq(object_delete(m.o, a, NULL, NULL, &e), 0);
+    machine_stop(&m);
+    machine_start(&m, "m", 7);
+    replay(a, 1);
+    replay(a, 3);
+    ck_assert_int_eq(object_check(m.o, a, NULL, &res, &e), 0);
+    ck_assert_int_eq(machine_store(&m, a, &e), 0);
+    ck_assert_int_eq(read_as(&m, a, a, &unproved), 0);
+    machine_stop(&m);
+    drop_kept();
+    free(a);
+    cluster_stop(&t);
+}
+END_TEST
+
+/* With any two metadata backends away, and with one away and one that lies: new objects and new
+ * contents go in and come back right; they count once three have them. */
+START_TEST(two_backends_less_stop_nothing)
+{
+    struct machine m = {0};
+    struct err e = {0};
+    bool unproved;
+    char *a, *b;
+
+    cluster_start(&t, 2, 4, one_group, 1);
+    machine_start(&m, "m", 7);
+    a = cluster_file(&t, "a", 50000, 'r', 1);
+    ck_assert_int_eq(machine_store(&m, a, &e), 0);
+    for (unsigned i = 0; i < 4; i++)
+        for (unsigned k = 0; k < 4; k++) {
+            unsigned seed = 10 + i * 4 + k;
+            bool lie = i > k; /* one of the two answers with nonsense */
+            char name[16];
+            if (i == k)
+                continue;
+            snprintf(name, sizeof name, "new%u", seed);
+            machine_stop(&m);
+            atomic_store(&t.meta[i]->refuse, true);
+            if (lie)
+                atomic_store(&t.meta[k]->garble, 1 + (int)seed % 4);
+            else
+                atomic_store(&t.meta[k]->refuse, true);
+            machine_start(&m, "m", 7);
+            free(a);
+            a = cluster_file(&t, "a", 50000, 'r', seed);
+            b = cluster_file(&t, name, 3000, 'r', seed);
+            int want = lie ? 0 : -EHOSTUNREACH;
+            int got = machine_store(&m, a, &e);
+            ck_assert_msg(got == want, "%u %u: %d %s", i, k, got, e.text);
+            got = machine_store(&m, b, &e);
+            ck_assert_msg(got == want, "%u %u: %d %s", i, k, got, e.text);
+            ck_assert_int_eq(read_as(&m, a, a, &unproved), 0);
+            ck_assert_int_eq(read_as(&m, b, b, &unproved), 0);
+            for (unsigned x = 0; x < 4; x++) {
+                atomic_store(&t.meta[x]->refuse, false);
+                atomic_store(&t.meta[x]->garble, 0);
+            }
+            machine_stop(&m);
+            machine_start(&m, "m", 7);
+            ck_assert_msg(machine_store(&m, a, &e) == 0, "%s", e.text);
+            ck_assert_msg(machine_store(&m, b, &e) == 0, "%s", e.text);
+            ck_assert_int_eq(read_as(&m, a, a, &unproved), 0);
+            ck_assert_int_eq(read_as(&m, b, b, &unproved), 0);
+            free(b);
+        }
+    machine_stop(&m);
+    free(a);
+    cluster_stop(&t);
+}
+END_TEST
+
+static TCase *tcase_newest(void)
+{
+    TCase *tc = tcase_create("the newest is known");
+
+    tcase_set_timeout(tc, 120);
+    tcase_add_loop_test(tc, what_is_replayed_is_never_the_newest, 0, 2);
+    tcase_add_test(tc, who_does_not_remember_says_so);
+    tcase_add_test(tc, what_was_deleted_does_not_come_back);
+    tcase_add_test(tc, two_backends_less_stop_nothing);
+    return tc;
+}
+
+UNIT_MAIN("identity", tcase_bound, tcase_machines, tcase_newest)

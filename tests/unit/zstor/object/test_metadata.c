@@ -95,7 +95,7 @@ START_TEST(saved_records_come_back_from_any_two)
 
     start();
     struct meta_record m = record(5, 1);
-    ck_assert_int_eq(metastore_writable(&ms, NULL), 0);
+    ck_assert_int_eq(metastore_writable(&ms, 3, NULL), 0);
     ck_assert_int_eq(metastore_save(&ms, KEY, &m, &acks, NULL), 0);
     ck_assert_uint_eq(acks, 4);
     meta_record_fini(&m);
@@ -227,7 +227,7 @@ START_TEST(writes_need_three)
     start();
     struct meta_record m = record(5, 1);
     atomic_store(&t.meta[1]->refuse, true);
-    ck_assert_int_eq(metastore_writable(&ms, NULL), 0);
+    ck_assert_int_eq(metastore_writable(&ms, 3, NULL), 0);
     ck_assert_int_eq(metastore_save(&ms, KEY, &m, &acks, NULL), 0);
     ck_assert_uint_eq(acks, 3);
     atomic_store(&t.meta[2]->full, true);
@@ -236,7 +236,8 @@ START_TEST(writes_need_three)
     ck_assert_ptr_nonnull(strstr(e.text, "2 of 4"));
     atomic_store(&t.meta[2]->full, false);
     t.meta[2]->limit = 1;
-    ck_assert_int_lt(metastore_writable(&ms, &e), 0);
+    ck_assert_int_lt(metastore_writable(&ms, 3, &e), 0);
+    ck_assert_int_eq(metastore_writable(&ms, 2, NULL), 0);
     ck_assert_ptr_nonnull(strstr(e.text, "Metastore is not writable"));
     meta_record_fini(&m);
     cluster_stop(&t);

@@ -599,10 +599,20 @@ START_TEST(nothing_is_uploaded_while_metadata_cannot_be_saved)
     path = cluster_file(&t, "file", 50000, 'r', 1);
     atomic_store(&t.meta[1]->locked, true);
     atomic_store(&t.meta[2]->locked, true);
+    atomic_store(&t.meta[3]->locked, true);
     ck_assert_int_lt(store(path, &res), 0);
     ck_assert_uint_eq(cluster_live(&t), 0);
     atomic_store(&t.meta[2]->locked, false);
-    ck_assert_int_eq(store(path, &res), 0); /* three of four are enough */
+    /* with two it is there, but does not count */
+    ck_assert_int_eq(store(path, &res), -EHOSTUNREACH);
+    ck_assert_uint_eq(cluster_live(&t), 4);
+    must_round_trip(path);
+    ck_assert_int_lt(store(path, &res), 0);
+    atomic_store(&t.meta[3]->locked, false);
+    /* three of four are enough, and nothing is sent again */
+    ck_assert_int_eq(store(path, &res), 0);
+    ck_assert(res.skipped);
+    ck_assert_uint_eq(cluster_live(&t), 4);
     ck_assert_uint_eq(res.meta_lost, 1);
     ck_assert_uint_eq(atomic_load(&t.stats.meta_partial), 1);
     atomic_store(&t.meta[1]->locked, false);

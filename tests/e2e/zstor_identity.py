@@ -139,6 +139,59 @@ def test_another_machine():
         b.stop()
 
 
+def test_what_cannot_be_mended():
+    backends = q.start_backends(4)
+    z = machine(backends, "z").start()
+    dir = q.tmpdir("files")
+    files = [write(dir / f"d{n}", os.urandom(5000)) for n in range(6)]
+    odd = write(pathlib.Path(os.fsdecode(os.fsencode(dir) + b"/d\xff\xfe")), os.urandom(5000))
+    with q.case("a name that is not UTF-8 is stored and comes back"):
+        stored(z, odd)
+        fetched(z, odd, odd.read_bytes())
+    for f in files:
+        stored(z, f)
+    keys = sorted({k for _, k in snapshot(backends)})
+    q.same(len(keys), 7, "objects")
+    bad = {}
+    for f in files[:2]:     # one has no readable record, one too few shards
+        digest = q.hashlib.blake2b(os.fsencode(f), digest_size=16).hexdigest().encode()
+        bad[f] = next(k for k in keys if k.endswith(digest))
+    for b in backends:
+        with b.client() as c:
+            c.ok("SELECT", b.meta_ns, b.password)
+            c.ok("SET", bad[files[0]], b"nonsense")
+    for b in backends[:3]:      # each object has one value at each backend: the third stored is number 2
+        with b.client() as c:
+            c.ok("SELECT", b.data_ns, b.password)
+            c.ok("DEL", (2).to_bytes(8, "little"))
+    alone = q.Zstor({**{k: v for k, v in z.config.items() if k != "socket"}}, dir=q.tmpdir("alone"))
+    with q.case("rebuild --all names key and path of what it cannot mend and does the rest"):
+        p = z.cli("rebuild", "--all")
+        text = p.stderr.decode()
+        q.same(p.returncode, 1, text)
+        q.check("2 of 7 objects are not whole" in text, text)
+        log = (z.dir / "zstor.log").read_text()
+        q.check(bad[files[0]].decode() in log, "the key of the unreadable record is not in the log")
+        q.check(f"{bad[files[1]].decode()} ({files[1]})" in log, "key and path of the other are not in the log")
+        q.check(text.count("/meta/") == 1, text)
+    z.stop()
+    with q.case("so does one without a daemon"):
+        p = alone.cli("rebuild", "--all")
+        text = p.stderr.decode()
+        q.same(p.returncode, 1, text)
+        for f in files[:2]:
+            q.check(bad[f].decode() in text, text)
+        q.check(str(files[1]) in text, text)
+    with q.case("forget removes them, and rebuild --all succeeds"):
+        q.same(alone.cli("forget", "-k", bad[files[0]].decode()).returncode, 0, "exit")
+        q.same(alone.cli("forget", "-f", files[1]).returncode, 0, "exit")
+        q.same(alone.cli("forget", "-f", files[1]).returncode, 1, "exit of the second time")
+        p = alone.cli("rebuild", "--all")
+        q.same((p.returncode, p.stdout.startswith(b"5 objects whole")), (0, True), p.stderr.decode())
+    for b in backends:
+        b.stop()
+
+
 def test_state_directories():
     backends = q.start_backends(4)
     base = q.tmpdir("state")

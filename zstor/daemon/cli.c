@@ -41,6 +41,8 @@ static const char usage_text[] =
     "  check -f PATH          print the checksum of what is stored; nothing when it is unknown\n"
     "  rebuild -f PATH | -k KEY | --all\n"
     "                         verify all shards, restore lost ones\n"
+    "  forget -f PATH | -k KEY\n"
+    "                         remove an object, its record first, also when that cannot be read\n"
     "  wait                   until everything that is queued now is stored\n"
     "        -t, --timeout SECONDS\n"
     "  queue                  list the queued jobs\n"
@@ -203,6 +205,9 @@ static const struct option rebuild_longs[] = {LONG("file", required_argument, 'f
                                               LONG("key", required_argument, 'k'),
                                               LONG("all", no_argument, OPT_ALL),
                                               LONG("help", no_argument, 'h'), END};
+static const struct option forget_longs[] = {LONG("file", required_argument, 'f'),
+                                             LONG("key", required_argument, 'k'),
+                                             LONG("help", no_argument, 'h'), END};
 static const struct option wait_longs[] = {LONG("timeout", required_argument, 't'),
                                            LONG("help", no_argument, 'h'), END};
 static const struct option status_longs[] = {LONG("json", no_argument, OPT_JSON),
@@ -223,6 +228,7 @@ static const struct command commands[] = {
     {"queue", "+:h", plain_longs, CONTROL_QUEUE, false, NULL},
     {"status", "+:h", status_longs, CONTROL_STATUS, false, run_status},
     {"test", "+:h", test_longs, CONTROL_PING, false, cli_here_test},
+    {"forget", "+:f:k:h", forget_longs, CONTROL_REBUILD, false, cli_here_forget},
     {"takeover", "+:h", plain_longs, CONTROL_PING, false, cli_here_takeover},
     {"monitor", "+:h", monitor_longs, CONTROL_PING, false, run_monitor},
 };

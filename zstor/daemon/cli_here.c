@@ -188,7 +188,8 @@ static int count_rebuilt(void *arg, const char *key, int rc, const struct object
     a->shards += res->shards_restored;
     if (rc < 0 || res->shards_lost + res->meta_lost > 0) {
         a->bad++;
-        fprintf(stderr, "%s: %s\n", key,
+        fprintf(stderr, "%s (%s): %s\n", key,
+                res->name[0] ? res->name : "its record does not tell the path",
                 rc < 0 && e ? e->text
                             : "not whole, shards or metadata values could not be restored now");
     }
@@ -209,6 +210,31 @@ static int local_rebuild_all(struct engine *g)
         return cli_fail_zstor(e.text);
     printf("%" PRIu64 " objects whole, %" PRIu64 " shards restored\n", a.objects, a.shards);
     return 0;
+}
+
+/* In this process also beside a daemon: the lock of the object is in state_dir. */
+int cli_here_forget(struct cli *c)
+{
+    struct object_result res;
+    struct volume *v = NULL;
+    struct engine *g = NULL;
+    struct err e = {0};
+    int r, code = open_volume(c, &v);
+
+    if (code == 0)
+        code = open_engine(c, &g, v);
+    if (code == 0) {
+        r = object_check(g->objects, c->req.file, c->req.key, &res, &e);
+        if (r == 0)
+            r = err_set(&e, ENOENT, "no metadata found for %s",
+                        c->req.file ? c->req.file : c->req.key);
+        if (r > 0 || r == -EBADMSG)
+            r = object_delete(g->objects, c->req.file, c->req.key, NULL, &e);
+        code = r < 0 ? cli_fail_zstor(e.text) : 0;
+    }
+    engine_put(g);
+    volume_close(v);
+    return code;
 }
 
 int cli_here_run(struct cli *c)

@@ -322,6 +322,7 @@ static void rebuild_more(struct work *w);
 
 static void on_rebuilt_one(void *arg, const struct task *t)
 {
+    const char *name = t->res.name[0] ? t->res.name : "its record does not tell the path";
     struct work *w = arg;
     struct err e;
 
@@ -330,12 +331,14 @@ static void on_rebuilt_one(void *arg, const struct task *t)
     if (t->rc == -ENOENT) { /* deleted meanwhile */
         w->good++;
     } else if (t->rc < 0) {
-        note_failure(w, &t->err);
-        log_warn("rebuild %s: %s", t->meta_key, t->err.text);
-    } else if (t->res.shards_lost + t->res.meta_lost > 0) {
-        err_set(&e, EIO, "%s: %u shards and %u metadata values could not be restored now",
-                t->meta_key, t->res.shards_lost, t->res.meta_lost);
+        err_set(&e, -t->rc, "%s (%s): %s", t->meta_key, name, t->err.text);
         note_failure(w, &e);
+        log_warn("rebuild %s", e.text);
+    } else if (t->res.shards_lost + t->res.meta_lost > 0) {
+        err_set(&e, EIO, "%s (%s): %u shards and %u metadata values could not be restored now",
+                t->meta_key, name, t->res.shards_lost, t->res.meta_lost);
+        note_failure(w, &e);
+        log_warn("rebuild %s", e.text);
     } else {
         w->good++;
     }

@@ -3,6 +3,7 @@
 #include "zstor/object/object.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,6 +13,7 @@
 #include "common/path.h"
 #include "zstor/backend/exchange.h"
 #include "zstor/format/object_name.h"
+#include "zstor/format/record_bond.h"
 #include "zstor/object/claim.h"
 #include "zstor/object/guard.h"
 #include "zstor/object/listing.h"
@@ -153,6 +155,14 @@ int object_load(struct objects *o, const char *path, const char *meta_key, char 
     return r2;
 }
 
+static void fill_name(const struct meta_record *m, char *out, size_t size)
+{
+    snprintf(out, size, "%s", record_title(m, ""));
+    for (; *out; out++)
+        if ((uint8_t)*out < ' ' || *out == 0x7f)
+            *out = '?';
+}
+
 void object_fill_result(const struct objects *o, const struct meta_record *m,
                         const struct metastore_state *st, struct object_result *res)
 {
@@ -169,6 +179,7 @@ void object_fill_result(const struct objects *o, const struct meta_record *m,
     }
     res->meta_lost = st->lost + st->unreachable;
     res->unproved_newest = st->unproved_newest;
+    fill_name(m, res->name, sizeof res->name);
 }
 
 int object_check(struct objects *o, const char *path, const char *meta_key,

@@ -83,6 +83,8 @@ struct object_result {                  /* zeros when the operation failed befor
     unsigned shards_restored; /* rebuild */
     unsigned meta_lost; /* metadata values missing, old or out of reach and not restored; > 0: queue
                            a rebuild */
+    char name[256];     /* of the object as its record tells it, for messages: cut, without control
+                           characters; "": not told */
     bool unproved_newest; /* too few metadata backends answered to prove that there is no later one
                            */
     unsigned backends_unconfigured; /* good shards on backends that the config no longer has; > 0:

@@ -6,6 +6,7 @@ bench: all
 	    QSFS_BIN=$(abspath $(BIN)) python3 "$$script" || exit 1; done
 	@echo "# tests/bench/zdb --quick"; QSFS_BIN=$(abspath $(BIN)) tests/bench/zdb --quick
 	@echo "# tests/bench/zdb_hung_hook"; QSFS_BIN=$(abspath $(BIN)) tests/bench/zdb_hung_hook
+	@echo "# tests/bench/zdb_ping"; QSFS_BIN=$(abspath $(BIN)) tests/bench/zdb_ping
 	@echo "# tests/bench/zstor.sh"; QSFS_BIN=$(abspath $(BIN)) tests/bench/zstor.sh
 
 check-slow: all

@@ -34,7 +34,7 @@ def test_malformed_streams_get_one_error_and_are_closed():
     zdb = q.start_zdb()
     table = [
         (b"PING\r\n", b"-Malformed request, array expected\r\n"),
-        (b"\r\n", b"-Malformed request, array expected\r\n"),
+        (b"\r\n\nPING\r\n", b"-Malformed request, array expected\r\n"),
         (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"-Malformed request, array expected\r\n"),
         (b"$4\r\nPING\r\n", b"-Malformed request, array expected\r\n"),
         (b"*0\r\n", b"-Missing arguments\r\n"),

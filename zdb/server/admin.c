@@ -175,16 +175,16 @@ enum req_result cmd_hooks(struct req *r)
 
 /* --- watching others ------------------------------------------------------------------------- */
 
-enum req_result cmd_wait(struct req *r, const struct command *watched, bool all)
+enum req_result cmd_wait(struct req *r, int watched)
 {
     uint64_t ms = WAIT_DEFAULT_MS;
 
-    if (!watched)
+    if (watched < 0)
         return req_error(r, REPLY_WAIT_UNKNOWN);
     if (r->argc == 3 && (r->argv[2].len > WAIT_TEXT_MAX ||
                          parse_u64_slice(r->argv[2], WAIT_MIN_MS, WAIT_MAX_MS, &ms) < 0))
         return req_error(r, REPLY_WAIT_TIMEOUT);
-    req_watch(r->s, watched, all, ms);
+    req_watch(r->s, (unsigned)watched, ms);
     return REQ_DONE; /* the reply is the event */
 }
 

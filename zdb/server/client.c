@@ -19,9 +19,10 @@
 
 #include "common/log.h"
 #include "common/loop.h"
+#include "zdb/server/batch.h"
 #include "zdb/server/dispatch.h"
+#include "zdb/server/spare.h"
 #include "zdb/store.h"
-#include "zdb/server/replies.h"
 
 #define READ_MIN       (16 * KIB)  /* what a connection may keep for the rest of a request */
 #define READ_BIG       (256 * KIB) /* the buffer that is passed on from one to the next */
@@ -29,9 +30,8 @@
 #define PARKED_MAX     (64 * KIB) /* read ahead while a request waits: to see a disconnect */
 #define HEADER_MAX     (8 * KIB)
 #define REQUEST_MAX    (NS_VALUE_MAX + 1 * MIB)
-#define TURN_US        4000       /* one client's share of a round */
-#define BATCH          NS_HINTS   /* requests looked at together */
-#define BATCH_ARGS     4          /* words of a request that can be one of several */
+#define TURN_US        4000       /* one client's share of a round, and the share of all of a kind */
+#define QUANTUM_US     50         /* at least so much for each that comes in a round */
 #define SEND_EARLY     (64 * KIB) /* replies that do not wait for the end of the round */
 #define PASS_ON        READ_MIN   /* buffers from this size on are shared by all connections */
 #define IDLE_KEEP      (4 * KIB)  /* buffer memory of a connection that says nothing */
@@ -43,7 +43,7 @@
 enum state { OPEN, CLOSING, LINGER, DEAD };
 
 struct client {
-    TAILQ_ENTRY(client) all, touched, woken, again;
+    TAILQ_ENTRY(client) all, touched, pushed, woken, again;
     struct client_set *cs;
     struct session s;
     struct resp_parser parser;
@@ -53,7 +53,7 @@ struct client {
     enum state state;
     bool parked, full, eof, blocked; /* eof: the peer sends no more; blocked: the socket takes no
                                         more */
-    bool in_touched, in_woken, in_again;
+    bool in_touched, in_pushed, in_woken, in_again;
     bool wrote;  /* since the last commit: its replies wait for it */
     size_t room; /* what the last requests needed at once */
     size_t held; /* its share of cs->held */
@@ -95,29 +95,6 @@ static void update_wants(struct client *c)
 
 /* --- replies --------------------------------------------------------------------------------- */
 
-/* The larger buffers go from hand to hand, so that idle connections have none. */
-static void borrow(struct buf *b, struct buf *spare)
-{
-    if (b->len > 0 || b->cap >= PASS_ON || !spare->p)
-        return;
-    buf_fini(b);
-    *b = *spare;
-    *spare = (struct buf)BUF_INIT;
-}
-
-static void pass_on(struct buf *b, struct buf *spare)
-{
-    if (b->len > 0 || b->cap < PASS_ON)
-        return;
-    if (b->cap > spare->cap && b->cap <= READ_MAX) {
-        buf_fini(spare);
-        *spare = *b;
-        *b = (struct buf)BUF_INIT;
-        buf_clear(spare);
-    }
-    buf_fini(b);
-}
-
 static void send_output(struct client *c)
 {
     while (c->out.len > 0 && !c->blocked) {
@@ -136,7 +113,7 @@ static void send_output(struct client *c)
         c->cs->db->tx_bytes += (uint64_t)n;
         c->last_ms = base_now_ms();
     }
-    pass_on(&c->out, &c->cs->spare_out);
+    spare_return(&c->out, &c->cs->spare_out, PASS_ON, READ_MAX);
 }
 
 /* What was written goes to the kernel before its replies go out.  Who wrote something that cannot
@@ -172,17 +149,10 @@ static void send_early(struct client *c)
 
 static void protocol_error(struct client *c)
 {
-    static const char *const texts[] = {
-        [RESP_NOT_ARRAY] = REPLY_NOT_ARRAY,     [RESP_NO_ARGS] = REPLY_MISSING_ARGS,
-        [RESP_NEGATIVE_ARGS] = REPLY_BAD_SIZE,  [RESP_TOO_MANY_ARGS] = REPLY_TOO_MANY_ARGS,
-        [RESP_NOT_BULK] = REPLY_MALFORMED,      [RESP_NEGATIVE_BULK] = REPLY_BAD_SIZE,
-        [RESP_BULK_TOO_BIG] = REPLY_TOO_BIG,    [RESP_BAD_TERMINATOR] = REPLY_TERMINATOR,
-        [RESP_REQUEST_TOO_BIG] = REPLY_TOO_BIG,
-    };
-    size_t i = c->parser.error;
+    const char *text = batch_error_text(c->parser.error);
 
-    if (i < ARRAY_LEN(texts) && texts[i])
-        resp_put_error(&c->out, texts[i]);
+    if (text)
+        resp_put_error(&c->out, text);
     set_state(c, CLOSING);
 }
 
@@ -193,66 +163,6 @@ static void run_again_later(struct client *c)
     c->in_again = true;
     TAILQ_INSERT_TAIL(&c->cs->again, c, again);
     loop_timer_start(c->cs->again_timer, 0, false);
-}
-
-/* Whole requests that stand in the buffer, looked at together: the memory they need is fetched
- * meanwhile. */
-struct batch {
-    unsigned n;
-    struct resp_req req[BATCH];
-    struct slice argv[BATCH][BATCH_ARGS];
-};
-
-/* The beginning of an empty line, between requests: redis takes them, and redis-cli --pipe sends
- * one. */
-static bool is_blank(struct slice in)
-{
-    return in.len > 0 && (in.p[0] == '\r' || in.p[0] == '\n');
-}
-
-static void skip_blank_lines(struct client *c)
-{
-    size_t n = 0;
-
-    while (is_blank(slice_of(buf_data(&c->in) + n, c->in.len - n)))
-        n++;
-    if (n > 0)
-        buf_consume(&c->in, n);
-}
-
-/* Requests are not consumed.  One with many words comes alone, with argv in the parser; behind an
- * error there is nothing. */
-static int gather(struct client *c, struct batch *b)
-{
-    struct slice in, keys[BATCH];
-    struct resp_req req;
-    size_t nkeys = 0;
-    int r = 0;
-
-    skip_blank_lines(c);
-    in = buf_slice(&c->in);
-    b->n = 0;
-    while (b->n < BATCH && !is_blank(in) && (r = resp_next(&c->parser, in, &req)) == 1) {
-        if (req.argc > BATCH_ARGS) {
-            if (b->n > 0)
-                resp_rewind(&c->parser); /* next time */
-            else
-                b->req[b->n++] = req;
-            break;
-        }
-        memcpy(b->argv[b->n], req.argv, req.argc * sizeof *req.argv);
-        b->req[b->n] = req;
-        b->req[b->n].argv = b->argv[b->n];
-        if (req.argc > 1)
-            keys[nkeys++] = req.argv[1];
-        b->n++;
-        in = slice_of(in.p + req.bytes, in.len - req.bytes);
-        if (in.len == 0)
-            break;
-    }
-    if (nkeys > 1 && c->s.ns)
-        ns_hint(c->s.ns, keys, nkeys);
-    return r;
 }
 
 /* true: the request was answered */
@@ -289,7 +199,7 @@ static bool run_one(struct client *c, const struct resp_req *req)
 static bool run_some(struct client *c)
 {
     struct batch b;
-    int r = gather(c, &b);
+    int r = batch_gather(&b, &c->parser, &c->in, c->s.ns);
 
     for (unsigned i = 0; i < b.n; i++) {
         if (c->state != OPEN || !run_one(c, &b.req[i])) {
@@ -306,23 +216,32 @@ static bool run_some(struct client *c)
     return false;
 }
 
-static void run(struct client *c)
+/* For so long, at most: the rest comes in its next turn. */
+static void run_for(struct client *c, uint64_t us)
 {
-    uint64_t start = 0;
+    uint64_t start = base_now_us();
 
-    borrow(&c->out, &c->cs->spare_out);
+    spare_borrow(&c->out, &c->cs->spare_out);
     while (c->state == OPEN && !c->parked && !c->full && run_some(c)) {
         if (c->in.len == 0)
             continue;
-        uint64_t now = base_now_us();
-        if (start == 0) {
-            start = now;
-        } else if (now - start > TURN_US) {
+        if (base_now_us() - start > us) {
             run_again_later(c);
             break;
         }
     }
     touch(c);
+}
+
+/* Those who come in one round share a turn; whoever comes when it is over still gets a quantum, so
+ * that a small request does not wait behind large ones. */
+static void run(struct client *c)
+{
+    struct client_set *cs = c->cs;
+    uint64_t start = base_now_us(), left = TURN_US - MIN(cs->round_us, (uint64_t)TURN_US);
+
+    run_for(c, MAX(left, (uint64_t)QUANTUM_US));
+    cs->round_us += base_now_us() - start;
 }
 
 static void on_session_touched(struct session *s)
@@ -333,7 +252,11 @@ static void on_session_touched(struct session *s)
         log_warn("mirror connection: does not take its stream, dropped");
         set_state(c, DEAD);
     }
-    touch(c);
+    if (c->in_pushed)
+        return;
+    c->in_pushed = true; /* after those who asked for something */
+    TAILQ_INSERT_TAIL(&c->cs->pushed, c, pushed);
+    loop_defer_arm(c->cs->flush);
 }
 
 static void on_session_resume(struct session *s)
@@ -366,7 +289,7 @@ static bool read_once(struct client *c) /* true: there may be more */
 
     if (want > 0)
         room = MIN(want, MAX(READ_MAX, c->in.len));
-    borrow(&c->in, &c->cs->spare_in);
+    spare_borrow(&c->in, &c->cs->spare_in);
     uint8_t *p = buf_reserve(&c->in, room);
     if (!p) {
         log_error("connection: out of memory for a request of %zu bytes, closed", c->in.len);
@@ -398,11 +321,11 @@ static void keep_rest(struct client *c)
     if (c->in.len > 0 && c->in.len <= READ_MIN && c->in.cap >= READ_BIG) {
         buf_put_slice(&rest, buf_slice(&c->in));
         buf_consume(&c->in, c->in.len);
-        pass_on(&c->in, &c->cs->spare_in);
+        spare_return(&c->in, &c->cs->spare_in, PASS_ON, READ_MAX);
         c->in = rest;
         return;
     }
-    pass_on(&c->in, &c->cs->spare_in);
+    spare_return(&c->in, &c->cs->spare_in, PASS_ON, READ_MAX);
 }
 
 static void drop_input(struct client *c)
@@ -429,7 +352,8 @@ static void on_ready(void *arg, unsigned events)
     if (c->state != OPEN)
         return;
     /* Twice: what a big value announced in the first read comes in the second, in place. */
-    for (int i = 0; i < 2 && c->state == OPEN && !c->eof; i++) {
+    for (int i = 0; i < 2 && c->state == OPEN && !c->eof && (i == 0 || c->cs->round_us < TURN_US);
+         i++) {
         bool more = read_once(c);
         if (!c->parked && !c->full && !c->in_again && !c->eof)
             run(c);
@@ -448,6 +372,8 @@ static void client_free(struct client *c)
 
     if (c->in_touched)
         TAILQ_REMOVE(&cs->touched, c, touched);
+    if (c->in_pushed)
+        TAILQ_REMOVE(&cs->pushed, c, pushed);
     if (c->in_woken)
         TAILQ_REMOVE(&cs->woken, c, woken);
     if (c->in_again)
@@ -515,19 +441,53 @@ static void settle(struct client *c)
         update_wants(c);
 }
 
+/* One turn for all that a sync or a fetch has woken; the others have theirs one after the other. */
+static void run_woken(struct client_set *cs)
+{
+    uint64_t start = base_now_us(), spent = 0;
+    struct client *c;
+
+    while ((c = TAILQ_FIRST(&cs->woken))) {
+        TAILQ_REMOVE(&cs->woken, c, woken);
+        c->in_woken = false;
+        c->parked = false;
+        if (spent < TURN_US) {
+            run_for(c, TURN_US - spent);
+            spent = base_now_us() - start;
+        } else {
+            run_again_later(c);
+            touch(c);
+        }
+    }
+}
+
+/* Messages to many (WAIT, MIRROR) leave over several rounds. */
+static void settle_pushed(struct client_set *cs)
+{
+    uint64_t start = base_now_us();
+    struct client *c;
+
+    while ((c = TAILQ_FIRST(&cs->pushed)) && base_now_us() - start < TURN_US) {
+        TAILQ_REMOVE(&cs->pushed, c, pushed);
+        c->in_pushed = false;
+        settle(c);
+        if (c->state == DEAD)
+            touch(c); /* freed with the others */
+    }
+    if (c)
+        loop_timer_start(cs->again_timer, 0, false);
+}
+
 static void on_flush(void *arg)
 {
     struct client_set *cs = arg;
     struct client *c;
     bool closed = false;
 
-    while ((c = TAILQ_FIRST(&cs->woken))) {
-        TAILQ_REMOVE(&cs->woken, c, woken);
-        c->in_woken = false;
-        c->parked = false;
-        run(c);
-    }
+    run_woken(cs);
+    cs->round_us = 0;
     commit(cs);
+    settle_pushed(cs);
     while ((c = TAILQ_FIRST(&cs->touched))) {
         TAILQ_REMOVE(&cs->touched, c, touched);
         c->in_touched = false;
@@ -546,16 +506,17 @@ static void on_flush(void *arg)
 static void on_again(void *arg)
 {
     struct client_set *cs = arg;
-    uint64_t start = base_now_us();
+    uint64_t start = base_now_us(), spent = 0;
     struct client *c;
 
-    while ((c = TAILQ_FIRST(&cs->again))) {
+    while (spent < TURN_US && (c = TAILQ_FIRST(&cs->again))) {
         TAILQ_REMOVE(&cs->again, c, again);
         c->in_again = false;
-        run(c);
-        if (base_now_us() - start >= TURN_US)
-            break;
+        run_for(c, TURN_US - spent);
+        spent = base_now_us() - start;
     }
+    if (!TAILQ_EMPTY(&cs->pushed))
+        loop_defer_arm(cs->flush);
     if (!TAILQ_EMPTY(&cs->again))
         loop_timer_start(cs->again_timer, 0, false);
 }
@@ -590,6 +551,7 @@ void client_set_init(struct client_set *cs)
 {
     TAILQ_INIT(&cs->all);
     TAILQ_INIT(&cs->touched);
+    TAILQ_INIT(&cs->pushed);
     TAILQ_INIT(&cs->woken);
     TAILQ_INIT(&cs->again);
     cs->count = 0;

@@ -27,7 +27,8 @@ struct client_set { /* all connections of a server */
     void (*closed)(void *arg); /* a connection went away; called at the end of a round */
     void *arg;
     /* private */
-    struct client_list all, touched, woken, again;
+    struct client_list all, touched, pushed, woken, again;
+    uint64_t round_us; /* spent on requests of those who came in this round */
     struct loop_defer *flush;
     struct loop_timer *again_timer, *tick;
     size_t count, held;             /* held: bytes in the buffers, as of the last round */

@@ -16,8 +16,8 @@ req_fn cmd_invalid, cmd_ping, cmd_time, cmd_auth, cmd_hooks, cmd_info, cmd_stop,
     cmd_master;
 req_fn cmd_hello, cmd_client, cmd_echo, cmd_quit;
 
-/* WAIT needs the command table: server/dispatch.c gives the command that was named (NULL: unknown).
- */
-enum req_result cmd_wait(struct req *r, const struct command *watched, bool all);
+/* WAIT needs the command table: server/dispatch.c gives the number of the command that was named
+ * (-1: unknown). */
+enum req_result cmd_wait(struct req *r, int watched);
 
 #endif

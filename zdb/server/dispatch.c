@@ -124,10 +124,17 @@ static const struct command *lookup(struct slice word)
     return NULL;
 }
 
+_Static_assert(ARRAY_LEN(commands) <= REQ_WATCH_MAX, "each command can be waited for");
+
+static unsigned number_of(const struct command *c) /* 0: "*" */
+{
+    return (unsigned)(c - commands);
+}
+
 static enum req_result wait_for_command(struct req *r)
 {
     const struct command *c = lookup(r->argv[1]);
-    return cmd_wait(r, c, c == &commands[0]);
+    return cmd_wait(r, c ? (int)number_of(c) : -1);
 }
 
 /* COMMAND as redis has it, as far as clients ask for it when they connect */
@@ -249,22 +256,6 @@ static const char *check(const struct req *r, const struct command *c)
 
 /* --- what follows ---------------------------------------------------------------------------- */
 
-static void tell_watchers(const struct session *by, const struct command *c)
-{
-    struct session *s = TAILQ_FIRST(&by->db->watchers);
-
-    while (s) {
-        struct session *next = TAILQ_NEXT(s, watching);
-        if (s != by && s->ns == by->ns && (s->watch_all || s->watch == c)) {
-            char text[24] = "+";
-            strcat(strcat(text, c->name), "\r\n");
-            req_unwatch(s);
-            req_session_push(s, slice_str(text));
-        }
-        s = next;
-    }
-}
-
 static void tell_mirrors(const struct session *by, uint64_t owner, unsigned argc,
                          const struct slice *argv)
 {
@@ -347,8 +338,7 @@ enum req_result command_run(struct session *s, unsigned argc, const struct slice
     }
     db->executed++;
     req_session_end(s);
-    if (!TAILQ_EMPTY(&db->watchers))
-        tell_watchers(s, c);
+    req_tell_watchers(s, number_of(c), c->name);
     if (mirrored && !TAILQ_EMPTY(&db->mirrors))
         tell_mirrors(s, owner, r.argc, argv);
     return REQ_DONE;

@@ -3,6 +3,8 @@
 
 #include <limits.h>
 #include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <strings.h>
 
 #include "common/digest.h"
@@ -12,48 +14,60 @@
 
 /* --- server state ---------------------------------------------------------------------------- */
 
-static void on_watch_timer(void *arg)
-{
-    struct zdb *db = arg;
-    struct session *s = TAILQ_FIRST(&db->watchers);
-    uint64_t now = base_now_ms(), nearest = UINT64_MAX;
-
-    while (s) {
-        struct session *next = TAILQ_NEXT(s, watching);
-        if (s->watch_deadline_ms <= now) {
-            static const char timeout[] = "-" REPLY_TIMEOUT "\r\n";
-            req_unwatch(s);
-            req_session_push(s, slice_of(timeout, sizeof timeout - 1));
-        } else {
-            nearest = MIN(nearest, s->watch_deadline_ms);
-        }
-        s = next;
-    }
-    if (nearest != UINT64_MAX)
-        loop_timer_start(db->watch_timer, nearest - now, false);
-}
-
 int req_db_init(struct zdb *db, const struct zdb_conf *conf, struct loop *loop, struct err *e)
 {
     *db = (struct zdb){
         .conf = *conf, .loop = loop, .boot_time = base_wall_s(), .boot_ms = base_now_ms()};
     TAILQ_INIT(&db->sessions);
-    TAILQ_INIT(&db->watchers);
     TAILQ_INIT(&db->mirrors);
     int r = digest_random(&db->instance_id, sizeof db->instance_id);
     if (r < 0)
         return err_set(e, EIO, "no random bytes from the system");
     db->instance_id = db->instance_id % (1u << 30) + 1;
-    db->watch_timer = loop_timer_new(loop, on_watch_timer, db);
     return 0;
 }
 
 void req_db_fini(struct zdb *db)
 {
     buf_fini(&db->scratch);
-    if (db->watch_timer)
-        loop_timer_free(db->watch_timer);
-    db->watch_timer = NULL;
+}
+
+/* --- rooms of those who wait (WAIT) ------------------------------------------------------------ */
+
+struct watch_room { /* of a namespace, while somebody waits */
+    struct ns *ns;  /* NULL: it was deleted; they wait for their timeout */
+    size_t n;
+    struct session_list waiting[REQ_WATCH_MAX];
+};
+
+static void room_enter(struct session *s)
+{
+    struct watch_room *room = s->ns ? ns_user(s->ns) : NULL;
+
+    if (!room) {
+        room = xcalloc(1, sizeof *room);
+        for (size_t i = 0; i < REQ_WATCH_MAX; i++)
+            TAILQ_INIT(&room->waiting[i]);
+        room->ns = s->ns;
+        if (s->ns)
+            ns_set_user(s->ns, room);
+    }
+    s->watch = room;
+    room->n++;
+    TAILQ_INSERT_TAIL(&room->waiting[s->watch_for], s, watching);
+}
+
+static void room_leave(struct session *s)
+{
+    struct watch_room *room = s->watch;
+
+    s->watch = NULL;
+    TAILQ_REMOVE(&room->waiting[s->watch_for], s, watching);
+    if (--room->n > 0)
+        return;
+    if (room->ns)
+        ns_set_user(room->ns, NULL);
+    free(room);
 }
 
 /* --- sessions -------------------------------------------------------------------------------- */
@@ -87,8 +101,14 @@ void req_session_fini(struct session *s)
 
 void req_session_select(struct session *s, struct ns *ns, bool writable)
 {
+    struct watch_room *old = s->watch;
+
     s->ns = ns;
     s->writable = writable;
+    if (old) { /* it waits for what happens where it is */
+        room_leave(s);
+        room_enter(s);
+    }
 }
 
 void req_session_push(struct session *s, struct slice text)
@@ -114,8 +134,12 @@ void req_session_end(struct session *s)
 
 void req_detach(struct zdb *db, struct ns *ns)
 {
+    struct watch_room *room = ns_user(ns);
     struct session *s;
 
+    if (room)
+        room->ns = NULL;
+    ns_set_user(ns, NULL);
     TAILQ_FOREACH(s, &db->sessions, all)
     {
         if (s->ns != ns)
@@ -128,24 +152,58 @@ void req_detach(struct zdb *db, struct ns *ns)
     }
 }
 
-void req_watch(struct session *s, const struct command *cmd, bool all, uint64_t timeout_ms)
+static void on_watch_over(void *arg)
 {
-    struct zdb *db = s->db;
+    static const char timeout[] = "-" REPLY_TIMEOUT "\r\n";
+    struct session *s = arg;
 
     req_unwatch(s);
-    s->watch = cmd;
-    s->watch_all = all;
-    s->watch_deadline_ms = base_now_ms() + timeout_ms;
-    TAILQ_INSERT_TAIL(&db->watchers, s, watching);
-    on_watch_timer(db);
+    req_session_push(s, slice_of(timeout, sizeof timeout - 1));
+}
+
+void req_watch(struct session *s, unsigned command, uint64_t timeout_ms)
+{
+    req_unwatch(s);
+    s->watch_for = command;
+    room_enter(s);
+    s->watch_timer = loop_timer_new(s->db->loop, on_watch_over, s);
+    loop_timer_start(s->watch_timer, timeout_ms + LOOP_CLOCK_MS, false);
 }
 
 void req_unwatch(struct session *s)
 {
     if (!s->watch)
         return;
-    s->watch = NULL;
-    TAILQ_REMOVE(&s->db->watchers, s, watching);
+    room_leave(s);
+    loop_timer_free(s->watch_timer);
+    s->watch_timer = NULL;
+}
+
+static void wake(struct watch_room *room, unsigned command, const struct session *by,
+                 const char *name)
+{
+    struct session *s = TAILQ_FIRST(&room->waiting[command]), *next;
+    char text[24];
+
+    for (; s; s = next) {
+        next = TAILQ_NEXT(s, watching);
+        if (s == by)
+            continue;
+        bool last = room->n == 1;
+        snprintf(text, sizeof text, "+%s\r\n", name);
+        req_unwatch(s);
+        req_session_push(s, slice_str(text));
+        if (last)
+            return; /* and the room is gone */
+    }
+}
+
+void req_tell_watchers(const struct session *by, unsigned command, const char *name)
+{
+    if (by->ns && ns_user(by->ns))
+        wake(ns_user(by->ns), command, by, name);
+    if (command != 0 && by->ns && ns_user(by->ns))
+        wake(ns_user(by->ns), 0, by, name);
 }
 
 void req_mirror(struct session *s)

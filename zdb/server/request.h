@@ -13,7 +13,7 @@ struct loop;
 struct loop_timer;
 struct nslist;
 struct session;
-struct command;
+struct watch_room;
 
 TAILQ_HEAD(session_list, session);
 
@@ -31,9 +31,7 @@ struct zdb { /* one per process */
     struct hooks *hooks;
     uint32_t instance_id;
     uint64_t boot_time, boot_ms;
-    struct session_list sessions, watchers, mirrors; /* watchers by deadline of arrival, not sorted
-                                                      */
-    struct loop_timer *watch_timer;
+    struct session_list sessions, mirrors;
     struct buf scratch; /* for one command at a time */
     uint64_t clients_lifetime, executed, failed, unauthorized, rx_bytes, tx_bytes;
 };
@@ -56,10 +54,10 @@ struct session { /* embedded in its connection */
      * both only schedule */
     void (*touched)(struct session *s);
     void (*resume)(struct session *s);
-    /* WAIT */
-    const struct command *watch; /* NULL: not waiting */
-    bool watch_all;
-    uint64_t watch_deadline_ms;
+    /* WAIT: in a list of the room of its namespace */
+    struct watch_room *watch; /* NULL: not waiting */
+    unsigned watch_for;
+    struct loop_timer *watch_timer;
     /* the request in progress; zero between requests */
     bool busy;
     unsigned step;            /* where the handler goes on when it runs again */
@@ -101,9 +99,13 @@ void req_session_push(struct session *s, struct slice text);
 void req_session_end(struct session *s);
 /* All sessions on ns but `except` lose it; parked ones are resumed (and told so then). */
 void req_detach(struct zdb *db, struct ns *ns);
-/* WAIT: replaces a former watch. */
-void req_watch(struct session *s, const struct command *cmd, bool all, uint64_t timeout_ms);
+/* WAIT: replaces a former watch.  command: its number, below REQ_WATCH_MAX; 0: any. */
+#define REQ_WATCH_MAX 64
+void req_watch(struct session *s, unsigned command, uint64_t timeout_ms);
 void req_unwatch(struct session *s);
+/* `by` has run a command: all others that wait for it in this namespace hear its name.  Costs
+ * nothing when there are none. */
+void req_tell_watchers(const struct session *by, unsigned command, const char *name);
 void req_mirror(struct session *s);
 
 /* Replies and argument checks; the checks answer false when they have replied. */

@@ -18,6 +18,9 @@ static uint32_t timestamp_of(const struct req *r, unsigned arg)
     return (uint32_t)base_wall_s();
 }
 
+#define MGET_TURN_US 2000
+#define MGET_CLOCK   16 /* keys between two looks at the clock */
+
 static enum req_result set_reply(struct req *r, struct slice key)
 {
     bool failed;
@@ -139,6 +142,7 @@ static void start_fetches(struct req *r, size_t from)
 enum req_result cmd_mget(struct req *r)
 {
     struct session *s = r->s;
+    uint64_t start = base_now_us();
 
     if (s->step == 0) {
         for (unsigned i = 1; i < r->argc; i++)
@@ -151,7 +155,8 @@ enum req_result cmd_mget(struct req *r)
         s->element = 1;
     }
     for (; s->element < r->argc; s->element++) {
-        if (r->out->len >= r->db->conf.max_output)
+        if (r->out->len >= r->db->conf.max_output ||
+            (s->element % MGET_CLOCK == 0 && base_now_us() - start > MGET_TURN_US))
             return REQ_LATER;
         if (ns_lock_state(s->ns) == NS_FROZEN) { /* since it began */
             resp_put_error(r->out, REPLY_FROZEN);

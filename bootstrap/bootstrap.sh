@@ -323,6 +323,7 @@ socket: "$R/run/zstor.sock"
 pid_file: "$R/run/zstor.pid"
 state_dir: "$R/data/zstor"
 zdb_data_dir_path: "$R/data/local"
+zdb_index_dir_path: "$R/index/local"
 max_zdb_data_dir_size: $1
 zdbfs_mountpoint: "$5"
 encryption:
@@ -391,6 +392,7 @@ custom_config()
     set_key "$new" pid_file "$R/run/zstor.pid" "the installation's own pid file"
     set_key "$new" state_dir "$R/data/zstor" "the queue lives with the data"
     set_key "$new" zdb_data_dir_path "$R/data/local" "what the local zdb writes"
+    set_key "$new" zdb_index_dir_path "$R/index/local" "what the local zdb writes"
     set_key "$new" zdbfs_mountpoint "$mount" "the installation's mount"
     root=$(value root <"$new")
     root=${root%/}
@@ -412,7 +414,7 @@ custom_config()
 # The part of a configuration that decides which data can be read: all but what this script sets.
 essence()
 {
-    grep -vE '^(socket|pid_file|state_dir|zdb_data_dir_path|zdbfs_mountpoint|max_zdb_data_dir_size):|^ *#|^ *$' "$1"
+    grep -vE '^(socket|pid_file|state_dir|zdb_data_dir_path|zdb_index_dir_path|zdbfs_mountpoint|max_zdb_data_dir_size):|^ *#|^ *$' "$1"
 }
 
 # The geometry of what is stored from now on; what is there keeps its own, which its records tell.
@@ -422,7 +424,7 @@ set_geometry()
     k=$(value minimal_shards <"$new")
     n=$(value expected_shards <"$new")
     [ "$k,$n" != "$shards_needed,$shards" ] || return 0
-    if ! cmp -s <(grep -v '^ *#' "$new") <(local_config "$(value max_zdb_data_dir_size <"$new")" "$k" "$n" "$old_backends" "$(value zdbfs_mountpoint <"$new")" | grep -v '^#'); then
+    if ! cmp -s <(grep -vE '^ *#|^zdb_index_dir_path:' "$new") <(local_config "$(value max_zdb_data_dir_size <"$new")" "$k" "$n" "$old_backends" "$(value zdbfs_mountpoint <"$new")" | grep -vE '^#|^zdb_index_dir_path:'); then
         die "$R/etc/zstor.yaml was edited by hand, --geometry would undo that: set minimal_shards and expected_shards there (and list the backends)"
     fi
     local_config "$(value max_zdb_data_dir_size <"$new")" "$shards_needed" "$shards" "$backends" "$(value zdbfs_mountpoint <"$new")" >"$new.geometry"
@@ -452,6 +454,7 @@ make_config()
         fi
         [ "$backends" -eq 0 ] || set_geometry "$new"
         set_key "$new" zdbfs_mountpoint "$mount" "where the filesystem appears"
+        set_key "$new" zdb_index_dir_path "$R/index/local" "what the local zdb writes"
     fi
     # an unchanged file keeps its time: qsfs start restarts zstor when it is newer than the running one
     cmp -s "$new" "$config" || mv "$new" "$config"
@@ -566,7 +569,7 @@ fi
 is_mounted "$mount" || mkdir -p "$mount" || die "--mount: $mount cannot be made"
 
 build
-for file in "$built/zdb" "$built/zdbfs" "$built/zstor" "$top/hooks/zdb-hook.sh" "$here/qsfs" "$here/qsfs-units" \
+for file in "$built/zdb" "$built/zdbfs" "$built/zstor" "$top/hooks/zdb-hook.sh" "$here/qsfs" "$here/qsfs-units" "$here/qsfs-status" \
     "$here/toml2yaml.py"; do
     [ ! -e "$file" ] || install_program "$file"
 done

@@ -21,6 +21,7 @@ void zstor_conf_free(struct zstor_conf *c)
     free(c->pid_file);
     free(c->state_dir);
     free(c->zdb_data_dir_path);
+    free(c->zdb_index_dir_path);
     free(c->zdbfs_mountpoint);
     free(c->metrics_address);
     free(c->prefix);

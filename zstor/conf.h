@@ -22,6 +22,7 @@ struct zstor_conf {
     char *pid_file;                 /* never NULL */
     char *state_dir;                /* never NULL: queue journal, snapshots, spool files */
     char *zdb_data_dir_path;        /* NULL: no eviction */
+    char *zdb_index_dir_path;       /* NULL: what only its files tell is not compared */
     uint64_t max_zdb_data_dir_size; /* MiB; 0: not given */
     uint64_t min_free_disk_space;   /* MiB of the disk of zdb_data_dir_path; 0: any, not given: */
 #define ZSTOR_FREE_DISK_DEFAULT UINT64_MAX

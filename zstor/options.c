@@ -31,6 +31,7 @@ static const char *const top_keys[] = {
     "socket",
     "pid_file",
     "zdb_data_dir_path",
+    "zdb_index_dir_path",
     "max_zdb_data_dir_size",
     "min_free_disk_space",
     "evict_proof_age",
@@ -339,6 +340,8 @@ static int opt_paths(const struct conf_node *top, struct zstor_conf *c, struct e
         r = opt_text(top, "state_dir", NULL, false, &c->state_dir, e);
     if (r >= 0)
         r = opt_text(top, "zdb_data_dir_path", NULL, false, &c->zdb_data_dir_path, e);
+    if (r >= 0)
+        r = opt_text(top, "zdb_index_dir_path", NULL, false, &c->zdb_index_dir_path, e);
     if (r >= 0)
         r = conf_u64(top, "max_zdb_data_dir_size", false, 1, UINT64_MAX / MIB, &size, e);
     if (r >= 0)

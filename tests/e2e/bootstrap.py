@@ -114,9 +114,11 @@ def test_qsfs_status_tells_what_runs():
     i = installed()
     text = i.qsfs("status").stdout.decode()
     for name, pid in i.pids().items():
-        q.check(re.search(rf"^{name} +running, pid {pid}$", text, re.M), f"{name} in {text}")
+        q.check(re.search(rf"^{name} +running, pid {pid} +since \S+", text, re.M), f"{name} in {text}")
     q.check(re.search(r"^queue +\d+ files", text, re.M), text)
-    q.check(re.search(r"^cache +[0-9.]+ MiB of 64 MiB", text, re.M), text)
+    q.check(re.search(r"^cache +[0-9.]+ MiB of 64.0 MiB", text, re.M), text)
+    q.check(re.search(r"^only here +\d+ files, [0-9.]+ MiB \(\d+ open\), oldest", text, re.M), text)
+    q.check(text.startswith("qsfs: healthy\n") and max(len(x) for x in text.splitlines()) <= 80, text)
 
 
 def test_qsfs_start_restarts_each_killed_daemon():
@@ -125,14 +127,14 @@ def test_qsfs_start_restarts_each_killed_daemon():
     for name in DAEMONS:
         pids = i.pids()
         i.kill9(name)
-        p = i.qsfs("status", check_exit=1)
+        p = i.qsfs("status", check_exit=3)
         q.check(f"{name}" in p.stdout.decode() and "NOT RUNNING" in p.stdout.decode(), f"status without {name}")
         i.qsfs("start")
         now = i.pids()
         q.check(now.pop(name) != pids.pop(name), f"{name} has its old pid")
         q.same(now, pids, f"pids of the others after {name}")
         q.same(q.wait_for(lambda: read("kept"), 20, "read"), b"k" * 300_000, f"content after {name}")
-        i.qsfs("status")
+        q.wait_for(lambda: i.qsfs("status"), 60, "healthy state")
 
 
 def test_bootstrap_starts_what_is_missing_too():
@@ -151,7 +153,7 @@ def test_qsfs_stale_pid_files_are_recognised():
     q.check(not any(i.alive(n) for n in DAEMONS) and not os.path.ismount(i.mnt), "something still runs")
     for name in DAEMONS:                      # pids of a foreign process, as after a reboot
         (i.top / "run" / f"{name}.pid").write_text(f"{os.getpid()}\n")
-    p = i.qsfs("status", check_exit=1)
+    p = i.qsfs("status", check_exit=3)
     q.same(p.stdout.decode().count("NOT RUNNING"), len(DAEMONS), "not running")
     i.qsfs("stop")                            # must not signal the foreign process
     i.qsfs("start")
@@ -247,7 +249,7 @@ def test_qsfs_wait_makes_up_for_hooks_that_failed():
 def test_qsfs_commands_explain_themselves():
     i = installed()
     q.check(b"start" in i.qsfs("help").stdout, "help")
-    p = i.qsfs("frobnicate", check_exit=1)
+    p = i.qsfs("frobnicate", check_exit=2)
     q.check(p.stderr.count(b"\n") == 1 and b"unknown command frobnicate" in p.stderr, p.stderr)
 
 

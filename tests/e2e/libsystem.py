@@ -47,8 +47,8 @@ class Install:
     def bootstrap(self, *args, timeout=180, env=None, check_exit=0):
         return q.run(BOOTSTRAP, *args, env=self.env(env), timeout=timeout, check_exit=check_exit)
 
-    def qsfs(self, command, timeout=600, env=None, check_exit=0):
-        return q.run(self.top / "bin" / "qsfs", command, env=self.env(env), timeout=timeout, check_exit=check_exit)
+    def qsfs(self, *command, timeout=600, env=None, check_exit=0):
+        return q.run(self.top / "bin" / "qsfs", *command, env=self.env(env), timeout=timeout, check_exit=check_exit)
 
     def zstor(self, *args, timeout=300, check_exit=0):
         return q.run(self.top / "bin" / "zstor", "-c", self.top / "etc" / "zstor.yaml", "--log_file", "/dev/null", *args,

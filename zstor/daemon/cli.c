@@ -45,6 +45,12 @@ static const char usage_text[] =
     "                         remove an object, its record first, also when that cannot be read\n"
     "  wait                   until everything that is queued now is stored\n"
     "        -t, --timeout SECONDS\n"
+    "  handover               what of the local zdb is only here; exit 1 when something is\n"
+    "        --store                    queue it\n"
+    "        --closed                   zdb has ended: also the files that it wrote last\n"
+    "        --wait SECONDS             queue it, return when nothing is (0: however long)\n"
+    "        --stall SECONDS            give up when so long nothing was stored and jobs fail\n"
+    "        --json\n"
     "  queue                  list the queued jobs\n"
     "  status                 backends, queue and cache; exit 1 when something is at risk\n"
     "        --json\n"
@@ -70,6 +76,20 @@ static int run_status(struct cli *c)
     return cli_here_status(c, note);
 }
 
+static int run_handover(struct cli *c)
+{
+    struct err e = {0};
+    int code;
+
+    if (!c->conf->socket)
+        return cli_fail_text("the configuration has no `socket`: without a daemon nobody knows");
+    if (!c->conf->zdb_data_dir_path)
+        return cli_fail_text("the configuration has no `zdb_data_dir_path`: nothing to compare");
+    c->handover.json = c->req.json;
+    code = cli_handover(c->conf->socket, &c->handover, &e);
+    return code < 0 ? cli_fail(&e) : code;
+}
+
 static int run_monitor(struct cli *c)
 {
     struct monitor_conf mc = {.config_path = c->config,
@@ -82,7 +102,19 @@ static int run_monitor(struct cli *c)
     return monitor_run(conf, &mc, &e) < 0 ? cli_fail(&e) : 0;
 }
 
-enum { OPT_LOG_FILE = 256, OPT_JSON, OPT_ALL, OPT_READY, OPT_DRAIN, OPT_TAKEOVER, OPT_FORCE };
+enum {
+    OPT_LOG_FILE = 256,
+    OPT_JSON,
+    OPT_ALL,
+    OPT_READY,
+    OPT_DRAIN,
+    OPT_TAKEOVER,
+    OPT_FORCE,
+    OPT_STORE,
+    OPT_CLOSED,
+    OPT_WAIT,
+    OPT_STALL
+};
 
 static int absolute(const char *path, char **out)
 {
@@ -154,6 +186,17 @@ static int take(struct cli *c, int o)
     case OPT_JSON:
         r->json = true;
         return 0;
+    case OPT_STORE:
+        c->handover.store = true;
+        return 0;
+    case OPT_CLOSED:
+        c->handover.closed = true;
+        return 0;
+    case OPT_WAIT:
+        c->handover.wait = c->handover.store = true;
+        return seconds(optarg, 365 * 86400, &c->handover.wait_s);
+    case OPT_STALL:
+        return seconds(optarg, 365 * 86400, &c->handover.stall_s);
     case OPT_FORCE:
         r->force = true;
         return 0;
@@ -210,6 +253,13 @@ static const struct option forget_longs[] = {LONG("file", required_argument, 'f'
                                              LONG("help", no_argument, 'h'), END};
 static const struct option wait_longs[] = {LONG("timeout", required_argument, 't'),
                                            LONG("help", no_argument, 'h'), END};
+static const struct option handover_longs[] = {LONG("store", no_argument, OPT_STORE),
+                                               LONG("closed", no_argument, OPT_CLOSED),
+                                               LONG("wait", required_argument, OPT_WAIT),
+                                               LONG("stall", required_argument, OPT_STALL),
+                                               LONG("json", no_argument, OPT_JSON),
+                                               LONG("help", no_argument, 'h'),
+                                               END};
 static const struct option status_longs[] = {LONG("json", no_argument, OPT_JSON),
                                              LONG("help", no_argument, 'h'), END};
 static const struct option test_longs[] = {LONG("ready", no_argument, OPT_READY),
@@ -226,6 +276,7 @@ static const struct command commands[] = {
     {"rebuild", "+:f:k:h", rebuild_longs, CONTROL_REBUILD, false, NULL},
     {"wait", "+:t:h", wait_longs, CONTROL_WAIT, false, NULL},
     {"queue", "+:h", plain_longs, CONTROL_QUEUE, false, NULL},
+    {"handover", "+:h", handover_longs, CONTROL_HANDOVER, false, run_handover},
     {"status", "+:h", status_longs, CONTROL_STATUS, false, run_status},
     {"test", "+:h", test_longs, CONTROL_PING, false, cli_here_test},
     {"forget", "+:f:k:h", forget_longs, CONTROL_REBUILD, false, cli_here_forget},

@@ -7,6 +7,7 @@
 
 #include "common/err.h"
 #include "zstor/conf.h"
+#include "zstor/daemon/cli_handover.h"
 #include "zstor/daemon/cli_output.h"
 #include "zstor/daemon/protocol.h"
 
@@ -17,6 +18,7 @@ struct cli {
     struct control_req req;
     bool ready_only; /* test --ready */
     char *output;    /* retrieve -o */
+    struct cli_handover handover;
     uint64_t wait_s; /* wait --timeout, 0: none */
     uint64_t drain_ms;
     bool takeover; /* monitor --takeover */

@@ -13,6 +13,7 @@
 #include "common/parse.h"
 #include "common/path.h"
 #include "common/resp.h"
+#include "zstor/daemon/handover_reply.h"
 
 #define CHANGED_TRIES 5 /* of a file that changes while it is read and that somebody waits for */
 #define WINDOW \
@@ -70,6 +71,7 @@ static struct work *work_new(struct commands *c, struct control_call *call,
     w->req.file = copy_of(req->file);
     w->req.key_path = copy_of(req->key_path);
     w->req.key = copy_of(req->key);
+    w->req.before = copy_of(req->before);
     LIST_INSERT_HEAD(&c->all, w, link);
     return w;
 }
@@ -544,6 +546,33 @@ static void handle_queue(struct commands *c, struct control_call *call,
     control_reply(call, buf_slice(&reply));
 }
 
+static void on_compared(void *arg, const struct handover_report *r)
+{
+    struct work *w = arg;
+    CLEANUP(buf_fini) struct buf text = BUF_INIT;
+    CLEANUP(buf_fini) struct buf reply = BUF_INIT;
+
+    if (w->req.json) {
+        handover_reply_json(&text, r);
+        resp_put_bulk(&reply, buf_slice(&text));
+    } else {
+        handover_reply_resp(&reply, r);
+    }
+    control_reply(w->call, buf_slice(&reply));
+    work_free(w);
+}
+
+static void handle_handover(struct work *w)
+{
+    struct handover_ask ask = {.store = w->req.store, .closed = w->req.closed};
+
+    if (w->req.before && parse_u64(w->req.before, 1, UINT64_MAX, &ask.before_ns) < 0) {
+        fail(w, "HANDOVER BEFORE: a number of nanoseconds is expected");
+        return;
+    }
+    w->c->conf.handover(w->c->conf.arg, &ask, on_compared, w);
+}
+
 static void on_all_done(void *arg, bool done)
 {
     struct work *w = arg;
@@ -597,6 +626,9 @@ void commands_handle(void *commands, struct control_call *call, const struct con
         break;
     case CONTROL_REBUILD:
         handle_rebuild(w);
+        break;
+    case CONTROL_HANDOVER:
+        handle_handover(w);
         break;
     default: /* WAIT: what is on its way into the queue counts, too */
         r = intake_after(c->conf.intake, on_all_in, w);

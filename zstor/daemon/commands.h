@@ -3,6 +3,7 @@
 #ifndef ZSTOR_DAEMON_COMMANDS_H
 #define ZSTOR_DAEMON_COMMANDS_H
 
+#include "zstor/cache/handover.h"
 #include "zstor/daemon/control.h"
 #include "zstor/queue/intake.h"
 #include "zstor/queue/scheduler.h"
@@ -25,6 +26,7 @@ struct commands_conf {
      * something is known. */
     void (*poll)(void *arg);
     uint64_t status_wait_ms;
+    void (*handover)(void *arg, const struct handover_ask *ask, handover_fn *fn, void *fn_arg);
 };
 
 struct commands *commands_new(const struct commands_conf *c);

@@ -225,7 +225,12 @@ void exporter_render(struct buf *out, const struct exporter_view *v)
     put_one(out, "zstor_heal_total", "counter", "Rebuilds that were queued because damage was met",
             v->counts->heals);
     put_one(out, "zstor_reconcile_passes_total", "counter",
-            "Comparisons of the local segments with what is stored", v->reconcile.passes);
+            "Comparisons of the local segments with what is stored", v->handover.passes);
     put_one(out, "zstor_reconcile_queued_total", "counter", "Segments that a comparison queued",
-            v->reconcile.queued);
+            v->handover.queued);
+    put_one(out, "zstor_local_only_files", "gauge",
+            "Files of the local zdb that were only here at the last look", v->handover.files);
+    put_one(out, "zstor_local_only_bytes", "gauge", "Bytes of them", v->handover.bytes);
+    put_one(out, "zstor_local_only_oldest_seconds", "gauge",
+            "Time since the last change of the one that is here longest", v->handover.oldest_s);
 }

@@ -5,7 +5,7 @@
 
 #include "common/buf.h"
 #include "zstor/daemon/fsstats.h"
-#include "zstor/cache/compare.h"
+#include "zstor/cache/handover.h"
 #include "zstor/daemon/status.h"
 
 struct exporter_counts { /* [0] failed, [1] succeeded; since start */
@@ -18,7 +18,7 @@ struct exporter_view {
     const struct exporter_counts *counts;
     struct object_stats *objects;
     const uint64_t *fs; /* FSSTATS_FIELDS values */
-    struct reconcile_stats reconcile;
+    struct handover_stats handover;
 };
 
 void exporter_render(struct buf *out, const struct exporter_view *v);

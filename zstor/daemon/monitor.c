@@ -19,24 +19,24 @@
 #include "zstor/options.h"
 #include "zstor/state_dir.h"
 #include "zstor/daemon/poller.h"
-#include "zstor/cache/compare.h"
+#include "zstor/cache/handover.h"
 #include "zstor/object/volume.h"
 
-#define POLL_MS          3000
-#define STATUS_MS        4000 /* a backend that hangs holds STATUS up so long */
-#define EVICT_MS         10000
-#define EVICT_SOON_MS    200
-#define RECONCILE_MS     (600 * 1000)
-#define RECONCILE_TRY_MS (30 * 1000)
-#define RETRY_MIN_MS     1000
-#define RETRY_MAX_MS     (300 * 1000)
-#define REBUILD_MIN_MS   (10 * 1000)
-#define REBUILD_MAX_MS   (3600 * 1000)
-#define SAY_MS           60000 /* of silence before it is said again */
-#define MAX_COMMANDS     1024
-#define MAX_HASHES       200000
-#define FLUSH_MS         2000 /* for the last answers to reach their clients */
-#define ABORT_S          10   /* for running jobs to notice that they are ended; and */
+#define POLL_MS         3000
+#define STATUS_MS       4000 /* a backend that hangs holds STATUS up so long */
+#define EVICT_MS        10000
+#define EVICT_SOON_MS   200
+#define HANDOVER_MS     (600 * 1000)
+#define HANDOVER_TRY_MS (30 * 1000)
+#define RETRY_MIN_MS    1000
+#define RETRY_MAX_MS    (300 * 1000)
+#define REBUILD_MIN_MS  (10 * 1000)
+#define REBUILD_MAX_MS  (3600 * 1000)
+#define SAY_MS          60000 /* of silence before it is said again */
+#define MAX_COMMANDS    1024
+#define MAX_HASHES      200000
+#define FLUSH_MS        2000 /* for the last answers to reach their clients */
+#define ABORT_S         10   /* for running jobs to notice that they are ended; and */
 #define CLEAN_UP_S \
     5 /* after the last answer: then threads that hang in the network are left behind */
 
@@ -56,7 +56,7 @@ struct monitor {
     struct control *control;
     struct poller *poller;
     struct evict *evict;
-    struct reconcile *reconcile;
+    struct handover *handover;
     struct fsstats *fs;
     struct metrics *metrics;
     struct metrics_http *http;
@@ -154,27 +154,11 @@ static bool is_busy(void *arg, const char *object_path, bool with_rebuild)
     return !lock || sched_busy(m->sched, lock, with_rebuild);
 }
 
-struct reader {
-    const char *file;
-    bool found;
-};
-
-static void is_reader(void *arg, const struct sched_view *v)
-{
-    struct reader *r = arg;
-
-    r->found = r->found || (v->rec->source && strcmp(v->rec->source, r->file) == 0);
-}
-
 static bool is_needed(void *arg, const char *object_path, const char *file, bool with_rebuild)
 {
     struct monitor *m = arg;
-    struct reader r = {.file = file};
 
-    if (is_busy(m, object_path, with_rebuild))
-        return true;
-    sched_each(m->sched, is_reader, &r); /* a store of the file under another name */
-    return r.found;
+    return is_busy(m, object_path, with_rebuild) || sched_reads(m->sched, file);
 }
 
 static uint64_t era_of(void *arg)
@@ -184,12 +168,22 @@ static uint64_t era_of(void *arg)
     return m->era;
 }
 
+static bool has_job(void *arg, const char *object_path)
+{
+    return is_busy(arg, object_path, true);
+}
+
+static void handover_now(void *arg, const struct handover_ask *ask, handover_fn *fn, void *fn_arg)
+{
+    struct monitor *m = arg;
+
+    handover_ask(m->handover, ask, fn, fn_arg);
+}
+
 static void on_unknown_segment(void *arg, const char *file, const char *object_path)
 {
     struct monitor *m = arg;
 
-    if (is_busy(m, object_path, true))
-        return;
     log_info("store %s: is not stored as it is, queued", file);
     intake_store_as(m->intake, file, object_path, false, NULL, NULL);
 }
@@ -245,7 +239,7 @@ static void on_scrape(struct buf *out, void *arg)
         .status = &st, .counts = &m->counts, .objects = &m->objects, .fs = fs};
 
     status_of(m, &st);
-    reconcile_stats(m->reconcile, &v.reconcile);
+    handover_stats(m->handover, &v.handover);
     if (m->fs)
         fsstats_get(m->fs, fs);
     exporter_render(out, &v);
@@ -364,7 +358,7 @@ static void on_reload(void *arg)
     intake_swap(m->intake, now);
     poller_swap(m->poller, now);
     evict_swap(m->evict, now);
-    reconcile_swap(m->reconcile, now);
+    handover_swap(m->handover, now);
     volume_forget(m->volume); /* other metadata backends may know of another owner */
     engine_put(old);
     sched_kick(m->sched);
@@ -477,6 +471,7 @@ static int start_queue(struct monitor *m, struct err *e)
         .status = status_of,
         .poll = poll_now,
         .status_wait_ms = STATUS_MS,
+        .handover = handover_now,
     };
     int r = sched_new(&m->sched, &sc, e);
 
@@ -505,12 +500,14 @@ static int start_background(struct monitor *m, struct err *e)
         .damaged = on_degraded_object,
         .arg = m,
     };
-    struct reconcile_conf rc = {
+    struct handover_conf rc = {
         .loop = m->loop,
         .engine = m->engine,
         .hashes = m->hashes,
-        .period_ms = RECONCILE_MS,
-        .retry_ms = RECONCILE_TRY_MS,
+        .period_ms = HANDOVER_MS,
+        .retry_ms = HANDOVER_TRY_MS,
+        .sched = m->sched,
+        .busy = has_job,
         .store = on_unknown_segment,
         .rebuild = on_degraded_object,
         .arg = m,
@@ -520,7 +517,7 @@ static int start_background(struct monitor *m, struct err *e)
     if (r >= 0)
         r = evict_new(&m->evict, &ec, e);
     if (r >= 0)
-        r = reconcile_new(&m->reconcile, &rc, e);
+        r = handover_new(&m->handover, &rc, e);
     return r;
 }
 
@@ -604,7 +601,7 @@ static void stop(struct monitor *m)
     metrics_free(m->metrics);
     control_close(m->control);
     fsstats_free(m->fs);
-    reconcile_free(m->reconcile);
+    handover_free(m->handover);
     evict_free(m->evict);
     poller_free(m->poller);
     sched_free(m->sched);

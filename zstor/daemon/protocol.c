@@ -6,9 +6,9 @@
 #include <strings.h>
 
 static const char *const names[] = {
-    [CONTROL_STORE] = "STORE",     [CONTROL_RETRIEVE] = "RETRIEVE", [CONTROL_CHECK] = "CHECK",
-    [CONTROL_REBUILD] = "REBUILD", [CONTROL_STATUS] = "STATUS",     [CONTROL_QUEUE] = "QUEUE",
-    [CONTROL_WAIT] = "WAIT",       [CONTROL_PING] = "PING",
+    [CONTROL_STORE] = "STORE",       [CONTROL_RETRIEVE] = "RETRIEVE", [CONTROL_CHECK] = "CHECK",
+    [CONTROL_REBUILD] = "REBUILD",   [CONTROL_STATUS] = "STATUS",     [CONTROL_QUEUE] = "QUEUE",
+    [CONTROL_HANDOVER] = "HANDOVER", [CONTROL_WAIT] = "WAIT",         [CONTROL_PING] = "PING",
 };
 
 const char *control_proto_name(enum control_op op)
@@ -76,6 +76,10 @@ static const struct word words[] = {
     TEXT(CONTROL_REBUILD, "KEY", key, false),
     FLAG(CONTROL_REBUILD, "ALL", all),
     FLAG(CONTROL_STATUS, "JSON", json),
+    FLAG(CONTROL_HANDOVER, "STORE", store),
+    FLAG(CONTROL_HANDOVER, "CLOSED", closed),
+    TEXT(CONTROL_HANDOVER, "BEFORE", before, false),
+    FLAG(CONTROL_HANDOVER, "JSON", json),
     FLAG(CONTROL_QUEUE, "LIST", list),
     FLAG(CONTROL_QUEUE, "COUNT", count),
 };
@@ -121,9 +125,9 @@ static int decode(struct control_req *r, unsigned argc, const struct slice *argv
     for (; i < ARRAY_LEN(names) && !is_word(argv[0], names[i]); i++)
         ;
     if (i == ARRAY_LEN(names))
-        return err_set(
-            e, EINVAL,
-            "unknown command, STORE RETRIEVE CHECK REBUILD STATUS QUEUE WAIT PING are allowed");
+        return err_set(e, EINVAL,
+                       "unknown command, STORE RETRIEVE CHECK REBUILD STATUS HANDOVER QUEUE WAIT "
+                       "PING are allowed");
     r->op = (enum control_op)i;
     i = 1;
     if (takes_file(r->op)) {
@@ -194,5 +198,6 @@ void control_proto_fini(struct control_req *r)
     free(r->file);
     free(r->key_path);
     free(r->key);
+    free(r->before);
     *r = (struct control_req){0};
 }

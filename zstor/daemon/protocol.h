@@ -7,7 +7,9 @@
  *   CHECK file                                        bulk: 32 hex digits; nil: unknown
  *   REBUILD FILE file | KEY key | ALL                 bulk: one line of what was done
  *   STATUS [JSON]                                     array: 0 or 1 (something is at risk), bulk:
- * text QUEUE                                             integer: stores that are queued or running
+ * text
+ *   HANDOVER [STORE] [CLOSED] [BEFORE ns] [JSON]      what is only here, see handover_reply.h
+ *   QUEUE                                             integer: stores that are queued or running
  *   QUEUE LIST                                        array of bulks: one line for each job,
  * rebuilds included QUEUE COUNT                                       array of 4 integers: stores,
  * bytes, age of the oldest in s, failing WAIT                                              +OK when
@@ -28,6 +30,7 @@ enum control_op {
     CONTROL_STATUS,
     CONTROL_QUEUE,
     CONTROL_WAIT,
+    CONTROL_HANDOVER,
     CONTROL_PING,
 };
 
@@ -43,7 +46,9 @@ struct control_req { /* strings owned; NULL: not given */
     bool force;         /* retrieve: replace what is there */
     bool to_fd;         /* retrieve: into a descriptor that the client sent */
     bool stop_at_error; /* store of a directory: leave out the rest after the first failure */
-    bool json;          /* status */
+    bool json;          /* status, handover */
+    bool store, closed; /* handover: see cache/handover.h */
+    char *before;       /* handover: unix nanoseconds */
     bool list, count;   /* queue */
 };
 

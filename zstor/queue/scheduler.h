@@ -49,6 +49,7 @@ void sched_free(struct sched *s);
  * object is replaced by the new one, a second rebuild of the same object is dropped. */
 void sched_add(struct sched *s, struct journal_rec *rec, const char *lock);
 /* A store of this object is pending or running (with_rebuild: or a rebuild). */
+bool sched_reads(const struct sched *s, const char *file); /* a durable store has this source */
 bool sched_busy(struct sched *s, const char *lock, bool with_rebuild);
 /* Every job that waits for its next try may run now (a backend is back, the configuration changed).
  */

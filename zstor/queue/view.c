@@ -2,6 +2,7 @@
 #include "zstor/queue/scheduler_impl.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 void sched_stats(const struct sched *s, struct sched_stats *out)
 {
@@ -77,4 +78,17 @@ void sched_each(const struct sched *s, sched_each_fn *fn, void *arg)
             free(all);
         }
     }
+}
+
+bool sched_reads(const struct sched *s, const char *file)
+{
+    const struct sched_pool *p = &s->pool[SCHED_STORE];
+    const struct sched_jobs *lists[] = {&p->active, &p->durable};
+    const struct sched_job *j;
+
+    for (size_t i = 0; i < ARRAY_LEN(lists); i++)
+        TAILQ_FOREACH(j, lists[i], link)
+    if (j->rec && j->rec->source && strcmp(j->rec->source, file) == 0)
+        return true;
+    return false;
 }

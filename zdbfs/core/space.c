@@ -318,6 +318,15 @@ int space_book(struct fs *fs, struct inode *in, uint64_t off, uint64_t n, uint64
     return r;
 }
 
+void space_unbook(struct fs *fs, struct inode *in, uint64_t off, uint64_t n)
+{
+    fs_lock(fs);
+    uint64_t less = MIN(in->booked, hole_bytes(fs, in, off, n));
+    in->booked -= less;
+    fs->booked_bytes -= less;
+    fs_unlock(fs);
+}
+
 int space_admit_name(struct fs *fs, uint64_t deadline_ms)
 {
     int r = 0;

@@ -25,6 +25,8 @@ void space_admitted(struct fs *fs, uint64_t n); /* after 0: it was taken, or not
 /* The holes in that range are promised to the file until it is written, cut or the volume is
  * unmounted. */
 int space_book(struct fs *fs, struct inode *in, uint64_t off, uint64_t n, uint64_t deadline_ms);
+/* A hole is made there: less is promised. */
+void space_unbook(struct fs *fs, struct inode *in, uint64_t off, uint64_t n);
 /* Before a name or an attribute is added. */
 int space_admit_name(struct fs *fs, uint64_t deadline_ms);
 

@@ -242,9 +242,11 @@ void ops_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t le
         r = -EFBIG;
     else if (r == 0 && what == 0)
         r = reserve(&q, in, (uint64_t)off, (uint64_t)len, keep);
-    else if (r == 0 && ((what == FALLOC_FL_PUNCH_HOLE && keep) || what == FALLOC_FL_ZERO_RANGE))
+    else if (r == 0 && ((what == FALLOC_FL_PUNCH_HOLE && keep) || what == FALLOC_FL_ZERO_RANGE)) {
+        if (what == FALLOC_FL_PUNCH_HOLE)
+            space_unbook(q.fs, in, (uint64_t)off, (uint64_t)len);
         r = file_zero(q.fs, in, (uint64_t)off, (uint64_t)len, !keep, q.deadline_ms);
-    else if (r == 0)
+    } else if (r == 0)
         r = -EOPNOTSUPP;
     inode_put(q.fs, in);
     if (r == 0)

@@ -300,7 +300,7 @@ int nslist_settle(struct nslist *l)
             continue;
         data_release(&ns_active(ns)->data);
         index_file_release(&ns_active(ns)->index);
-        int r = ns_sync_settle(ns);
+        int r = ns_sync_settle(ns, true);
         if (result == 0)
             result = r;
     }

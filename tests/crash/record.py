@@ -9,6 +9,7 @@ import tempfile
 import load
 import verify
 import volume
+import zfiles
 from verify import q
 
 WARN = ("-Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings -Wpointer-arith -Wformat=2 "
@@ -59,11 +60,11 @@ def evictable(paths):
     return [p for p in paths if (d := os.path.split(p))[0] in newest and d[1][1:].isdigit() and int(d[1][1:]) < newest[d[0]]]
 
 
-def marked(content):
-    """zdb has marked a sealed data file as durable with all that follows from it.  Hooks hear of a closed segment no
-    earlier than that, so nobody takes it away before.  (An empty one has its mark from the beginning.)"""
-    mark = getattr(content, "attrs", {}).get("user.zdb.durable", b"")
-    return len(mark) == 20 and 28 < int.from_bytes(mark[:8], "little") == len(content)
+def is_closed(path, watermark):
+    """The watermark of its namespace has passed this data file: it is durable with all that follows from it.  Hooks hear of a
+    closed segment no earlier than that, so nobody takes it away before."""
+    w = zfiles.watermark(watermark)
+    return w is not None and int(os.path.basename(path)[1:]) < w.segment
 
 
 def shim_env(log, *roots, delay_us=0, fail=0):
@@ -126,7 +127,8 @@ def make_state(run, rng, where, evict=True):
     tree = run.volume.cut(pos, kind, rng)
     text = f"{run.name}, position {pos} of {len(run.events)}, {kind}"
     args, env = (), {}
-    sealed = [p for p in evictable([p for p in tree if p.startswith("data/")]) if tree[p].settled and marked(tree[p])]
+    sealed = [p for p in evictable([p for p in tree if p.startswith("data/")]) if tree[p].settled and
+              is_closed(p, tree.get(f"index/{p.split('/')[1]}/zdb-watermark", b""))]
     if evict and sealed and rng.random() < 0.15:
         args, env = hook(where)
         gone = rng.sample(sealed, rng.randrange(1, len(sealed) + 1))
@@ -154,6 +156,7 @@ def try_state(run, seed, where):
         problems = [f"{text} (state {seed})", *problems[:4], f"log: {' | '.join(said[:3])}", *problems[4:]]
         if os.environ.get("QSFS_KEEP"):
             kept = q.TMP / f"failed-{run.name}-{str(seed).replace('/', '-')}"
+            kept.mkdir(parents=True, exist_ok=True)
             make_state(run, random.Random(seed), kept)
             shutil.copy(server.log, kept / "log")
     shutil.rmtree(where)

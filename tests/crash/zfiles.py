@@ -49,6 +49,28 @@ class DataRecord:
         self.end = payload_at + self.length
 
 
+WATERMARK = struct.Struct("<4sIIIQIIQQIIIIQII")     # docs/FORMATS.md
+CLEAN, FLUSHING = 1, 2
+
+
+class Watermark:
+    def __init__(self, fields):
+        (_, _, self.flags, self.mode, self.sequence, self.segment, self.last_data, self.data_size, self.index_size,
+         self.last_index, _, _, self.safe_segment, self.safe_size, self.chain, _) = fields
+
+
+def watermark(raw):
+    """The slot that counts, or None."""
+    best = None
+    for i in range(2):
+        slot = bytes(raw[i * 4096:i * 4096 + WATERMARK.size])
+        if len(slot) == WATERMARK.size and slot[:8] == b"ZWM1\1\0\0\0" and crc(slot[:-4]) == int.from_bytes(slot[-4:], "little"):
+            w = Watermark(WATERMARK.unpack(slot))
+            if best is None or w.sequence > best.sequence:
+                best = w
+    return best
+
+
 def index_header(raw, path="index"):
     if len(raw) < INDEX_HEADER or raw[:4] != b"IDX0":
         raise Bad(f"{path}: no index header")

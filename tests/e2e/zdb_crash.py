@@ -32,7 +32,7 @@ sys.argv[1:] = A.tests
 SHM = record.memory_dir("crash")
 STATES = {"kill": A.states // 35, "fsync": A.states // 14, "repair": A.states // 14}
 STATES["cut"] = A.states - sum(STATES.values())
-SETUP_SYNCS = 16    # of files, until the namespaces are there
+SETUP_SYNCS = 36    # of files, until the namespaces are there
 counted = {}
 
 # name: arguments of zdb, options of the load, of the recording
@@ -105,7 +105,7 @@ def test_power_cut_after_a_failed_fsync():
     for n in range(3):
         top = SHM / f"failed-{n}"
         top.mkdir()
-        runs.append(record_failing(top, rng.randrange(SETUP_SYNCS + 1, 60)))
+        runs.append(record_failing(top, rng.randrange(SETUP_SYNCS + 1, 90)))
 
     def work(task):
         i, n = task
@@ -165,7 +165,8 @@ def evict(here, rng):
     """Move some sealed data files to where the hook finds them."""
     names = [str(p.relative_to(here)) for p in (here / "data").glob("*/d*")]
     for p in record.evictable(names):
-        if rng.random() < 0.2 and record.marked(record.volume.Content.read(here / p)):
+        mark = here / "index" / p.split("/")[1] / "zdb-watermark"
+        if rng.random() < 0.2 and mark.exists() and record.is_closed(p, mark.read_bytes()):
             to = here / "remote" / p.removeprefix("data/")
             to.parent.mkdir(parents=True, exist_ok=True)
             (here / p).rename(to)

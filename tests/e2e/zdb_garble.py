@@ -121,14 +121,27 @@ class Volume:
         for f in sorted(self.files):
             if f == "zdb-namespace":
                 continue
+            if f == "zdb-watermark":
+                yield from self.damages_of_the_watermark(f, rng)
+                continue
             for at in self.offsets(f, rng):
                 for x in sorted({*([1 << b for b in range(8)] + [0xff] if LONG else (1 << rng.randrange(8), rng.randrange(1, 256)))}):
                     yield f"{self.name}-{f}-{at}-x{x:02x}", f, at, x
                 yield f"{self.name}-{f}-{at}-cut", f, at, "cut"
             yield f"{self.name}-{f}-0-gone", f, 0, "gone"
 
+    def damages_of_the_watermark(self, f, rng):
+        """Whatever it says is believed only when it fits."""
+        for at in (*range(80), *range(4096, 4096 + 80)):
+            yield f"{self.name}-{f.replace('-', '_')}-{at}-x01", f, at, 1 << rng.randrange(8)
+            if at % 16 == 0:
+                yield f"{self.name}-{f.replace('-', '_')}-{at}-cut", f, at, "cut"
+        yield f"{self.name}-{f.replace('-', '_')}-0-gone", f, 0, "gone"
+
     def hit(self, f, at, kind):
         """(keys that may answer otherwise, the header may be refused)"""
+        if f == "zdb-watermark":
+            return set(), False
         n, index = int(f[1:]), f[0] == "i"
         out = set()
         if index:
@@ -186,8 +199,8 @@ def damaged(raw, at, kind):
 
 # --- one batch: many damaged copies, each a namespace of one server --------------------------------------
 
-def has_marks(name):
-    """Half of the copies lose the marks of their data files, as other programs copy them."""
+def has_watermark(name):
+    """Half of the copies have none, as files of the original."""
     return zlib.crc32(name.encode()) % 2 == 0
 
 
@@ -199,11 +212,11 @@ def write_batch(here, batch, volumes):
         for d, letter in (("index", "iz"), ("data", "d")):
             (here / d / name).mkdir(mode=0o700)
             for other, raw in v.files.items():
+                if other == "zdb-watermark" and f != other and not has_watermark(name):
+                    continue
                 if other[0] in letter and not (other == f and kind == "gone"):
                     path = here / d / name / other
                     path.write_bytes(damaged(raw, at, kind) if other == f else raw)
-                    for attr, value in raw.attrs.items() if has_marks(name) else ():
-                        os.setxattr(path, attr, value)
 
 
 def ask(c, known, hit):
@@ -414,7 +427,7 @@ class Small:
     def others(self):
         """Names beside the files of the namespace."""
         return sorted(p.name for d in ("index", "data") for p in (self.dir / d / "v").iterdir()
-                      if not re.fullmatch("[id][0-9]+|zdb-namespace", p.name))
+                      if not re.fullmatch("[id][0-9]+|zdb-namespace|zdb-watermark", p.name))
 
     def records(self):
         return zfiles.data_records(self.path("d0").read_bytes(), 0)
@@ -444,7 +457,7 @@ class Small:
 
 def test_deletion_record_that_covers_the_next():
     """Its key gets longer by one bit: the record behind it, in which it then ends, is still served and not written over."""
-    for marks in (False, True):
+    for mark in (False, True):
         v = Small("seq")
         with v.server.client("v") as c:
             keys = [c.ok("SET", "", f"value {i}") for i in range(3)]
@@ -452,8 +465,8 @@ def test_deletion_record_that_covers_the_next():
             keys.append(c.ok("SET", "", "behind"))
         v.server.stop()
         v.change("d0", next(r.at for r in v.records() if r.flags & 1), 0x10)
-        if not marks:
-            os.removexattr(v.path("d0"), "user.zdb.durable")
+        if not mark:
+            (v.dir / "index/v/zdb-watermark").unlink()
         raw = v.path("d0").read_bytes()
         q.same(v.answers(keys), {keys[0]: None, keys[1]: b"value 1", keys[2]: b"value 2", keys[3]: b"behind"}, "answers")
         q.same(v.path("d0").read_bytes(), raw, "the data file")
@@ -464,7 +477,8 @@ def test_a_synced_deletion_that_ends_in_another_sector():
     """Its id ends in zeros, which is also what a sector that never reached the disk has; the flag in the index may still wait."""
     for inside in range(1, 8):      # bytes of the id before the end of the sector
         v = Small("seq")
-        mark = os.getxattr(v.path("d0"), "user.zdb.durable")
+        mark = v.dir / "index/v/zdb-watermark"
+        before = mark.read_bytes()
         with v.server.client("v") as c:
             key = c.ok("SET", "", "x" * (1024 - 28 - 26 - (26 + 7) - (18 + inside)))
             c.ok("SYNC")
@@ -477,7 +491,7 @@ def test_a_synced_deletion_that_ends_in_another_sector():
         with open(v.path("i0"), "r+b") as f:
             f.seek(29)
             f.write(slot)
-        os.setxattr(v.path("d0"), "user.zdb.durable", mark)
+        mark.write_bytes(before)
         q.same(v.answers([key]), {key: None}, f"answer, {inside} bytes")
         v.end()
 

@@ -2,7 +2,7 @@
  * the input, is loaded. Whatever the file holds: the server starts, each key that is listed is
  * served with the bytes of its record or not at all, new values are kept, and what the first start
  * answers, every later one answers: keys, values and their errors. Input: u8, bit 0: sequential
- * mode, bit 1: the data files have their marks | the content of the file. */
+ * mode, bit 1: there is a watermark | the content of the file. */
 #ifndef TESTS_FUZZ_ZDB_LOAD_H
 #define TESTS_FUZZ_ZDB_LOAD_H
 
@@ -12,28 +12,26 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "common/io.h"
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/path.h"
+#include "zdb/format/watermark.h"
 #include "zdb/store.h"
 
 enum load_file { LOAD_I0, LOAD_I1, LOAD_D0, LOAD_D1, LOAD_DESCRIPTOR, LOAD_FILES };
 
 #define LOAD_NS   "fuzz"
 #define LOAD_KEYS 4096 /* more than a small index can hold */
-#define LOAD_MARK "user.zdb.durable"
 
 static char load_in_memory[] = "/dev/shm/fuzz-load.XXXXXX",
             load_on_disk[] = "/tmp/fuzz-load.XXXXXX";
 static char *load_dir;
 static struct loop *load_loop;
 static struct buf load_good[2][LOAD_FILES]; /* by mode */
-static char load_marks[2][LOAD_FILES][64];  /* the same */
-static ssize_t load_mark_size[2][LOAD_FILES];
+static struct buf load_mark[2];             /* the same */
 
 static void load_path(enum load_file f, char *out, size_t n)
 {
@@ -93,6 +91,11 @@ static void load_set(struct ns *ns, struct slice key, const char *val, uint32_t 
     FUZZ_CHECK(r >= 0 || r == -NS_EWORM || r == -NS_EQUOTA);
 }
 
+static void load_mark_path(char *out, size_t n)
+{
+    snprintf(out, n, "%s/index/" LOAD_NS "/" WATERMARK_FILE, load_dir);
+}
+
 static void load_make(int mode)
 {
     struct nslist *l = load_open(true);
@@ -124,9 +127,10 @@ static void load_make(int mode)
         char path[160];
         load_path((enum load_file)f, path, sizeof path);
         FUZZ_CHECK(path_read(path, MIB, &load_good[mode][f], NULL) == 0);
-        load_mark_size[mode][f] =
-            getxattr(path, LOAD_MARK, load_marks[mode][f], sizeof load_marks[mode][f]);
     }
+    char mark[160];
+    load_mark_path(mark, sizeof mark);
+    FUZZ_CHECK(path_read(mark, MIB, &load_mark[mode], NULL) == 0);
     FUZZ_CHECK(path_remove_tree(load_dir) == 0);
 }
 
@@ -225,9 +229,12 @@ static void load_write(int mode, bool marks, enum load_file which, struct slice 
         struct slice c = f == (int)which ? content : buf_slice(&load_good[mode][f]);
         int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
         FUZZ_CHECK(fd >= 0 && io_write_full(fd, c.p, c.len) == 0);
-        if (marks && load_mark_size[mode][f] > 0)
-            FUZZ_CHECK(fsetxattr(fd, LOAD_MARK, load_marks[mode][f],
-                                 (size_t)load_mark_size[mode][f], 0) == 0);
+        close(fd);
+    }
+    if (marks) {
+        load_mark_path(path, sizeof path);
+        int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+        FUZZ_CHECK(fd >= 0 && io_write_full(fd, load_mark[mode].p, load_mark[mode].len) == 0);
         close(fd);
     }
 }

@@ -1,8 +1,8 @@
 /* namespace - one namespace: find, read, set, delete; life cycle.  Contract: engine/namespace.h.
- * Write order: data record, then index record, then the flag of the old index record
- * (engine/rewrite.c: when the first two are durable).  Until the last step both versions stand in
- * the index and the later one wins at load, so no crash loses a key; and the final bytes are the
- * original's. */
+ * Write order: data record, then index record, then the rewrite of the old index record
+ * (engine/rewrite.c: with a checkpoint, when the first two are durable).  Until the last step both
+ * versions stand in the index and the later one wins at load, so no crash loses a key; and the
+ * final bytes are the original's. */
 #include "zdb/engine/namespace.h"
 #include "common/crc.h"
 #include "common/log.h"
@@ -257,12 +257,20 @@ static int append_data(struct ns *ns, struct slice key, struct slice val, uint8_
     struct seg *s = ns_active(ns);
     struct data_rec rec = {
         .previous = ns->last_data, .crc = crc, .timestamp = timestamp, .flags = flags};
-    int r = data_append(&s->data, &rec, key, val, ns->env->reserve, off);
+    int r = ns_checkpoint_is_open(ns) ? 0 : ns_checkpoint_open(ns);
+
+    if (r == 0)
+        r = data_append(&s->data, &rec, key, val, ns->env->reserve, off);
 
     if (r < 0) {
         log_error("data %s: cannot be written: %s", s->data.path, strerror(-r));
         ns_data_failed(ns);
         return r;
+    }
+    ns_checkpoint_grown(ns, data_rec_size(&rec));
+    if (ns_checkpoint_is_far(ns)) {
+        ns_checkpoint_want(ns);
+        ns_sync_soon(ns);
     }
     ns_sync_note(ns, s);
     return 0;
@@ -441,8 +449,7 @@ int ns_set(struct ns *ns, struct slice key, struct slice val, uint32_t timestamp
 
 /* --- delete ---------------------------------------------------------------------------------- */
 
-/* On a full disk the flag in the index, which needs no space, has to do: the record only matters to
- * a rebuild of the index from the data. */
+/* On a full disk the flag in the index, which needs no space, has to do. */
 static int append_deletion(struct ns *ns, struct slice key, uint32_t timestamp, bool *written,
                            uint32_t *off)
 {
@@ -462,12 +469,32 @@ static int append_deletion(struct ns *ns, struct slice key, uint32_t timestamp, 
     return r < 0 ? -NS_EDATA : 0;
 }
 
+/* There is no data record that says so. */
+static int flag_now(struct ns *ns, const struct ns_entry *old)
+{
+    struct seg *home = ns_seg_find(ns, old->file);
+    int r = ns->sync.failed ? -EIO : ns_commit(ns); /* a helper may be writing the file again */
+
+    if (r == 0)
+        r = index_file_flag(&home->index, old->off);
+    if (r < 0) {
+        log_error("index %s: record at %u cannot be flagged: %s", home->index.path, old->off,
+                  strerror(-r));
+        ns_index_failed(ns);
+        return -NS_EINDEX;
+    }
+    home->index_promised = true;
+    ns_sync_note(ns, home);
+    if (ns->mode == NS_SEQ && ns->patches.first)
+        ns_patch_flag_queued(ns, old->file, old->off);
+    return 0;
+}
+
 int ns_del(struct ns *ns, struct slice key, uint32_t timestamp, struct ns_wait *w)
 {
     uint8_t bytes[INDEX_REC_MAX];
     struct index_rec rec;
     struct ns_entry old;
-    struct seg *home;
     uint32_t off = 0;
     bool written;
     int r;
@@ -484,21 +511,13 @@ int ns_del(struct ns *ns, struct slice key, uint32_t timestamp, struct ns_wait *
     r = append_deletion(ns, key, timestamp, &written, &off);
     if (r < 0)
         return r;
-    home = ns_seg_find(ns, old.file);
-    r = home == ns_active(ns) ? 0 : ns_commit(ns);
-    if (r == 0)
-        r = index_file_flag(&home->index, old.off);
-    if (r < 0) {
-        log_error("index %s: record at %u cannot be flagged: %s", home->index.path, old.off,
-                  strerror(-r));
-        ns_index_failed(ns);
-        if (written)
-            data_undo(&ns_active(ns)->data, off);
-        return -NS_EINDEX;
+    if (written) {
+        ns_patch_supersede(ns, old.file, old.off);
+    } else {
+        r = flag_now(ns, &old);
+        if (r < 0)
+            return r;
     }
-    ns_sync_note(ns, home);
-    if (ns->mode == NS_SEQ && ns->patches.first)
-        ns_patch_flag_queued(ns, old.file, old.off);
     if (written)
         ns->last_data = off;
     index_remove(ns->keys, key);

@@ -4,6 +4,7 @@
 #define ZDB_ENGINE_NAMESPACE_IMPL_H
 
 #include "zdb/file/data.h"
+#include "zdb/file/watermark.h"
 #include "zdb/engine/flagset.h"
 #include "zdb/engine/keys.h"
 #include "zdb/file/index.h"
@@ -24,15 +25,9 @@ struct seg {
                             */
     struct ns_miss *fetch; /* its data file is being fetched */
     bool noted;            /* in ns_sync_state.unsynced */
+    bool index_promised;   /* a deletion stands in its index only (the disk is full): SYNC covers it
+                            */
     uint64_t synced;       /* bytes of the data file that are durable, as far as known */
-    uint64_t marked;       /* the mark on the data file: its size */
-    struct data_mark safe; /* a mark that may be set; size 0 = none */
-    struct data_mark next; /* the one that may be set once the patches up to next_clock are durable;
-                              size 0 = none */
-    struct data_mark later; /* of a younger sync than next; takes its place */
-    uint64_t next_clock, later_clock;
-    bool unmarked;       /* load: its data has no mark yet */
-    uint64_t loaded_end; /* load: index records from here on were recovered from the data */
 };
 
 /* Rewrites of index records that are held back (engine/rewrite.c). */
@@ -115,6 +110,26 @@ struct ns_env {
     uint64_t misses, cold_reads, syncs;
 };
 
+/* Moving the watermark (engine/checkpoint.c). */
+struct ns_checkpoint {
+    enum {
+        CHECKPOINT_NONE,
+        CHECKPOINT_WANTED,   /* the next job is the first one */
+        CHECKPOINT_FIRST,    /* that is running */
+        CHECKPOINT_REWRITES, /* those up to clock are being written */
+        CHECKPOINT_READY,    /* the next job is the last one */
+        CHECKPOINT_LAST,     /* that is running */
+    } step;
+    struct watermark now, next;      /* on the disk (sequence 0: none); the one under way */
+    bool closing;                    /* it is the last one of an orderly end */
+    uint64_t clock;                  /* rewrites up to this number belong to next */
+    uint64_t bytes, next_bytes;      /* of data appended since now, since next */
+    uint64_t at_writes, next_writes; /* sync.writes when they were taken */
+    uint64_t at_ms;                  /* when now was written */
+    uint64_t seen_writes;            /* at the last tick */
+    unsigned quiet;                  /* ticks without a write */
+};
+
 /* Durability of a namespace (engine/sync.c).
  *   clean    unsynced empty, no job              leaves: a write puts its segment into unsynced
  *   dirty    unsynced not empty, no job          leaves: ns_sync (at the end of the round), timer,
@@ -126,19 +141,19 @@ struct ns_sync_state {
     size_t n, cap;
     uint64_t writes, job_writes, durable; /* changes noted, those that the running
                                            * (or last) job covers, and the last good one */
-    uint64_t patch_due;                   /* patches up to this number may be written */
-    uint64_t patch_durable;               /* patches up to this number are durable */
-    uint64_t job_clock;                   /* patch_due once the running job has ended well */
+    uint64_t patch_due;                   /* rewrites up to this number may be written */
+    uint64_t patch_durable;               /* rewrites up to this number are durable */
     bool pumping;
-    bool settling;
     int broken;       /* unsynced bytes were lost: the error of every ns_sync from now on */
     bool everything;  /* after a load: whatever an earlier process left in the page cache */
     bool directories; /* files were made or removed */
     struct ns_sync_job *running;
-    struct loop_defer *begin;   /* NULL until somebody has waited */
-    struct ns_miss *now, *next; /* waiters of the running job, of the one after it */
-    uint64_t last_ms;           /* when the last job ended */
-    bool failed; /* it did badly: the next one that nobody waits for comes a little later */
+    struct loop_defer *begin;       /* NULL until somebody has waited */
+    struct ns_miss *now, *next;     /* waiters of the running job, of the one after it */
+    uint64_t last_ms;               /* when the last job ended */
+    bool failed;                    /* it did badly: what it covered has to be written again */
+    int error;                      /* why */
+    uint64_t retry_ms, retry_at_ms; /* pause after the last failure, and its end; 0: none */
 };
 
 struct ns {
@@ -170,6 +185,7 @@ struct ns {
     uint64_t index_io_errors, data_io_errors;
     int64_t index_io_error_last, data_io_error_last;
     struct ns_sync_state sync;
+    struct ns_checkpoint checkpoint;
     struct ns_patches patches;
     struct ns_jumped *jumps; /* oldest first */
 };
@@ -200,13 +216,9 @@ void ns_entry_of_rec(const struct ns *ns, uint32_t file, uint32_t off, const str
  * --------------------------------------------------- */
 struct seg *ns_seg_find(const struct ns *ns, uint32_t id);
 struct seg *ns_seg_add(struct ns *ns, uint32_t id); /* id above all others; files are not touched */
-/* The data file of s is new: its name and its first mark become durable before anything is in it.
- * So one that is missing at load was removed, and not lost by a power cut, and one without a mark
- * is not ours. */
-void ns_seg_first_mark(struct ns *ns, struct seg *s);
-void ns_seg_drop_last(struct ns *ns);          /* out of memory; files are not touched */
-void ns_seg_close(struct seg *s);              /* its files go: unwritten bytes are dropped */
-void ns_seg_clear(struct ns *ns);              /* all of them */
+void ns_seg_drop_last(struct ns *ns); /* out of memory; files are not touched */
+void ns_seg_close(struct seg *s);     /* its files go: unwritten bytes are dropped */
+void ns_seg_clear(struct ns *ns);     /* all of them */
 int ns_seg_create(struct ns *ns, uint32_t id); /* -NS_EINDEX, -NS_EDATA; nothing is left behind on
                                                   failure */
 int ns_seg_remove_files(struct ns *ns);        /* all segments, newest first, memory too */
@@ -246,10 +258,12 @@ void ns_sync_note(struct ns *ns, struct seg *s);       /* s has unsynced bytes n
 void ns_sync_note_quiet(struct ns *ns, struct seg *s); /* the same, but nobody was promised anything
                                                           about them */
 void ns_sync_directories(struct ns *ns);               /* files were made or removed */
-void ns_sync_everything(struct ns *ns);            /* whatever an earlier process left unsynced */
-void ns_sync_kick(struct ns *ns);                  /* start a job if there is something to do */
-int ns_sync_block(struct ns *ns);                  /* at once, on this thread */
-int ns_sync_settle(struct ns *ns);                 /* the same, patches written and durable too */
+void ns_sync_everything(struct ns *ns); /* whatever an earlier process left unsynced */
+void ns_sync_kick(struct ns *ns);       /* start a job if there is something to do */
+void ns_sync_soon(struct ns *ns);       /* the same, at the end of the round */
+int ns_sync_block(struct ns *ns);       /* at once, on this thread */
+/* At once: data, index and watermark.  closing: nothing is written afterwards. */
+int ns_sync_settle(struct ns *ns, bool closing);
 void ns_sync_forget(struct ns *ns);                /* all segments are gone */
 void ns_sync_abandon(struct ns *ns);               /* the namespace goes: waiters get -ECANCELED */
 void ns_sync_tick(struct ns *ns, uint64_t now_ms); /* --synctime */
@@ -283,9 +297,46 @@ uint64_t ns_patch_written(const struct ns *ns);
 /* Write what was queued up to this number, at most max of them; true: there is more. */
 bool ns_patch_write(struct ns *ns, uint64_t upto, size_t max);
 
-/* --- engine/rescue.c -----------------------------------------------------------------------------
+/* --- engine/rescue.c: helper thread ----------------------------------------------------------- */
+/* Write again what has no good sync.  0; -EBADMSG, -ENODATA: it is not there any more; -errno. */
+int ns_rescue_data(const char *path, uint64_t from, uint64_t end);
+int ns_rescue_index(const char *path, uint64_t end);
+
+/* --- engine/checkpoint.c -----------------------------------------------------------------------
  */
-void ns_rescue(struct ns *ns); /* after a failed sync: see there */
+void ns_checkpoint_want(struct ns *ns);
+void ns_checkpoint_grown(struct ns *ns, uint64_t bytes); /* so much data was appended */
+bool ns_checkpoint_is_far(const struct ns *ns);          /* it is time for one */
+void ns_checkpoint_tick(struct ns *ns, uint64_t now_ms);
+/* Number of the youngest rewrite that is due, or will be when the first job has ended well. */
+static inline uint64_t ns_checkpoint_clock(const struct ns *ns)
+{
+    const struct ns_checkpoint *cp = &ns->checkpoint;
+
+    return cp->step == CHECKPOINT_FIRST || cp->step == CHECKPOINT_REWRITES
+               ? MAX(cp->clock, ns->sync.patch_due)
+               : ns->sync.patch_due;
+}
+/* A job is made, all is in the files: is it the first (last) one of a checkpoint? */
+bool ns_checkpoint_begin(struct ns *ns);
+bool ns_checkpoint_end(struct ns *ns, struct watermark *w);
+void ns_checkpoint_first_done(struct ns *ns);
+void ns_checkpoint_rewritten(struct ns *ns); /* READY when nothing is left of what is due */
+void ns_checkpoint_done(struct ns *ns, const struct watermark *w);
+void ns_checkpoint_failed(struct ns *ns); /* begins anew */
+/* Any thread, blocks: the sums of w, from its two files, then w. */
+int ns_checkpoint_write(const char *index_dir, struct watermark *w, const char *data,
+                        const char *idx);
+/* The namespace that was closed in order is about to be written to again.  Blocks; 0 or -errno. */
+int ns_checkpoint_open(struct ns *ns);
+static inline bool ns_checkpoint_is_open(const struct ns *ns)
+{
+    return ns->checkpoint.now.sequence > 0 && ns->checkpoint.now.flags == 0;
+}
+bool ns_checkpoint_is_closed(const struct ns *ns); /* nothing was written since it was closed */
+/* From now on a crash ends in an empty namespace.  Blocks; 0 or -errno. */
+int ns_checkpoint_flushing(struct ns *ns);
+void ns_checkpoint_reset(struct ns *ns); /* other files: nothing is under way */
 
 /* --- recovery/load.c ----------------------------------------------------------------------------
  */

@@ -126,6 +126,10 @@ int ns_set_mode(struct ns *ns, enum ns_mode mode)
         r = io_fdatasync(s->index.file->fd); /* as durable as the descriptor: the mode is nowhere
                                                 else */
     if (r == 0) {
+        ns->checkpoint.now.mode = (uint32_t)mode;
+        r = ns_checkpoint_open(ns);
+    }
+    if (r == 0) {
         r = save(ns);
         if (r < 0)
             (void)index_file_write_header(&s->index, (uint8_t)old);

@@ -1,9 +1,9 @@
 /* rewrite - rewrites of index records that wait until what they follow from is durable.
- * An update flags (user mode) or rewrites (seq mode) the old record in place.  If that reached the
- * disk before the new record did, a power cut would lose a value that SYNC had promised.  So such
- * rewrites are kept here, every reader of index records sees them through ns_patch_see(), and the
- * end of the next sync job writes them.  A crash in between loses nothing: the load plays the data
- * records again that they follow from (recovery/replay.c).
+ * An update flags (user mode) or rewrites (seq mode) the old record in place, a deletion flags it.
+ * If that reached the disk before the new record did, a power cut would lose a value that SYNC had
+ * promised.  So such rewrites are kept here, every reader of index records sees them through
+ * ns_patch_see(), and a checkpoint writes them (engine/checkpoint.c).  A crash in between loses
+ * nothing: the load plays the data records again that they follow from (recovery/replay.c).
  *
  * Two kinds, numbered together: rewrites with their bytes stand in a queue; the flags of superseded
  * records (user mode), which come with every update, in the flagset of their segment.  A job closes
@@ -138,7 +138,7 @@ static struct ns_patch *put(struct ns *ns, uint32_t file, uint32_t off)
     if (old) {
         memcpy(one->bytes, old->bytes, sizeof one->bytes);
         one->n = old->n;
-        if (old->number <= (ns->sync.running ? ns->sync.job_clock : ns->sync.patch_due)) {
+        if (old->number <= ns_checkpoint_clock(ns)) {
             unhash(p, old);
             old->shadowed = true;
         } else {
@@ -207,7 +207,7 @@ void ns_patch_flag(struct ns *ns, uint32_t file, uint32_t off)
  * deletion, and must not take it away again. */
 void ns_patch_flag_queued(struct ns *ns, uint32_t file, uint32_t off)
 {
-    uint64_t last = MAX(ns->sync.running ? ns->sync.job_clock : 0, ns->sync.patch_due);
+    uint64_t last = ns_checkpoint_clock(ns);
     struct ns_patch *one = find(&ns->patches, file, off);
 
     if (one)

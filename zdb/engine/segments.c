@@ -77,21 +77,6 @@ void ns_seg_clear(struct ns *ns)
     ns->cap_segs = 0;
 }
 
-void ns_seg_first_mark(struct ns *ns, struct seg *s)
-{
-    int r;
-
-    data_mark(&s->data, &(struct data_mark){DATA_HEADER_SIZE, INDEX_HEADER_SIZE, 0});
-    s->marked = DATA_HEADER_SIZE;
-    r = data_open(&s->data);
-    if (r == 0)
-        r = io_fsync(s->data.file->fd);
-    if (r == 0)
-        r = path_sync_dir(ns->data_dir);
-    if (r < 0)
-        log_warn("data %s: %s", s->data.path, strerror(-r));
-}
-
 int ns_seg_create(struct ns *ns, uint32_t id)
 {
     struct seg *s = ns_seg_add(ns, id);
@@ -114,7 +99,6 @@ int ns_seg_create(struct ns *ns, uint32_t id)
     }
     if (ns->mode == NS_SEQ)
         index_seq_push(&ns->seq, id, index_seq_next(&ns->seq));
-    ns_seg_first_mark(ns, s);
     ns_sync_directories(ns);
     ns->appended = false;
     ns->opened_ms = base_now_ms();
@@ -211,6 +195,8 @@ int ns_jump(struct ns *ns)
 
     if (closed->id == UINT32_MAX || ns_commit(ns) < 0)
         return -NS_EDATA;
+    if (!ns_checkpoint_is_open(ns) && ns_checkpoint_open(ns) < 0)
+        return -NS_EINDEX;
     r = ns_seg_create(ns, closed->id + 1);
     if (r < 0)
         return r;
@@ -218,6 +204,7 @@ int ns_jump(struct ns *ns)
     index_file_release(&closed->index);
     log_info("namespace %s: jumped to segment %u", ns->name, closed->id + 1);
     tell_later(ns, closed->id, closed->id + 1);
+    ns_checkpoint_want(ns);
     ns_sync_kick(ns); /* in the background: not more than a segment or two are ever in doubt after a
                          power cut */
     return 0;
@@ -316,7 +303,7 @@ void ns_reset(struct ns *ns)
 static int load_anew(struct ns *ns, struct err *e)
 {
     struct ns *fresh = ns_new(ns->env, ns->name);
-    int r = ns_sync_settle(ns); /* rewrites that are still in memory go to the files first */
+    int r = ns_sync_settle(ns, false); /* rewrites that are still in memory go to the files first */
 
     if (r < 0 && ns_commit(ns) < 0) {
         ns_unref(fresh);
@@ -355,6 +342,7 @@ static int load_anew(struct ns *ns, struct err *e)
     ns->last_data = fresh->last_data;
     ns->appended = false;
     ns->opened_ms = fresh->opened_ms;
+    ns->checkpoint = fresh->checkpoint;
     ns->sync.unsynced = fresh->sync.unsynced;
     ns->sync.n = fresh->sync.n;
     ns->sync.cap = fresh->sync.cap;
@@ -384,28 +372,34 @@ int ns_reload(struct ns *ns, struct err *e)
     return 0;
 }
 
+/* The watermark says what is under way: a crash on the way ends in an empty namespace, and none
+ * before it begins or after it ended.  When files cannot be removed, those that are left are served
+ * as they are. */
 int ns_flush(struct ns *ns)
 {
     struct err e = {0};
-    int r;
+    int r = ns_checkpoint_flushing(ns);
 
+    if (r < 0)
+        return -NS_EINDEX;
     ns_seg_tell(ns, true);
     r = ns_seg_remove_files(ns);
-
     ns->generation++;
+    ns_checkpoint_reset(ns);
     ns_sync_forget(ns);
     ns_patch_fini(&ns->patches);
     ns_sync_directories(ns);
-    if (r < 0) {
-        ns_reset(ns);
-        if (load_anew(ns, &e) < 0) {
-            log_error("namespace %s: %s", ns->name, e.text);
-        } else {
-            return r;
-        }
-    }
     ns_reset(ns);
+    if (r < 0) {
+        ns->checkpoint.now.flags = 0; /* it is not finished by the load that follows */
+        if (ns_checkpoint_open(ns) == 0 && load_anew(ns, &e) == 0)
+            return r;
+        log_error("namespace %s: %s", ns->name, e.text);
+        ns_reset(ns);
+    }
     r = ns_seg_create(ns, 0);
+    if (r == 0)
+        r = ns_sync_settle(ns, false) < 0 ? -NS_EINDEX : 0;
     log_info("namespace %s: flushed", ns->name);
     return r;
 }

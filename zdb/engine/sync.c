@@ -1,8 +1,14 @@
-/* sync - group commit: one job of a helper thread makes everything durable that was written
- * before it started; whoever asks meanwhile shares the next one.  States: engine/namespace_impl.h.
- * Rewrites in place that waited for it (engine/rewrite.c) are written after the job, and durable
- * with the next one. Then the data files are marked: all before the mark is on the disk, all behind
- * it is played again by the load. */
+/* sync - group commit: one job of a helper thread makes the data durable that was written before it
+ * started; whoever asks meanwhile shares the next one.  States: engine/namespace_impl.h.
+ *
+ * The data files are the truth, so a SYNC is one fdatasync for each of them that grew.  The index
+ * follows with the watermark (engine/checkpoint.c), for which two of the jobs do more: both sync
+ * the index files as well, the second one writes the watermark behind that.
+ *
+ * After a job that failed: Linux counts the pages that could not be written as clean, so a later
+ * sync would succeed and lose them.  New records go to a new segment, and the next job first writes
+ * again, from the page cache, what no good one has covered (engine/rescue.c); it waits longer after
+ * each failure, and who asks meanwhile hears of the last one. */
 #include "common/io.h"
 #include "common/log.h"
 #include "common/loop.h"
@@ -13,34 +19,32 @@
 #include <fcntl.h>
 #include <semaphore.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#define PATCHES_A_TURN 4096  /* neighbours are written together */
-#define PATCHES_MAX    65536 /* then they are worth a sync */
-#define PATCH_AGE_MS   1000
-#define SYNC_AGE_MS                                                                            \
-    30000 /* also when nobody asks: what comes behind the marks has to be played again after a \
-             crash */
-#define RETRY_MS  1000      /* after a failure */
-#define MARK_STEP (1 * MIB) /* a mark of the active file costs a little: it may lag so much */
+#define PATCHES_A_TURN 4096 /* neighbours are written together */
+#define RETRY_MIN_MS   250  /* after a failure; doubled with each that follows */
+#define RETRY_MAX_MS   30000
 
 struct part {
-    struct file *file; /* referenced */
+    char *path; /* given.  Opened by the helper, one at a time: a job takes few descriptors */
     uint32_t seg;
     bool is_data;
-    struct data_mark mark; /* data: as it was when the job was made */
+    bool may_go;         /* sealed: whoever evicted it has it */
+    uint64_t from, size; /* durable, and the end when the job was made */
 };
 
 struct ns_sync_job {
     struct ns *ns; /* referenced */
     struct part *parts;
     size_t n;
-    uint64_t writes;         /* changes that it covers */
-    uint64_t clock, written; /* newest patch, newest written patch when it was made */
-    uint64_t generation;     /* of the files that it is about: ns.generation when it was made */
+    uint64_t writes;     /* changes that it covers */
+    uint64_t generation; /* of the files that it is about: ns.generation when it was made */
     bool everything, directories;
+    bool first, last;      /* of a checkpoint */
+    struct watermark mark; /* last: to be written in the end */
+    bool again;            /* what no good job has covered is written again first */
     int result;
+    bool lost; /* what was to be written again is gone */
     sem_t ran; /* posted when the helper thread is done with it */
     bool waited;
 };
@@ -95,46 +99,44 @@ void ns_sync_everything(struct ns *ns)
     ns_sync_directories(ns);
 }
 
-static void add_part(struct ns_sync_job *j, struct file *f, const struct seg *s, bool is_data)
-{
-    j->parts[j->n++] =
-        (struct part){files_ref(f),
-                      s->id,
-                      is_data,
-                      {s->data.size, s->index.size, s->data.active ? j->ns->last_data : 0}};
-}
+/* --- a job is made --------------------------------------------------------------------------- */
 
-static void take_segment(struct ns_sync_job *j, struct seg *s, bool data)
+static void take(struct ns_sync_job *j, struct seg *s)
 {
-    int r = 0;
-
-    if (data && s->data.unsynced) {
-        r = data_open(&s->data);
-        if (r == 0)
-            add_part(j, s->data.file, s, true);
-        else if (r == -ENOENT && !s->data.active)
-            r = 0; /* evicted: it is where it went to */
-        s->data.unsynced = r < 0;
-    } else if (!data && s->index.unsynced) {
-        r = index_file_open(&s->index);
-        if (r == 0)
-            add_part(j, s->index.file, s, false);
-        s->index.unsynced = r < 0;
+    if (s->index.unsynced && (j->first || j->last || s->index_promised)) {
+        j->parts[j->n++] =
+            (struct part){.path = xstrdup(s->index.path), .seg = s->id, .size = s->index.size};
+        s->index.unsynced = false;
     }
-    if (r < 0)
-        j->result = r;
-}
-
-/* What no file could be opened for stays on the list: an entry leaves it only by success. */
-static void keep_open_failures(struct ns *ns)
-{
-    for (size_t i = 0; i < ns->nsegs; i++) {
-        if (ns->segs[i]->data.unsynced || ns->segs[i]->index.unsynced)
-            ns_sync_note_quiet(ns, ns->segs[i]);
+    if (s->data.unsynced) {
+        j->parts[j->n++] = (struct part){.path = xstrdup(s->data.path),
+                                         .seg = s->id,
+                                         .is_data = true,
+                                         .may_go = !s->data.active,
+                                         .from = s->synced,
+                                         .size = s->data.size};
+        s->data.unsynced = false;
     }
 }
 
-/* Takes what is unsynced into a job. */
+/* The list keeps what has bytes that no job has taken: an entry leaves it only by success. */
+static void relist(struct ns *ns)
+{
+    struct ns_sync_state *st = &ns->sync;
+    size_t to = 0;
+
+    for (size_t i = 0; i < st->n; i++) {
+        struct seg *s = ns_seg_find(ns, st->unsynced[i]);
+        if (!s)
+            continue;
+        s->noted = s->data.unsynced || s->index.unsynced;
+        if (s->noted)
+            st->unsynced[to++] = s->id;
+    }
+    st->n = to;
+}
+
+/* Takes what is unsynced into a job; all of it is in the files. */
 static struct ns_sync_job *job_new(struct ns *ns)
 {
     struct ns_sync_state *st = &ns->sync;
@@ -143,27 +145,25 @@ static struct ns_sync_job *job_new(struct ns *ns)
     sem_init(&j->ran, 0, 0);
     j->ns = ns;
     ns_ref(ns);
-    ns_patch_close(ns);
     j->generation = ns->generation;
+    j->first = ns_checkpoint_begin(ns);
+    j->last = !j->first && ns_checkpoint_end(ns, &j->mark);
     j->everything = st->everything;
     j->directories = st->directories;
     j->writes = st->job_writes = st->writes;
-    j->clock = st->job_clock = ns->patches.clock;
-    j->written = ns_patch_written(ns);
     j->parts = xcalloc(st->n * 2 + 1, sizeof *j->parts);
-    for (int data = 0; data <= 1; data++) {
-        for (size_t i = 0; i < st->n; i++) {
-            struct seg *s = ns_seg_find(ns, st->unsynced[i]);
-            if (s)
-                take_segment(j, s, data);
-        }
+    j->again = st->failed;
+    for (size_t i = 0; i < st->n; i++) {
+        struct seg *s = ns_seg_find(ns, st->unsynced[i]);
+        if (s)
+            take(j, s);
     }
-    ns_sync_forget(ns);
-    if (j->result < 0)
-        keep_open_failures(ns);
+    relist(ns);
     st->everything = st->directories = false;
     return j;
 }
+
+/* --- it runs --------------------------------------------------------------------------------- */
 
 static int sync_fs(const char *dir)
 {
@@ -172,10 +172,40 @@ static int sync_fs(const char *dir)
     return fd < 0 || syncfs(fd) < 0 ? -errno : 0;
 }
 
+static int write_again(struct ns_sync_job *j)
+{
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < j->n; i++) {
+        const struct part *p = &j->parts[i];
+        r = p->is_data ? ns_rescue_data(p->path, p->from, p->size)
+                       : ns_rescue_index(p->path, p->size);
+        j->lost |= r == -EBADMSG || r == -ENODATA;
+    }
+    return r;
+}
+
+static int sync_part(const struct part *p)
+{
+    CLEANUP(base_close) int fd = open(p->path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return errno == ENOENT && p->may_go ? 0 : -errno;
+    return io_fdatasync(fd);
+}
+
+static int write_mark(struct ns_sync_job *j)
+{
+    CLEANUP(base_free) char *data = xasprintf("%s/d%u", j->ns->data_dir, j->mark.segment);
+    CLEANUP(base_free) char *idx = xasprintf("%s/i%u", j->ns->index_dir, j->mark.segment);
+
+    return ns_checkpoint_write(j->ns->index_dir, &j->mark, data, idx);
+}
+
 static void job_run(struct ns_sync_job *j) /* helper thread, or the loop when it has to be at once
                                             */
 {
-    int r = j->result;
+    int r = j->again ? write_again(j) : 0;
 
     if (r == 0 && j->everything) {
         r = sync_fs(j->ns->index_dir);
@@ -188,108 +218,57 @@ static void job_run(struct ns_sync_job *j) /* helper thread, or the loop when it
             r = path_sync_dir(j->ns->data_dir);
     }
     for (size_t i = 0; r == 0 && i < j->n; i++)
-        r = io_fdatasync(j->parts[i].file->fd);
+        r = sync_part(&j->parts[i]);
+    if (r == 0 && j->last)
+        r = write_mark(j);
     j->result = r;
 }
 
-/* Hooks of a jump wait for rewrites that are durable: one more job when they are written. */
-static void kick_for_jumps(struct ns *ns)
-{
-    if (!ns->dead && ns->jumps && ns_patch_written(ns) >= ns->sync.patch_due)
-        ns_sync_kick(ns);
-}
-
-static void pump(void *arg)
-{
-    struct ns *ns = arg;
-
-    ns->env->jobs--;
-    ns->sync.pumping = !ns->dead && ns_patch_write(ns, ns->sync.patch_due, PATCHES_A_TURN);
-    if (ns->sync.pumping) {
-        ns->env->jobs++;
-        loop_post(ns->env->loop, pump, ns);
-    } else {
-        kick_for_jumps(ns);
-        ns_unref(ns);
-    }
-}
-
-static void write_mark(struct ns *ns, struct seg *s)
-{
-    if (s->safe.size <= s->marked ||
-        (s->data.active && !ns->sync.settling && s->marked && s->safe.size < s->marked + MARK_STEP))
-        return;
-    data_mark(&s->data, &s->safe);
-    s->marked = s->safe.size;
-}
-
-/* Marks wait until the patches that were queued when their data was synced are durable themselves.
- */
-static void set_marks(struct ns *ns, const struct ns_sync_job *j)
-{
-    for (size_t i = 0; i < j->n; i++) {
-        const struct part *p = &j->parts[i];
-        struct seg *s = p->is_data ? ns_seg_find(ns, p->seg) : NULL;
-        if (!s)
-            continue;
-        s->synced = MAX(s->synced, p->mark.size);
-        s->later = p->mark; /* takes the place of an older one that waits there */
-        s->later_clock = j->clock;
-    }
-    for (size_t i = ns->nsegs; i-- > 0;) {
-        struct seg *s = ns->segs[i];
-        for (int k = 0; k < 2; k++) { /* the one that waits, then the one behind it */
-            if (!s->next.size && s->later.size) {
-                s->next = s->later;
-                s->next_clock = s->later_clock;
-                s->later.size = 0;
-            }
-            if (s->next.size && s->next_clock <= j->written) {
-                s->safe = s->next;
-                s->next.size = 0;
-            }
-        }
-        write_mark(ns, s);
-    }
-}
-
-/* Everything that was there at load is durable now. */
-static void set_first_marks(struct ns *ns)
-{
-    for (size_t i = 0; i + 1 < ns->nsegs; i++) {
-        struct seg *s = ns->segs[i];
-        struct stat st;
-        if (s->unmarked && data_open(&s->data) == 0 && fstat(s->data.file->fd, &st) == 0)
-            data_mark(&s->data, &(struct data_mark){(uint64_t)st.st_size, s->index.size, 0});
-        s->unmarked = false;
-    }
-}
+/* --- it is over ------------------------------------------------------------------------------ */
 
 static void job_succeeded(struct ns_sync_job *j)
 {
     struct ns *ns = j->ns;
 
     ns->sync.failed = false;
+    ns->sync.retry_ms = 0;
     ns->sync.durable = MAX(ns->sync.durable, j->writes);
-    ns->sync.patch_due = MAX(ns->sync.patch_due, j->clock);
-    ns->sync.patch_durable = MAX(ns->sync.patch_durable, j->written);
-    set_marks(ns, j);
-    if (j->everything && ns->patches.n + ns->patches.flags == 0)
-        set_first_marks(ns);
+    for (size_t i = 0; i < j->n; i++) {
+        struct seg *s = ns_seg_find(ns, j->parts[i].seg);
+        if (s && j->parts[i].is_data)
+            s->synced = MAX(s->synced, j->parts[i].size);
+        else if (s && !s->index.unsynced)
+            s->index_promised = false;
+    }
+    if (j->first && ns->checkpoint.step == CHECKPOINT_FIRST)
+        ns_checkpoint_first_done(ns);
+    if (j->last && ns->checkpoint.step == CHECKPOINT_LAST)
+        ns_checkpoint_done(ns, &j->mark);
 }
 
-/* Nothing of a failed job counts as durable.  The pages that could not be written count as clean
- * now, so they are written again, and new records go to a new segment. */
+/* Descriptors or memory were short: nothing of what was written is lost. */
+static bool is_short(int r)
+{
+    return r == -EMFILE || r == -ENFILE || r == -ENOMEM;
+}
+
+/* Nothing of a failed job counts as durable. */
 static void job_failed(struct ns_sync_job *j)
 {
     struct ns *ns = j->ns;
+    struct ns_sync_state *st = &ns->sync;
 
     log_error("namespace %s: sync failed: %s", ns->name, strerror(-j->result));
-    ns->sync.failed = true;
-    ns->sync.everything |= j->everything;
-    ns->sync.directories |= j->directories;
-    ns->sync.writes++; /* what it covered is not durable, also when durable was told before it was
-                          written */
+    st->failed |= !is_short(j->result);
+    st->error = j->result;
+    st->retry_ms = MIN(MAX(st->retry_ms * 2, (uint64_t)RETRY_MIN_MS), (uint64_t)RETRY_MAX_MS);
+    st->retry_at_ms = base_now_ms() + (is_short(j->result) ? 0 : st->retry_ms);
+    st->everything |= j->everything;
+    st->directories |= j->directories;
+    st->writes++; /* what it covered is not durable, also when durable was told before it was
+                   * written
+                   */
+    ns_checkpoint_failed(ns);
     for (size_t i = 0; i < j->n; i++) {
         struct seg *s = ns_seg_find(ns, j->parts[i].seg);
         if (!s)
@@ -298,9 +277,16 @@ static void job_failed(struct ns_sync_job *j)
             s->data.unsynced = true;
         else
             s->index.unsynced = true;
-        ns_sync_note(ns, s);
+        ns_sync_note_quiet(ns, s);
     }
-    ns_rescue(ns);
+    if (j->lost) {
+        log_error("namespace %s: unsynced records are lost", ns->name);
+        st->broken = -EIO;
+    }
+    if (!is_short(j->result) &&
+        (ns_active(ns)->data.size > DATA_HEADER_SIZE || ns_active(ns)->index.last) &&
+        ns_jump(ns) < 0)
+        log_error("namespace %s: no new segment after a failed sync", ns->name);
 }
 
 static int job_end(struct ns_sync_job *j)
@@ -309,7 +295,7 @@ static int job_end(struct ns_sync_job *j)
     int r = j->result;
 
     for (size_t i = 0; i < j->n; i++)
-        files_unref(j->parts[i].file);
+        free(j->parts[i].path);
     ns->env->syncs++;
     ns->sync.last_ms = base_now_ms();
     if (!ns->dead && j->generation == ns->generation) { /* else it says nothing about these files */
@@ -317,7 +303,7 @@ static int job_end(struct ns_sync_job *j)
             job_failed(j);
         else
             job_succeeded(j);
-        ns_seg_tell(ns, r < 0);
+        ns_seg_tell(ns, r < 0 && !is_short(r));
     }
     free(j->parts);
     sem_destroy(&j->ran);
@@ -328,11 +314,29 @@ static int job_end(struct ns_sync_job *j)
 
 static void start(struct ns *ns);
 
+/* A checkpoint goes on, or is due. */
+static bool has_work(const struct ns *ns)
+{
+    return ns->checkpoint.step == CHECKPOINT_WANTED || ns->checkpoint.step == CHECKPOINT_READY;
+}
+
+static bool must_wait(const struct ns *ns)
+{
+    return ns->sync.retry_ms && base_now_ms() < ns->sync.retry_at_ms;
+}
+
+static void start_if(struct ns *ns, bool anything)
+{
+    if (anything && !ns->dead && !ns->sync.running && !must_wait(ns) && ns_commit(ns) == 0)
+        start(ns);
+}
+
 /* Those who wait for a job after the one that has ended. */
 static void start_next(struct ns *ns)
 {
     struct ns_miss *next = ns->sync.next;
-    int r = ns_commit(ns); /* what a job covers has to be in the files */
+    int r = must_wait(ns) ? ns->sync.error : ns_commit(ns); /* what a job covers has to be in the
+                                                               files */
 
     if (r == 0) {
         start(ns);
@@ -340,6 +344,29 @@ static void start_next(struct ns *ns)
         ns->sync.next = NULL;
         ns_wait_finish(next, r);
     }
+}
+
+/* Writes rewrites that are due, so many a turn. */
+static void pump(void *arg)
+{
+    struct ns *ns = arg;
+    bool more = !ns->dead && ns->checkpoint.step == CHECKPOINT_REWRITES &&
+                ns_patch_write(ns, ns->sync.patch_due, PATCHES_A_TURN);
+
+    ns->env->jobs--;
+    ns->sync.pumping = more;
+    if (more) {
+        ns->env->jobs++;
+        loop_post(ns->env->loop, pump, ns);
+        return;
+    }
+    if (!ns->dead) {
+        ns_checkpoint_rewritten(ns);
+        if (ns->checkpoint.step == CHECKPOINT_REWRITES) /* they could not be written */
+            ns_checkpoint_failed(ns);
+        start_if(ns, ns->checkpoint.step == CHECKPOINT_READY);
+    }
+    ns_unref(ns);
 }
 
 static void job_back(void *arg)
@@ -357,8 +384,8 @@ static void job_back(void *arg)
         ns_wait_finish(now, r);
     if (ns->sync.next && !ns->sync.running && !ns->dead)
         start_next(ns);
-    kick_for_jumps(ns);
-    if (ns->sync.pumping || ns->dead || ns_patch_written(ns) >= ns->sync.patch_due) {
+    start_if(ns, has_work(ns));
+    if (ns->sync.pumping || ns->dead || ns->checkpoint.step != CHECKPOINT_REWRITES) {
         ns->env->jobs--;
         ns_unref(ns);
         return;
@@ -400,12 +427,10 @@ static void start(struct ns *ns)
 
 void ns_sync_kick(struct ns *ns)
 {
-    if (ns->sync.failed && base_now_ms() - ns->sync.last_ms < RETRY_MS)
-        return;
-    if (!ns->sync.running && (!is_durable(ns) || ns->sync.n || ns_patch_any(ns) || ns->jumps) &&
-        ns_commit(ns) == 0)
-        start(ns);
+    start_if(ns, !is_durable(ns) || has_work(ns));
 }
+
+/* --- at once --------------------------------------------------------------------------------- */
 
 /* What the running job has taken is not durable before it has run. */
 static int wait_for_running(struct ns_sync_job *j)
@@ -418,16 +443,11 @@ static int wait_for_running(struct ns_sync_job *j)
     return j->result;
 }
 
-int ns_sync_block(struct ns *ns)
+static int run_now(struct ns *ns)
 {
     struct ns_sync_job *j;
-    int r = wait_for_running(ns->sync.running);
+    int r = ns_commit(ns);
 
-    if (r < 0)
-        return r;
-    if (is_durable(ns) && ns->sync.n == 0)
-        return 0;
-    r = ns_commit(ns);
     if (r < 0)
         return r;
     j = job_new(ns);
@@ -435,35 +455,39 @@ int ns_sync_block(struct ns *ns)
     return job_end(j);
 }
 
-/* Nothing waits for anything: what is there is durable. */
-static void mark_all(struct ns *ns)
+int ns_sync_block(struct ns *ns)
 {
-    for (size_t i = 0; i < ns->nsegs; i++) {
-        struct seg *s = ns->segs[i];
-        if (s->data.active || s->next.size || s->later.size)
-            s->safe =
-                (struct data_mark){s->data.size, s->index.size, s->data.active ? ns->last_data : 0};
-        s->next.size = s->later.size = 0;
-        write_mark(ns, s);
-    }
+    int r = wait_for_running(ns->sync.running);
+
+    return r < 0 || is_durable(ns) ? r : run_now(ns);
 }
 
-int ns_sync_settle(struct ns *ns)
+int ns_sync_settle(struct ns *ns, bool closing)
 {
-    int r = 0;
+    struct ns_checkpoint *cp = &ns->checkpoint;
+    const struct ns_sync_job *running = ns->sync.running;
+    int r = wait_for_running(ns->sync.running);
 
-    ns->sync.settling = true;
-    for (int i = 0; r == 0 && i < 3 && (ns_patch_any(ns) || ns->sync.n || !is_durable(ns)); i++) {
-        r = ns_sync_block(ns);
-        if (r == 0)
-            ns_patch_write(ns, ns->patches.clock, SIZE_MAX);
+    if (running && running->generation != ns->generation)
+        r = 0;
+    if (closing && r == 0 && ns_checkpoint_is_closed(ns))
+        return 0;
+    cp->closing = closing;
+    cp->step = CHECKPOINT_WANTED; /* one that is under way begins anew: its job is not ours */
+    if (r == 0)
+        r = run_now(ns);
+    if (r == 0 && cp->step == CHECKPOINT_REWRITES)
+        ns_patch_write(ns, ns->sync.patch_due, SIZE_MAX);
+    if (r == 0) {
+        ns_checkpoint_rewritten(ns);
+        r = cp->step == CHECKPOINT_READY ? run_now(ns) : -EIO;
     }
-    if (r == 0 && !ns_patch_any(ns) && ns->sync.n == 0 && is_durable(ns))
-        mark_all(ns);
-    ns_seg_tell(ns, true);
-    ns->sync.settling = false;
+    cp->closing = false;
+    ns_seg_tell(ns, closing || r < 0);
     return r;
 }
+
+/* --- whoever asks ---------------------------------------------------------------------------- */
 
 /* At the end of a round: everybody who asked in it shares the job. */
 static void begin(void *arg)
@@ -472,6 +496,16 @@ static void begin(void *arg)
 
     if (!ns->dead && !ns->sync.running && ns->sync.next)
         start_next(ns);
+    start_if(ns, has_work(ns));
+}
+
+void ns_sync_soon(struct ns *ns)
+{
+    if (ns->sync.running)
+        return;
+    if (!ns->sync.begin)
+        ns->sync.begin = loop_defer_new(ns->env->loop, begin, ns);
+    loop_defer_arm(ns->sync.begin);
 }
 
 int ns_sync(struct ns *ns, struct ns_wait *w)
@@ -487,6 +521,8 @@ int ns_sync(struct ns *ns, struct ns_wait *w)
         return st->broken;
     if (is_durable(ns))
         return 0;
+    if (must_wait(ns))
+        return st->error;
     if (!w)
         return ns_sync_block(ns);
     m = st->running && st->job_writes == st->writes ? &st->now : &st->next; /* nothing written since
@@ -496,11 +532,7 @@ int ns_sync(struct ns *ns, struct ns_wait *w)
         (*m)->is_sync = true;
     }
     ns_wait_add(w, *m);
-    if (!st->running) {
-        if (!st->begin)
-            st->begin = loop_defer_new(ns->env->loop, begin, ns);
-        loop_defer_arm(st->begin);
-    }
+    ns_sync_soon(ns);
     return -EINPROGRESS;
 }
 
@@ -513,10 +545,10 @@ void ns_sync_tick(struct ns *ns, uint64_t now_ms)
 {
     unsigned every = ns->env->synctime_s;
 
-    if (ns->sync.failed || (every && now_ms - ns->sync.last_ms >= every * (uint64_t)1000) ||
-        ns->patches.n > PATCHES_MAX || now_ms - ns->sync.last_ms >= SYNC_AGE_MS ||
-        (ns_patch_any(ns) && now_ms - ns->patches.since_ms >= PATCH_AGE_MS))
-        ns_sync_kick(ns);
+    ns_checkpoint_tick(ns, now_ms);
+    start_if(ns,
+             has_work(ns) || (ns->sync.failed && !is_durable(ns)) ||
+                 (every && !is_durable(ns) && now_ms - ns->sync.last_ms >= every * (uint64_t)1000));
 }
 
 /* The namespace goes away: its waiters hear that nothing is durable. */

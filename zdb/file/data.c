@@ -9,11 +9,8 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
-#define MARK_NAME      "user.zdb.durable"
-#define MARK_SIZE      20 /* u64 size, u32 offset of the last record, u64 size of the index */
 #define ATIME_EVERY_MS 5000
 
 void data_init(struct data *d, struct files *fs, const char *dir, uint32_t id)
@@ -217,38 +214,6 @@ void data_seal(struct data *d)
 {
     data_release(d);
     d->active = false;
-}
-
-void data_mark(struct data *d, const struct data_mark *m)
-{
-    uint8_t v[MARK_SIZE];
-
-    if (data_open(d) < 0)
-        return;
-    le64_put(v, m->size);
-    le32_put(v + 8, m->last);
-    le64_put(v + 12, m->index_size);
-    (void)!fsetxattr(d->file->fd, MARK_NAME, v, sizeof v, 0);
-}
-
-bool data_marked(struct data *d, struct data_mark *m)
-{
-    uint8_t v[MARK_SIZE];
-
-    if (getxattr(d->path, MARK_NAME, v, sizeof v) != sizeof v)
-        return false;
-    *m = (struct data_mark){.size = le64_get(v),
-                            .index_size = le64_get(v + 12),
-                            .last = le32_get(v + 8)};
-    return true;
-}
-
-void data_unmark(struct data *d)
-{
-    CLEANUP(base_close) int fd = open(d->path, O_RDONLY | O_CLOEXEC);
-
-    if (fd >= 0 && fremovexattr(fd, MARK_NAME) == 0)
-        (void)!io_fsync(fd);
 }
 
 void data_touch(struct data *d)

@@ -52,21 +52,6 @@ void data_undo(struct data *d, uint32_t off);
 void data_seal(struct data *d);
 void data_release(struct data *d); /* gives back what was reserved; may be appended to further */
 
-/* Mark on the file itself (an extended attribute): all of it up to size is on stable storage, with
- * everything in the index that follows from it, and with everything in the segments before.  Where
- * the load begins to replay; set only when it is true, absent in files made by others and where the
- * filesystem has no attributes.  A file that we make has the first mark (nothing but headers)
- * before it gets its first record. */
-struct data_mark {
-    uint64_t size;       /* of the data file */
-    uint64_t index_size; /* of the index file of the same number, at the same time */
-    uint32_t last;       /* offset of the last data record, 0 = none */
-};
-
-void data_mark(struct data *d, const struct data_mark *m);
-bool data_marked(struct data *d, struct data_mark *m);
-void data_unmark(struct data *d); /* durable: what the mark says is about to be no longer true */
-
 /* Somebody used this sealed file: the evictor removes what was not read for the longest time, and
  * mounts with noatime or relatime do not tell.  Sets its access time, at most once in a few
  * seconds. */

@@ -21,7 +21,7 @@ int index_walk_init(struct index_walk *w, struct index_file *f, index_walk_verif
     if (fstat(f->file->fd, &st) < 0)
         return -errno;
     w->file = files_ref(f->file);
-    w->size = MIN((uint64_t)st.st_size, (uint64_t)UINT32_MAX);
+    w->size = w->full = MIN((uint64_t)st.st_size, (uint64_t)UINT32_MAX);
     return 0;
 }
 
@@ -88,8 +88,8 @@ static int patch(struct index_walk *w, uint64_t off, const void *p, size_t n)
     const uint8_t *from = p;
     int r;
 
-    if (w->before_change && !w->read_only)
-        w->before_change(w->arg);
+    if (w->strict)
+        return -EUCLEAN;
     r = w->read_only ? 0 : index_file_patch(w->f, off, p, n);
     if (r < 0)
         return r;
@@ -175,8 +175,12 @@ static int fill_hole(struct index_walk *w, uint64_t pos, uint64_t end)
 
 static int heal_hole(struct index_walk *w)
 {
-    uint64_t end = resync(w, w->pos);
+    uint64_t end;
     int r;
+
+    if (w->strict)
+        return -EUCLEAN;
+    end = resync(w, w->pos);
 
     if (!end || w->read_only) {
         log_warn("index %s: no record at %llu, cut (%llu bytes)", w->f->path,
@@ -194,6 +198,8 @@ static int heal_hole(struct index_walk *w)
 
 static int heal_field(struct index_walk *w, const char *what, uint64_t at, int r)
 {
+    if (r == -EUCLEAN)
+        return r;
     w->healed++;
     log_warn("index %s: wrong %s at %llu set right", w->f->path, what, (unsigned long long)at);
     return r < 0 ? r : 1;
@@ -203,11 +209,19 @@ static int heal_field(struct index_walk *w, const char *what, uint64_t at, int r
  * here; -errno. */
 static int heal(struct index_walk *w, int decoded, const struct index_rec *rec, uint64_t end)
 {
-    uint64_t p = true_end(w, w->pos);
+    uint64_t p;
     uint8_t b;
     struct slice s;
     int r;
 
+    if (w->strict && w->newest && decoded == 0) { /* the file ends in it */
+        log_warn("index %s: torn record at %llu", w->f->path, (unsigned long long)w->pos);
+        w->size = w->pos;
+        return 0;
+    }
+    if (w->strict)
+        return -EUCLEAN;
+    p = true_end(w, w->pos);
     if (p && !(decoded == 1 && end == p)) {
         b = (uint8_t)(p - w->pos - INDEX_REC_SIZE);
         r = patch(w, w->pos, &b, 1);

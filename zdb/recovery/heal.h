@@ -29,10 +29,12 @@ struct index_walk {
     bool has_before;
     struct buf block;
     uint64_t block_at;
+    uint64_t full; /* of the file, also when size was lowered */
     index_walk_verify *verify;
-    void (*before_change)(void *arg); /* called whenever bytes are about to be set right; NULL:
-                                         nobody is told */
     void *arg;
+    bool strict;         /* nothing is healed: -EUCLEAN instead */
+    bool newest;         /* strict: a torn record at the end is no damage, the walk ends there */
+    bool ends;           /* the caller ended it */
     bool read_only;      /* a check: report only; a hole then ends the walk */
     unsigned healed;     /* single fields set right */
     uint64_t lost_bytes; /* in holes and behind the cut */

@@ -1,73 +1,9 @@
-/* replay - see the header: where it begins, the walk over one data file, its end. */
-#include "zdb/recovery/replay.h"
-#include "common/io.h"
+/* replay - recovery/witness.h: the walk over one data file, and what to do where it meets no
+ * record. */
+#include "zdb/recovery/witness.h"
 #include "common/log.h"
-#include "zdb/recovery/aside.h"
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <unistd.h>
-
-/* --- where it begins ------------------------------------------------------------------------- */
-
-static bool fits(struct index_load *l, const struct index_found *f)
-{
-    CLEANUP(base_free) char *path = xasprintf("%s/i%u", l->ns->index_dir, f->id);
-    struct stat st;
-
-    if (f->mark.size < DATA_HEADER_SIZE || f->mark.index_size < INDEX_HEADER_SIZE ||
-        (f->mark.size > f->data_size && f->mark.size > DATA_HEADER_SIZE))
-        return false;
-    if (f->mark.index_size == INDEX_HEADER_SIZE)
-        return true; /* files that may not have been durable yet: not even their headers need be
-                        there */
-    return f->index && stat(path, &st) == 0 && (uint64_t)st.st_size >= f->mark.index_size;
-}
-
-/* From the newest back to one whose mark says that it has something durable: then all before it is.
- */
-void index_replay_plan(struct index_load *l)
-{
-    size_t first = l->n;
-    bool stop = false;
-
-    for (size_t i = l->n; i-- > 0 && !stop;) {
-        struct index_found *f = &l->found[i];
-        struct data d;
-        struct stat st;
-        bool marked;
-
-        if (!f->data) {
-            if (i + 1 < l->n)
-                break; /* sealed, and evicted when all before was durable */
-            continue;
-        }
-        data_init(&d, &l->ns->env->files, l->ns->data_dir, f->id);
-        if (data_open(&d) == 0 && fstat(d.file->fd, &st) == 0)
-            f->data_size = (uint64_t)st.st_size;
-        marked = data_marked(&d, &f->mark);
-        data_fini(&d);
-        if (!marked && f->data_size > DATA_HEADER_SIZE)
-            break;                   /* not ours: we mark before the first record */
-        if (marked && !fits(l, f)) { /* something else has happened to these files */
-            index_load_doubt(l, f->id);
-            return;
-        }
-        stop = marked && f->mark.size > DATA_HEADER_SIZE;
-        if (marked)
-            first = i;
-    }
-    for (size_t i = first; i < l->n; i++) {
-        struct index_found *f = &l->found[i];
-        f->replay = f->data;
-        f->durable = f->mark.size; /* 0: the first mark did not reach the disk */
-        if (!f->mark.size)
-            f->mark = (struct data_mark){DATA_HEADER_SIZE, INDEX_HEADER_SIZE, 0};
-    }
-}
-
-/* --- the walk -------------------------------------------------------------------------------- */
 
 /* From the beginning of some sector in the bytes [from, end) there are only zeros, up to its end or
  * that of the file: perhaps a page of it never reached the disk. */
@@ -87,43 +23,92 @@ static bool has_lost_sector(struct file *f, uint64_t from, uint64_t end)
     return false;
 }
 
-bool index_replay_there(struct index_replay *p, struct index_rec *rec, uint8_t bytes[INDEX_REC_MAX])
-{
-    struct index_file *f = &p->s->index;
-    size_t want = p->ns->mode == NS_SEQ ? INDEX_SEQ_REC : INDEX_REC_MAX;
-    ssize_t n;
-    struct rd rd;
+/* --- no record ------------------------------------------------------------------------------- */
 
-    if (f->size >= p->index_size || index_file_open(f) < 0)
-        return false;
-    n = files_pread(f->file, bytes, want, f->size, false);
-    if (n <= 0)
-        return false;
-    rd = rd_of(slice_of(bytes, (size_t)n));
-    return index_rec_decode(&rd, rec) == 1;
+/* The next whole record that names the one that is not whole, or the one before it. */
+static int find_next(struct replay *p, uint64_t *to)
+{
+    uint64_t off = p->walk.off;
+    int r = data_walk_find(&p->walk, off + 1, p->walk.size, (uint32_t)off, p->ns->last_data, to);
+
+    p->walk.off = off;
+    return r;
 }
 
-int index_replay_put(struct index_replay *p, const struct index_rec *want, bool same)
+/* Does the index go on with the record at `to`, or with one behind deletions that begin there? */
+static bool index_goes_on(struct replay *p, uint64_t to)
 {
-    uint32_t off;
+    uint8_t bytes[INDEX_REC_MAX];
+    struct data_walk_rec rec;
+    struct index_rec there;
+    uint64_t off = p->walk.off;
     int r;
 
-    if (same) {
-        index_file_accept(&p->s->index, want);
-    } else {
-        r = index_file_append(&p->s->index, want, &off);
-        if (r < 0)
-            return r;
-        p->missing++;
-        ns_sync_note_quiet(p->ns, p->s);
-    }
-    p->ns->last_index = p->s->index.last;
-    return 0;
+    p->walk.off = to;
+    while ((r = data_walk_next(&p->walk, &rec)) == 1 && (rec.head.flags & DATA_DELETED))
+        ;
+    r = r == 1 && rec.crc_ok && replay_there(p, &there, bytes) &&
+        there.previous == p->ns->last_index && slice_eq(there.key, rec.key) &&
+        (there.off == rec.off || p->ns->mode == NS_SEQ);
+    p->walk.off = off;
+    return r;
 }
+
+/* A process was killed while it wrote this record, and another one, the original, went on behind
+ * it.  A page that a power cut has lost is something else: then the index has a record of it. */
+static int step_over_torn(struct replay *p)
+{
+    uint8_t first = 0;
+    uint64_t to;
+    int r =
+        files_pread(p->file, &first, 1, p->walk.off, false) == 1 && first ? find_next(p, &to) : 0;
+
+    if (r <= 0 || !index_goes_on(p, to))
+        return r < 0 ? r : 0;
+    log_warn("data %s: torn record at %llu, others were written behind it: %llu bytes skipped",
+             p->s->data.path, (unsigned long long)p->walk.off,
+             (unsigned long long)(to - p->walk.off));
+    p->walk.off = to;
+    return 1;
+}
+
+/* The record counts with the sum that it has: reading it will be an error. */
+static bool is_framed(struct replay *p, const struct data_walk_rec *rec)
+{
+    struct data_walk_rec next;
+    uint64_t off = p->walk.off;
+    int r;
+
+    if (rec->end == p->walk.size)
+        return true;
+    p->walk.off = rec->end;
+    r = data_walk_next(&p->walk, &next);
+    p->walk.off = off;
+    return r == 1 && next.head.previous == off;
+}
+
+static int step_over_damage(struct replay *p)
+{
+    uint64_t to;
+    int r = find_next(p, &to);
+
+    if (r < 0)
+        return r;
+    if (r == 0 && p->s->data.active)
+        return 0;
+    if (r == 0)
+        to = p->walk.size;
+    log_error("data %s: no record at %llu, %llu bytes skipped", p->s->data.path,
+              (unsigned long long)p->walk.off, (unsigned long long)(to - p->walk.off));
+    p->walk.off = to;
+    return 1;
+}
+
+/* --- one record ------------------------------------------------------------------------------ */
 
 /* The end of what a record without payload says: an id cannot be above the next one, so its last
  * bytes are zeros in any case. */
-static uint64_t said_until(const struct index_replay *p, const struct data_walk_rec *rec)
+static uint64_t said_until(const struct replay *p, const struct data_walk_rec *rec)
 {
     size_t n = 0;
 
@@ -134,125 +119,137 @@ static uint64_t said_until(const struct index_replay *p, const struct data_walk_
     return rec->end - NS_SEQ_KEY_SIZE + n;
 }
 
+/* Foreign files: is there a value behind rec whose sum can be checked?  Then the index is short,
+ * and rec is what it looks like. */
+static bool is_vouched_for(struct replay *p, const struct data_walk_rec *rec)
+{
+    struct data_walk_rec next;
+    uint64_t off = p->walk.off;
+    bool vouched = false;
+
+    p->walk.off = rec->end;
+    while (!vouched && data_walk_next(&p->walk, &next) == 1)
+        vouched = next.crc_ok && next.head.crc != 0;
+    p->walk.off = off;
+    return vouched;
+}
+
+/* Foreign files, behind what their index says: a deletion was in the index at the same time, unless
+ * it is of a record that was not; a value that has no sum may be a damaged deletion. */
+static bool is_believed(struct replay *p, const struct data_walk_rec *rec)
+{
+    const struct index_entry *e;
+    uint32_t file, off;
+
+    if (!p->l->foreign || rec->head.crc != 0)
+        return true;
+    if (p->ns->mode == NS_SEQ) {
+        if (rec->key.len == NS_SEQ_KEY_SIZE &&
+            le64_get(rec->key.p) == index_seq_next(&p->ns->seq) &&
+            !(rec->head.flags & DATA_DELETED))
+            return true;
+        if (!(rec->head.flags & DATA_DELETED))
+            return is_vouched_for(p, rec);
+        return rec->key.len == NS_SEQ_KEY_SIZE &&
+               index_seq_find(&p->ns->seq, le64_get(rec->key.p), &file, &off) &&
+               ns_patch_queued(p->ns, file, off);
+    }
+    if (!(rec->head.flags & DATA_DELETED))
+        return is_vouched_for(p, rec);
+    e = index_find(p->ns->keys, rec->key);
+    return e && e->file == p->s->id && e->data_off >= p->begin;
+}
+
 /* 1 a whole record was played, 0 history ends at walk.off, -errno. */
-static int step(struct index_replay *p)
+static int step(struct replay *p)
 {
     struct data_walk_rec rec;
     uint64_t off = p->walk.off;
+    bool safe = off < p->safe;
     int r = data_walk_next(&p->walk, &rec);
+    bool framed = r == 1;
 
-    if (r == -ENODATA || r == -EBADMSG)
-        return 0;
-    if (r <= 0)
+    if (r == 0 || (r < 0 && r != -ENODATA && r != -EBADMSG))
         return r;
     p->walk.off = off;
-    if (!rec.crc_ok || rec.end > UINT32_MAX + (uint64_t)DATA_VALUE_MAX)
+    if (framed && data_rec_removed(rec.head.flags, rec.head.length))
+        rec.crc_ok = true; /* the sum is that of the value that a compaction removed */
+    if (framed && rec.end > UINT32_MAX + (uint64_t)DATA_VALUE_MAX)
         return 0;
-    p->weak = rec.head.crc == 0 && has_lost_sector(p->file, rec.off, said_until(p, &rec));
-    r = p->ns->mode == NS_SEQ ? index_replay_seq(p, &rec) : index_replay_user(p, &rec);
+    if (safe && framed && !rec.crc_ok && !is_framed(p, &rec))
+        framed = false;
+    if (!framed || (!rec.crc_ok && !safe))
+        return safe ? step_over_damage(p) : step_over_torn(p);
+    p->weak = !safe && rec.head.crc == 0 && has_lost_sector(p->file, rec.off, said_until(p, &rec));
+    r = !is_believed(p, &rec)   ? REPLAY_SKIP
+        : p->ns->mode == NS_SEQ ? replay_seq(p, &rec)
+                                : replay_user(p, &rec);
     if (r <= 0)
-        return r;
+        return r == 0 && safe ? step_over_damage(p) : r;
     p->walk.off = rec.end;
-    p->records++;
+    p->records += r == 1;
     p->s->data.size = rec.end;
     p->ns->last_data = (uint32_t)rec.off;
     return 1;
 }
 
-/* The file begins with a record that names the last one before it, unless it was empty at a start.
- */
-static bool follows(struct index_replay *p, uint32_t last)
+/* The file begins with a record that names the last one before it, unless it was empty at a start
+ * of the original. */
+static bool follows(struct replay *p)
 {
     uint8_t key[DATA_KEY_MAX];
     struct data_rec head;
 
-    return !last || data_record(&p->s->data, DATA_HEADER_SIZE, &head, key, NULL, false) < 0 ||
-           head.previous == 0 || head.previous == last;
+    return !p->ns->last_data ||
+           data_record(&p->s->data, DATA_HEADER_SIZE, &head, key, NULL, false) < 0 ||
+           head.previous == 0 || head.previous == p->ns->last_data;
 }
 
-/* --- the end of history ---------------------------------------------------------------------- */
-
-static int put_aside(const char *dir, char prefix, uint32_t id)
+/* A file whose header did not reach the disk has nothing that did. */
+static bool has_header(struct replay *p)
 {
-    CLEANUP(base_free) char *path = xasprintf("%s/%c%u", dir, prefix, id);
-    CLEANUP(base_free) char *as = NULL;
-    int r = aside_file(path, ".lost", &as);
+    int r = data_check_header(&p->s->data);
 
-    if (as)
-        log_warn("%s: nothing in it was durable, kept as %s", path, as);
-    return r == -ENOENT ? 0 : r;
+    return r == 0 || p->safe > DATA_HEADER_SIZE;
 }
 
-/* Newest first, and durable one by one: what is left is always the beginning of what was. */
-static int put_later_aside(struct index_load *l, size_t i)
+/* *ends: no record of it counts. */
+static int walk(struct replay *p, uint64_t at, bool *ends)
 {
-    int r = 0;
+    int r = data_walk_init(&p->walk, p->file->fd, at);
 
-    for (; r == 0 && l->n > i + 1; l->n--) {
-        r = put_aside(l->ns->index_dir, 'i', l->found[l->n - 1].id);
-        if (r == 0)
-            r = put_aside(l->ns->data_dir, 'd', l->found[l->n - 1].id);
-        if (r < 0)
-            return r;
-    }
-    return r;
-}
-
-/* New records must not meet old ones behind the cut: so it is durable before there are any. */
-static int cut_data(struct seg *s, uint64_t size, const char *as)
-{
-    CLEANUP(base_close) int fd = open(s->data.path, O_RDWR | O_CLOEXEC);
-
-    if (fd < 0)
-        return -errno;
-    log_warn("data %s: history ends at %llu, the rest (%llu bytes) was not durable and is cut%s%s",
-             s->data.path, (unsigned long long)s->data.size,
-             (unsigned long long)(size - s->data.size), as ? ", kept as " : "", as ? as : "");
-    if (ftruncate(fd, (off_t)s->data.size) < 0)
-        return -errno;
-    return io_fsync(fd);
-}
-
-static int cut_index(struct index_load *l, struct seg *s, const char *as)
-{
-    int r;
-
-    log_warn("index %s: cut at %llu, as its data was not durable%s%s", s->index.path,
-             (unsigned long long)s->index.size, as ? ", kept as " : "", as ? as : "");
-    r = index_file_cut(&s->index, s->index.size, s->index.last);
+    p->s->data.size = at;
     if (r == 0)
-        r = io_fsync(s->index.file->fd);
-    ns_sync_note_quiet(l->ns, s);
+        r = at > DATA_HEADER_SIZE || at < p->safe || p->l->foreign || (has_header(p) && follows(p));
+    *ends = r == 0;
+    while (r == 1)
+        r = step(p);
     return r;
 }
 
-static int end_here(struct index_load *l, size_t i, struct seg *s, const struct index_replay *p)
+/* The next segment is not there, or its data file never got its name: nothing of it was durable. */
+static bool is_last(const struct load *l, size_t i)
 {
-    CLEANUP(base_free) char *data = NULL;
-    CLEANUP(base_free) char *idx = NULL;
-    bool more_index = s->index.size < p->index_size, more_data = s->data.size < p->walk.size;
-    int r = put_later_aside(l, i);
+    const struct load_seg *next = &l->found[i + 1];
 
-    if (r == 0 && more_data)
-        r = aside_data_is_worth(s->data.path, s->data.size, p->walk.size);
-    if (r == 1) {
-        r = aside_tail(s->data.path, s->data.size, p->walk.size, &data);
-        if (r == 0 && more_index)
-            r = aside_tail(s->index.path, s->index.size, p->index_size, &idx);
-    }
-    if (r == 0 && more_index)
-        r = cut_index(l, s, idx);
-    if (r == 0 && more_data)
-        r = cut_data(s, p->walk.size, data);
-    return r;
+    return i + 1 < l->n && (next->id != next[-1].id + 1 || !next->data) &&
+           next->id > l->mark.safe_segment && !l->foreign;
 }
 
-int index_replay(struct index_load *l, size_t i, struct seg *s)
+static uint64_t safe_of(const struct load *l, uint32_t id, uint64_t at)
 {
-    struct index_found *f = &l->found[i];
-    struct index_replay p = {.l = l, .ns = l->ns, .s = s};
-    uint32_t last = i > 0 && l->found[i - 1].replay ? l->ns->last_data : 0;
+    const struct watermark *m = &l->mark;
+
+    if (l->foreign || id > m->safe_segment)
+        return 0;
+    return id < m->safe_segment ? UINT64_MAX : MAX(m->safe_size, at);
+}
+
+int load_replay(struct load *l, size_t i, struct seg *s, uint64_t at)
+{
+    struct replay p = {.l = l, .ns = l->ns, .s = s, .begin = at};
     struct stat st;
+    uint64_t data_size;
     bool ends;
     int r = index_file_open(&s->index);
 
@@ -261,19 +258,14 @@ int index_replay(struct index_load *l, size_t i, struct seg *s)
     if (fstat(s->index.file->fd, &st) < 0)
         return -errno;
     p.index_size = (uint64_t)st.st_size;
+    p.safe = safe_of(l, s->id, at);
     r = data_open(&s->data);
     if (r < 0)
         return r;
     p.file = files_ref(s->data.file);
-    s->data.size = f->mark.size;
-    l->ns->last_data = f->mark.last;
-    r = data_walk_init(&p.walk, p.file->fd, f->mark.size);
-    if (r == 0)
-        r = f->mark.size > DATA_HEADER_SIZE || follows(&p, last);
-    while (r == 1)
-        r = step(&p);
-    ends = p.walk.off < p.walk.size || s->index.size < p.index_size ||
-           (i + 1 < l->n && l->found[i + 1].id != f->id + 1);
+    r = walk(&p, at, &ends);
+    data_size = p.walk.size;
+    ends |= p.walk.off < data_size || s->index.size < p.index_size || is_last(l, i);
     data_walk_fini(&p.walk);
     files_unref(p.file);
     if (r < 0)
@@ -284,21 +276,11 @@ int index_replay(struct index_load *l, size_t i, struct seg *s)
         s->data.unsynced = s->index.unsynced = l->replayed = true;
         ns_sync_note_quiet(l->ns, s);
     }
-    if (ends) {
-        l->replayed = true;
-        r = end_here(l, i, s, &p);
-    }
-    return r < 0 ? r : !ends;
-}
-
-int index_replay_finish(struct index_load *l)
-{
-    int r = 0;
-
-    if (!l->replayed)
-        return 0;
-    ns_patch_forget_same(l->ns);
-    if (l->ns->mode == NS_SEQ)
-        r = index_load_seq_recount(l->ns);
-    return r;
+    if (!ends)
+        return 1;
+    l->replayed = true;
+    if (s->data.size >= data_size && i + 1 < l->n && s->id < l->mark.safe_segment)
+        return load_cut_index(l, s); /* the index says more than the data: no more */
+    r = load_end(l, i, s, data_size, p.index_size);
+    return r < 0 ? r : 0;
 }

@@ -1,10 +1,10 @@
-/* replay_seq - data records behind the mark into the slots of a sequential namespace.
- * Contract: recovery/replay.h. An insert takes the next id, an update takes one for the copy of the
- * version before; the slot of an updated id is a patch. A slot on disk may be ahead of the replay:
- * then later records of its id follow, and the copies that they made are durable
- * (engine/rewrite.c). What is flagged stays so: a deletion flags at once, and its data record may
- * be lost. */
-#include "zdb/recovery/replay.h"
+/* replay_seq - data records into the slots of a sequential namespace.  Contract:
+ * recovery/witness.h. An insert takes the next id, an update takes one for the copy of the version
+ * before; the slot of an updated id is a patch.  A slot on disk may be ahead of the replay, as a
+ * checkpoint that did not end rewrites it: then the data that it names is durable, and so are the
+ * copies that were made before (engine/checkpoint.c).  What is flagged stays so: a full disk keeps
+ * a deletion out of the data. */
+#include "zdb/recovery/witness.h"
 
 static bool is_same(const struct index_rec *a, const struct index_rec *b)
 {
@@ -16,8 +16,7 @@ static bool is_same(const struct index_rec *a, const struct index_rec *b)
 
 /* A weak record has little but its key to be compared by, as the index may have a later version
  * already.  One that ends in its header, before the sum, has no time either. */
-static bool is_torn(const struct index_replay *p, const struct data_walk_rec *rec,
-                    bool index_agrees)
+static bool is_torn(const struct replay *p, const struct data_walk_rec *rec, bool index_agrees)
 {
     return p->weak && (!index_agrees || rec->head.timestamp == 0);
 }
@@ -28,7 +27,7 @@ static bool is_of(const struct index_rec *r, const struct index_rec *want)
            r->crc == want->crc && r->timestamp == want->timestamp;
 }
 
-static int insert(struct index_replay *p, const struct data_walk_rec *rec)
+static int insert(struct replay *p, const struct data_walk_rec *rec)
 {
     struct index_rec want = {.off = (uint32_t)rec->off,
                              .length = rec->head.length,
@@ -39,15 +38,17 @@ static int insert(struct index_replay *p, const struct data_walk_rec *rec)
                              .key = rec->key};
     uint8_t bytes[INDEX_REC_MAX];
     struct index_rec there;
-    bool same = index_replay_there(p, &there, bytes) && slice_eq(there.key, rec->key) &&
+    bool same = replay_there(p, &there, bytes) && slice_eq(there.key, rec->key) &&
                 there.previous == want.previous;
     int r;
 
+    if (replay_passed(p, rec))
+        return REPLAY_SKIP;
     if (is_torn(p, rec, same) && !(same && is_of(&there, &want)))
         return 0;
     if (same)
         want.flags = there.flags;
-    r = index_replay_put(p, &want, same);
+    r = replay_put(p, &want, same);
     if (r < 0)
         return r;
     index_seq_grow(&p->ns->seq, 1);
@@ -60,8 +61,7 @@ static int insert(struct index_replay *p, const struct data_walk_rec *rec)
 
 /* Is this the place of a whole record of its id, written before rec?  A segment that is not here
  * was durable before it went. */
-static bool is_version(struct index_replay *p, const struct index_rec *r,
-                       const struct data_walk_rec *rec)
+static bool is_version(struct replay *p, const struct index_rec *r, const struct data_walk_rec *rec)
 {
     CLEANUP(buf_fini) struct buf payload = BUF_INIT;
     struct seg *s = ns_seg_find(p->ns, r->dataid);
@@ -74,27 +74,46 @@ static bool is_version(struct index_replay *p, const struct index_rec *r,
     return ret == 0 || ret == -ENOENT;
 }
 
+/* The index goes on with the copy of a version of another id: the update rec was never indexed. */
+static bool is_of_another(struct replay *p, const struct index_rec *there,
+                          const struct data_walk_rec *rec)
+{
+    return rec->off >= p->safe && there->key.len == INDEX_SEQ_KEY &&
+           !slice_eq(there->key, rec->key) && (there->flags & INDEX_DELETED) &&
+           there->previous == p->ns->last_index &&
+           le64_get(there->key.p) < index_seq_next(&p->ns->seq) && is_version(p, there, rec);
+}
+
+enum parent { KEEP, HERE, NONE }; /* of the version that an update makes */
+
 /* The copy of the version before goes where it was, or is made of what the slot says.  As above. */
-static int copy(struct index_replay *p, const struct data_walk_rec *rec,
-                const struct index_rec *slot, bool is_played)
+static int copy(struct replay *p, const struct data_walk_rec *rec, const struct index_rec *slot,
+                bool is_played, enum parent *parent)
 {
     uint8_t bytes[INDEX_REC_MAX];
     struct index_rec there, want = *slot;
-    bool is_there = index_replay_there(p, &there, bytes) && slice_eq(there.key, rec->key) &&
-                    (there.flags & INDEX_DELETED) && there.previous == p->ns->last_index;
+    bool any = replay_there(p, &there, bytes);
+    bool is_there = any && slice_eq(there.key, rec->key) && (there.flags & INDEX_DELETED) &&
+                    there.previous == p->ns->last_index;
     bool same;
     int r;
 
-    if (is_there && !is_played && is_version(p, &there, rec))
+    *parent = KEEP;
+    if (!is_there && (replay_passed(p, rec) || (any && is_of_another(p, &there, rec))))
+        return 1; /* a killed process did not get as far as the copy */
+    *parent = HERE;
+    if (is_there && !is_played && is_version(p, &there, rec)) {
         want = there;
-    else if (!is_played && !is_version(p, slot, rec))
-        want = (struct index_rec){.key = slot->key}; /* no version that could be told of */
+    } else if (!is_played && !is_version(p, slot, rec)) { /* no version that could be told of */
+        want = (struct index_rec){.key = slot->key};
+        *parent = NONE;
+    }
     want.flags = INDEX_DELETED;
     want.previous = p->ns->last_index;
     same = is_there && is_same(&there, &want);
     if (is_torn(p, rec, same))
         return 0;
-    r = index_replay_put(p, &want, same);
+    r = replay_put(p, &want, same);
     if (r < 0)
         return r;
     index_seq_grow(&p->ns->seq, 1);
@@ -102,7 +121,7 @@ static int copy(struct index_replay *p, const struct data_walk_rec *rec,
 }
 
 /* The slot of the record's id.  1, 0 none, -errno. */
-static int find_slot(struct index_replay *p, const struct data_walk_rec *rec, uint32_t *file,
+static int find_slot(struct replay *p, const struct data_walk_rec *rec, uint32_t *file,
                      uint32_t *off, struct index_rec *slot, uint8_t bytes[INDEX_REC_MAX])
 {
     int r;
@@ -115,40 +134,86 @@ static int find_slot(struct index_replay *p, const struct data_walk_rec *rec, ui
     return slice_eq(slot->key, rec->key);
 }
 
-int index_replay_seq(struct index_replay *p, const struct data_walk_rec *rec)
+/* Records between the last one and this one are damaged: their ids are taken, and deleted. */
+static int fill(struct replay *p, uint64_t upto)
 {
-    uint64_t next = index_seq_next(&p->ns->seq);
-    uint8_t bytes[INDEX_REC_MAX], encoded[INDEX_REC_MAX];
+    int r = 0;
+
+    while (r == 0 && index_seq_next(&p->ns->seq) < upto) {
+        uint8_t id[INDEX_SEQ_KEY];
+        struct index_rec rec = {.previous = p->ns->last_index,
+                                .flags = INDEX_DELETED,
+                                .key = slice_of(id, sizeof id)};
+
+        le64_put(id, index_seq_next(&p->ns->seq));
+        r = replay_put(p, &rec, false);
+        if (r == 0)
+            index_seq_grow(&p->ns->seq, 1);
+    }
+    return r;
+}
+
+static int delete (struct replay *p, const struct index_rec *slot, uint32_t file, uint32_t off)
+{
+    if (slot->flags & INDEX_DELETED)
+        return 1;
+    if (p->weak)
+        return 0;
+    ns_patch_flag(p->ns, file, off);
+    return 1;
+}
+
+static int update(struct replay *p, const struct data_walk_rec *rec, struct index_rec *slot,
+                  uint32_t file, uint32_t off)
+{
+    uint8_t encoded[INDEX_REC_MAX];
+    enum parent parent;
+    int r = copy(p, rec, slot, slot->off >= DATA_HEADER_SIZE && ns_patch_queued(p->ns, file, off),
+                 &parent);
+
+    if (r <= 0)
+        return r;
+    slot->off = (uint32_t)rec->off;
+    slot->length = rec->head.length;
+    slot->crc = rec->head.crc;
+    slot->timestamp = rec->head.timestamp;
+    slot->dataid = p->s->id;
+    if (parent != KEEP) {
+        slot->parent_file = parent == HERE ? p->s->id : 0;
+        slot->parent_off = parent == HERE ? p->s->index.last : 0;
+    }
+    index_rec_encode(encoded, slot);
+    ns_patch_bytes(p->ns, file, off, encoded, INDEX_REC_SIZE);
+    return 1;
+}
+
+#define FILL_MAX 1000000 /* more is a garbled id */
+
+int replay_seq(struct replay *p, const struct data_walk_rec *rec)
+{
+    uint64_t next = index_seq_next(&p->ns->seq), id;
+    uint8_t bytes[INDEX_REC_MAX];
     struct index_rec slot;
     uint32_t file, off;
     int r;
 
-    if (rec->key.len != NS_SEQ_KEY_SIZE || le64_get(rec->key.p) > next)
+    if (rec->key.len != NS_SEQ_KEY_SIZE)
         return 0;
-    if (le64_get(rec->key.p) == next)
+    id = le64_get(rec->key.p);
+    if (id > next && rec->off < p->safe && id - next < FILL_MAX &&
+        !(rec->head.flags & DATA_DELETED)) {
+        r = fill(p, id);
+        if (r < 0)
+            return r;
+        next = id;
+    }
+    if (id > next)
+        return 0;
+    if (id == next)
         return rec->head.flags & DATA_DELETED ? 0 : insert(p, rec);
     r = find_slot(p, rec, &file, &off, &slot, bytes);
     if (r <= 0)
         return r;
-    if (rec->head.flags & DATA_DELETED) {
-        if (slot.flags & INDEX_DELETED)
-            return 1;
-        if (p->weak)
-            return 0;
-        ns_patch_flag(p->ns, file, off);
-        return 1;
-    }
-    r = copy(p, rec, &slot, slot.off >= DATA_HEADER_SIZE && ns_patch_queued(p->ns, file, off));
-    if (r <= 0)
-        return r;
-    slot.off = (uint32_t)rec->off;
-    slot.length = rec->head.length;
-    slot.crc = rec->head.crc;
-    slot.timestamp = rec->head.timestamp;
-    slot.dataid = p->s->id;
-    slot.parent_file = p->s->id;
-    slot.parent_off = p->s->index.last;
-    index_rec_encode(encoded, &slot);
-    ns_patch_bytes(p->ns, file, off, encoded, INDEX_REC_SIZE);
-    return 1;
+    return rec->head.flags & DATA_DELETED ? delete (p, &slot, file, off)
+                                          : update(p, rec, &slot, file, off);
 }

@@ -1,12 +1,11 @@
-/* replay_user - data records behind the mark into the key table and the index file. Contract:
- * recovery/replay.h. Each value has one index record, in the order of the data records.  Only its
- * flag can say more than the data does: of a deletion whose data record was lost, or never written
- * on a full disk. */
-#include "zdb/recovery/replay.h"
+/* replay_user - data records into the key table and the index file of a user-mode namespace.
+ * Contract: recovery/witness.h.  Each value has one index record, in the order of the data records.
+ * Only its flag can say more than the data does: of a deletion that a full disk kept out of it. */
+#include "zdb/recovery/witness.h"
 
 /* A record that is there keeps its parent: the one that it replaced may have its flag already, and
  * so not be known here. */
-static bool agrees(const struct index_replay *p, const struct index_rec *there,
+static bool agrees(const struct replay *p, const struct index_rec *there,
                    const struct index_rec *want)
 {
     const struct seg *parent = ns_seg_find(p->ns, there->parent_file);
@@ -20,10 +19,10 @@ static bool agrees(const struct index_replay *p, const struct index_rec *there,
 static void forget(struct ns *ns, struct index_entry *e)
 {
     ns_patch_flag(ns, e->file, e->off);
-    index_load_count(ns, e->length, e->keylen, false);
+    load_count(ns, e->length, e->keylen, false);
 }
 
-static void became(struct index_replay *p, const struct index_rec *rec)
+static void became(struct replay *p, const struct index_rec *rec)
 {
     struct ns *ns = p->ns;
     struct index_entry *e = index_find(ns->keys, rec->key);
@@ -42,10 +41,10 @@ static void became(struct index_replay *p, const struct index_rec *rec)
     e->length = rec->length;
     e->crc = rec->crc;
     e->timestamp = rec->timestamp;
-    index_load_count(ns, rec->length, rec->key.len, true);
+    load_count(ns, rec->length, rec->key.len, true);
 }
 
-static int deleted(struct index_replay *p, const struct data_walk_rec *rec)
+static int deleted(struct replay *p, const struct data_walk_rec *rec)
 {
     struct index_entry *e = index_find(p->ns->keys, rec->key);
 
@@ -58,7 +57,7 @@ static int deleted(struct index_replay *p, const struct data_walk_rec *rec)
     return 1;
 }
 
-int index_replay_user(struct index_replay *p, const struct data_walk_rec *rec)
+int replay_user(struct replay *p, const struct data_walk_rec *rec)
 {
     struct index_rec want = {.off = (uint32_t)rec->off,
                              .length = rec->head.length,
@@ -79,12 +78,14 @@ int index_replay_user(struct index_replay *p, const struct data_walk_rec *rec)
         want.parent_file = e->file;
         want.parent_off = e->off;
     }
-    same = index_replay_there(p, &there, bytes) && agrees(p, &there, &want);
+    same = replay_there(p, &there, bytes) && agrees(p, &there, &want);
+    if (!same && replay_passed(p, rec))
+        return REPLAY_SKIP;
     if (!same && p->weak)
         return 0;
     if (same)
         want = there;
-    r = index_replay_put(p, &want, same);
+    r = replay_put(p, &want, same);
     if (r < 0)
         return r;
     p->ns->next_id++;

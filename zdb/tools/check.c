@@ -168,6 +168,43 @@ static void check_interrupted(struct check *c)
                   "a compaction was interrupted, the next start removes what it left");
 }
 
+static uint64_t size_of(const struct check *c, uint32_t seg)
+{
+    CLEANUP(base_free) char *path = check_dir_path(&c->dir, 'd', seg);
+    struct stat st;
+
+    return stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
+}
+
+static int check_watermark(struct check *c, struct err *e)
+{
+    CLEANUP(base_free) char *path = path_join(c->dir.index, WATERMARK_FILE);
+    struct check_finding x = {CHECK_UNCLEAN, "not-closed",
+                              path,          CHECK_NO_OFFSET,
+                              {NULL, 0},     "zdb --repair completes it, as the next start does"};
+    const struct watermark *w = &c->mark;
+    int r = watermark_read(c->dir.index, &c->mark);
+
+    if (r < 0)
+        return err_sys(e, -r, "%s", path);
+    if (r == 0)
+        return 0;
+    if (w->flags & WATERMARK_FLUSHING) {
+        check_say(c->report, &x, "a FLUSH was interrupted, the next start finishes it");
+    } else if (!(w->flags & WATERMARK_CLEAN)) {
+        check_say(c->report, &x,
+                  "not closed in order: the index is right up to %" PRIu64 " of d%u, what comes "
+                  "behind is replayed",
+                  w->data_size, (unsigned)w->segment);
+    } else if (size_of(c, w->segment) != w->data_size) {
+        x.kind = CHECK_NOTE;
+        x.code = "foreign";
+        x.remedy = NULL;
+        check_say(c->report, &x, "the files were changed by another program, or restored");
+    }
+    return 0;
+}
+
 static int check_files(struct check *c, struct err *e)
 {
     int r = check_index(c, e);
@@ -207,6 +244,9 @@ static int check_all(struct check *c, struct err *e)
         return 0;
     }
     r = check_descriptor(c, e);
+    if (r < 0)
+        return r;
+    r = check_watermark(c, e);
     if (r < 0)
         return r;
     list_segments(c);

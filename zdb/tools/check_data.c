@@ -45,23 +45,19 @@ static struct check_finding finding(const struct pass *p, enum check_kind kind, 
     return (struct check_finding){kind, code, p->path, at, {NULL, 0}, remedy};
 }
 
+/* What was on stable storage for certain. */
 static void read_mark(struct pass *p)
 {
-    struct check_finding x = finding(p, CHECK_NOTE, "mark", CHECK_NO_OFFSET, NULL);
-    struct files fs;
-    struct data d;
-    struct data_mark mark;
+    const struct watermark *w = &p->c->mark;
 
-    files_init(&fs, 4);
-    data_init(&d, &fs, p->c->dir.data, p->s->id);
-    free(d.path);
-    d.path = xstrdup(p->path);
-    p->mark = data_marked(&d, &mark) ? mark.size : 0;
-    data_fini(&d);
-    files_fini(&fs);
-    if (p->mark > p->walk.size)
+    if (!w->sequence || w->safe_segment < p->s->id)
+        return;
+    p->mark = w->safe_segment == p->s->id ? w->safe_size : p->walk.size;
+    if (p->mark > p->walk.size) {
+        struct check_finding x = finding(p, CHECK_NOTE, "mark", CHECK_NO_OFFSET, NULL);
         check_say(p->c->report, &x, "was on stable storage up to %llu and has only %llu bytes now",
                   (unsigned long long)p->mark, (unsigned long long)p->walk.size);
+    }
 }
 
 static void check_header(struct pass *p)

@@ -6,8 +6,9 @@
 
 #include "zdb/tools/report.h"
 #include "zdb/tools/root.h"
+#include "zdb/file/watermark.h"
 #include "zdb/engine/keys.h"
-#include "zdb/recovery/known.h"
+#include "zdb/tools/known.h"
 
 struct check_totals {
     uint64_t segments, absent;       /* absent: their data is not here */
@@ -30,7 +31,8 @@ struct check {
     struct check_dir dir;
     struct check_seg *segs; /* ascending; the last is the newest */
     size_t n;
-    uint8_t mode; /* INDEX_MODE_*, of the first index file with a header */
+    struct watermark mark; /* sequence 0: none */
+    uint8_t mode;          /* INDEX_MODE_*, of the first index file with a header */
     bool has_mode;
     struct index *keys;    /* user mode: live keys */
     struct index *pending; /* keys of data records that no index record names; file, data_off say

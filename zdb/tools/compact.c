@@ -3,6 +3,7 @@
 #include "common/path.h"
 #include "zdb/tools/check.h"
 #include "zdb/file/index_walk.h"
+#include "zdb/file/watermark.h"
 #include "zdb/tools/compact_segment.h"
 #include "zdb/format/data.h"
 #include <errno.h>
@@ -159,12 +160,12 @@ static int new_data(struct compact *c, struct seg *s, uint32_t last_before, stru
 {
     CLEANUP(base_free) char *from = compact_final_path(c->dir.data, 'd', s->id);
     CLEANUP(base_free) char *to = compact_new_path(c->dir.data, 'd', s->id);
-    struct data_mark mark = {.index_size = s->index_size}; /* places change, sizes do not */
-    int r = compact_seg_data(from, to, &s->live, last_before, map, &mark, c->e);
+    struct compact_end end = {0};
+    int r = compact_seg_data(from, to, &s->live, last_before, map, &end, c->e);
 
-    *last = mark.last;
+    *last = end.last;
     if (r == 0)
-        compact_list_add(l, 'd', s->id, mark.size);
+        compact_list_add(l, 'd', s->id, end.size);
     return r;
 }
 
@@ -222,8 +223,7 @@ static int settle(struct compact *c)
         const struct seg *s = &c->segs[i];
         CLEANUP(base_free) char *data = compact_final_path(c->dir.data, 'd', s->id);
         CLEANUP(base_free) char *index = compact_final_path(c->dir.index, 'i', s->id);
-        r = compact_seg_settle(data, index,
-                               &(struct data_mark){s->data.before, s->index_size, s->last}, c->e);
+        r = compact_seg_settle(data, index, c->e);
     }
     return r;
 }
@@ -266,6 +266,8 @@ static int compact_files(struct compact *c)
         r = check_space(c);
     if (r == 0 && dead)
         r = settle(c);
+    if (r == 0 && dead && (r = watermark_remove(c->dir.index)) < 0) /* places change */
+        r = err_sys(c->e, -r, "watermark in %s", c->dir.index);
     if (r == 0 && dead)
         r = run_steps(c);
     for (size_t i = 0; i < c->n; i++)

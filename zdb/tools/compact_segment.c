@@ -216,21 +216,6 @@ static int copy_records(struct data_walk *w, struct out *o, const struct compact
     return r < 0 ? walk_error(r, o->path, w->off, e) : out_flush(o, e);
 }
 
-/* The whole file is durable, with what the index says of it: true when it gets its name. */
-static void set_mark(const char *path, const struct data_mark *mark)
-{
-    struct files fs;
-    struct data d;
-
-    files_init(&fs, 4);
-    data_init(&d, &fs, ".", 0);
-    free(d.path);
-    d.path = xstrdup(path);
-    data_mark(&d, mark);
-    data_fini(&d);
-    files_fini(&fs);
-}
-
 static int sync_file(const char *path, struct err *e)
 {
     CLEANUP(base_close) int fd = open(path, O_RDWR | O_CLOEXEC);
@@ -239,16 +224,11 @@ static int sync_file(const char *path, struct err *e)
     return r < 0 ? err_sys(e, -r, "sync of %s", path) : 0;
 }
 
-int compact_seg_settle(const char *data_path, const char *index_path, const struct data_mark *mark,
-                       struct err *e)
+int compact_seg_settle(const char *data_path, const char *index_path, struct err *e)
 {
     int r = sync_file(data_path, e);
 
-    if (r == 0)
-        r = sync_file(index_path, e);
-    if (r == 0)
-        set_mark(data_path, mark);
-    return r < 0 ? r : sync_file(data_path, e);
+    return r < 0 ? r : sync_file(index_path, e);
 }
 
 /* Who evicts goes by the time of the last access. */
@@ -261,7 +241,7 @@ static void keep_access_time(int from, int to)
 }
 
 static int write_data(struct data_walk *w, struct out *o, const struct compact_offs *live,
-                      uint32_t last_before, struct compact_map *map, struct data_mark *mark,
+                      uint32_t last_before, struct compact_map *map, struct compact_end *end,
                       struct err *e)
 {
     uint8_t header[DATA_HEADER_SIZE];
@@ -271,18 +251,17 @@ static int write_data(struct data_walk *w, struct out *o, const struct compact_o
         return err_sys(e, -r, "read for %s", o->path);
     r = out_put(o, slice_of(header, sizeof header), e);
     if (r == 0)
-        r = copy_records(w, o, live, last_before, map, &mark->last, e);
+        r = copy_records(w, o, live, last_before, map, &end->last, e);
     if (r < 0)
         return r;
-    mark->size = o->size;
-    set_mark(o->path, mark);
+    end->size = o->size;
     keep_access_time(w->fd, o->fd);
     r = io_fsync(o->fd);
     return r < 0 ? err_sys(e, -r, "sync of %s", o->path) : 0;
 }
 
 int compact_seg_data(const char *path, const char *new_path, struct compact_offs *live,
-                     uint32_t last_before, struct compact_map *map, struct data_mark *mark,
+                     uint32_t last_before, struct compact_map *map, struct compact_end *end,
                      struct err *e)
 {
     CLEANUP(base_close) int fd = check_open(path);
@@ -295,7 +274,7 @@ int compact_seg_data(const char *path, const char *new_path, struct compact_offs
     sort(live);
     r = out_open(&o, new_path, fd, e);
     if (r == 0)
-        r = write_data(&w, &o, live, last_before, map, mark, e);
+        r = write_data(&w, &o, live, last_before, map, end, e);
     out_close(&o);
     data_walk_fini(&w);
     return r;

@@ -43,17 +43,18 @@ struct compact_sizes {
 int compact_seg_measure(const char *path, struct compact_offs *live, struct compact_sizes *out,
                         uint32_t *last, struct err *e);
 
-/* Data and index file of a segment that was closed in order: synced, and marked as that.  Then no
- * start plays its records again, which would ask for the places that `previous` names now.  0 or
- * -errno. */
-int compact_seg_settle(const char *data_path, const char *index_path, const struct data_mark *mark,
-                       struct err *e);
+/* Data and index file of a segment that was closed in order: synced.  0 or -errno. */
+int compact_seg_settle(const char *data_path, const char *index_path, struct err *e);
 
-/* Write the new data file, with its mark, synced.  last_before: offset of the last record of the
- * segment before (0: none). mark->index_size is given, the rest is set.  0, -ENOSPC, -errno; then
- * the new file may be there in part. */
+struct compact_end { /* of a data file */
+    uint64_t size;
+    uint32_t last; /* offset of the last record, 0 = none */
+};
+
+/* Write the new data file, synced.  last_before: offset of the last record of the segment before
+ * (0: none).  0, -ENOSPC, -errno; then the new file may be there in part. */
 int compact_seg_data(const char *path, const char *new_path, struct compact_offs *live,
-                     uint32_t last_before, struct compact_map *map, struct data_mark *mark,
+                     uint32_t last_before, struct compact_map *map, struct compact_end *end,
                      struct err *e);
 
 /* Write the new index file, synced.  seg, map: records of this data file get their new places (map

@@ -1,5 +1,5 @@
 /* known - see the header. */
-#include "zdb/recovery/known.h"
+#include "zdb/tools/known.h"
 #include "common/crc.h"
 #include <stdlib.h>
 

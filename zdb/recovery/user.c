@@ -1,38 +1,25 @@
-/* load_user - index records of a user-mode namespace into the key table.
+/* user - index records of a user-mode namespace into the key table.
  * Two unflagged records of a key are the trace of an update whose flag was not written yet: the
  * later one wins, and the earlier one is flagged when the load is over.  A record that takes the
  * place of another without being its successor is believed only when its data record has the same
  * key: a garbled key must not hide a good one. */
 #include "common/log.h"
 #include "zdb/recovery/aside.h"
-#include "zdb/recovery/load.h"
+#include "zdb/recovery/state.h"
 #include "zdb/recovery/heal.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
-void index_load_count(struct ns *ns, uint64_t length, size_t keylen, bool live)
-{
-    if (live) {
-        ns->entries++;
-        ns->data_size += length;
-        ns->index_size += 64 + keylen;
-    } else {
-        ns->entries--;
-        ns->data_size -= length;
-        ns->index_size -= 64 + keylen;
-    }
-}
-
-static bool believed(struct index_load *l, const struct seg *s, const struct index_rec *rec,
+static bool believed(struct load *l, const struct seg *s, const struct index_rec *rec,
                      const struct index_entry *k)
 {
     if (!(rec->flags & INDEX_DELETED) && rec->parent_file == k->file && rec->parent_off == k->off)
         return true;
-    return index_load_has_key(l, s->id, rec) != 0;
+    return load_has_key(l, s->id, rec) != 0;
 }
 
-static void apply(struct index_load *l, struct seg *s, uint32_t off, const struct index_rec *rec,
+static void apply(struct load *l, struct seg *s, uint32_t off, const struct index_rec *rec,
                   uint32_t hash)
 {
     struct ns *ns = l->ns;
@@ -46,7 +33,7 @@ static void apply(struct index_load *l, struct seg *s, uint32_t off, const struc
                                                                              repair */
             return;
         ns_patch_flag(ns, k->file, k->off);
-        index_load_count(ns, k->length, k->keylen, false);
+        load_count(ns, k->length, k->keylen, false);
         index_remove(ns->keys, rec->key);
         return;
     }
@@ -58,9 +45,8 @@ static void apply(struct index_load *l, struct seg *s, uint32_t off, const struc
         return;
     }
     if (!added) {
-        index_load_replaced(l, s->id, off, k->file, k->off);
         ns_patch_flag(ns, k->file, k->off);
-        index_load_count(ns, k->length, k->keylen, false);
+        load_count(ns, k->length, k->keylen, false);
     }
     k->file = s->id;
     k->off = off;
@@ -68,7 +54,7 @@ static void apply(struct index_load *l, struct seg *s, uint32_t off, const struc
     k->length = rec->length;
     k->crc = rec->crc;
     k->timestamp = rec->timestamp;
-    index_load_count(ns, rec->length, rec->key.len, true);
+    load_count(ns, rec->length, rec->key.len, true);
 }
 
 /* Records on their way into the table: the memory of one is fetched while those before it are
@@ -84,7 +70,7 @@ struct queue {
     size_t first, n;
 };
 
-static void apply_first(struct index_load *l, struct seg *s, struct queue *q)
+static void apply_first(struct load *l, struct seg *s, struct queue *q)
 {
     const struct queued *one = &q->q[q->first++ % AHEAD];
 
@@ -92,7 +78,7 @@ static void apply_first(struct index_load *l, struct seg *s, struct queue *q)
     apply(l, s, one->off, &one->rec, one->hash);
 }
 
-static void apply_soon(struct index_load *l, struct seg *s, struct queue *q, uint32_t off,
+static void apply_soon(struct load *l, struct seg *s, struct queue *q, uint32_t off,
                        const struct index_rec *rec)
 {
     struct queued *one;
@@ -110,16 +96,9 @@ static void apply_soon(struct index_load *l, struct seg *s, struct queue *q, uin
 }
 
 struct walked {
-    struct index_load *l;
+    struct load *l;
     struct seg *s;
 };
-
-static void before_change(void *arg)
-{
-    const struct walked *a = arg;
-
-    index_load_unmark(a->l, a->s->id);
-}
 
 /* For the walk: is the record what its data file has?  Where only the keys differ nobody can tell
  * which is right. */
@@ -148,7 +127,7 @@ static int verify(void *arg, const struct index_rec *rec)
     return rec->key.p[rec->key.len - 1] == 0 && key[head.keylen - 1] != 0 ? 0 : -1;
 }
 
-static int cut(struct index_load *l, struct index_walk *w, struct index_file *f)
+static int cut(struct index_walk *w, struct index_file *f)
 {
     CLEANUP(base_free) char *as = NULL;
     struct stat st;
@@ -163,46 +142,67 @@ static int cut(struct index_load *l, struct index_walk *w, struct index_file *f)
         r = aside_tail(f->path, w->pos, (uint64_t)st.st_size, &as);
     if (as)
         log_warn("index %s: the rest is kept as %s", f->path, as);
-    if (r < 0)
-        return r;
-    index_load_unmark(l, f->id);
-    return index_file_cut(f, w->pos, w->last);
+    return r < 0 ? r : index_file_cut(f, w->pos, w->last);
 }
 
-int index_load_user(struct index_load *l, struct seg *s, bool *damaged)
+static int walk(struct load *l, struct seg *s, struct index_walk *w)
 {
     struct queue queue = {.n = 0};
-    struct index_walk w;
+    bool newest = l->foreign && s->id == l->found[l->n - 1].id;
     struct index_rec rec;
-    uint32_t off;
-    uint64_t size;
-    struct index_found *f = index_load_found(l, s->id);
-    struct walked arg = {l, s};
-    int r = index_walk_init(&w, &s->index, f && f->audit ? verify : NULL, &arg);
+    uint32_t off, last = 0;
+    int r;
 
-    if (f && f->replay)
-        w.size = MIN(w.size, f->mark.index_size);
-    size = w.size;
-    w.before_change = before_change;
-    w.before = l->ns->last_index;
-    w.has_before = !l->gap;
-    while (r == 0 && (r = index_walk_next(&w, &off, &rec)) == 1) {
+    while ((r = index_walk_next(w, &off, &rec)) == 1) {
+        if (newest && !(rec.flags & INDEX_DELETED) && load_is_lost(l, s->id, &rec)) {
+            w->pos = off; /* from here on: recovery/end.c */
+            w->last = last;
+            w->ends = true;
+            r = 0;
+            break;
+        }
         index_file_mark(&s->index, off);
-        index_load_note(l, s->id, s->id, off, &rec);
+        load_note(l, s->id, &rec);
         apply_soon(l, s, &queue, off, &rec);
-        r = 0;
+        last = off;
     }
     while (queue.n)
         apply_first(l, s, &queue);
+    return r;
+}
+
+int load_user(struct load *l, struct seg *s, uint64_t limit)
+{
+    struct load_seg *f = load_found(l, s->id);
+    struct walked arg = {l, s};
+    bool whole = limit == UINT64_MAX;
+    struct index_walk w;
+    int r = index_walk_init(&w, &s->index, l->foreign ? verify : NULL, &arg);
+
+    if (r == 0 && w.size < limit && !whole)
+        r = load_broken(l, s->id); /* shorter than it was */
+    w.size = MIN(w.size, limit);
+    w.before = l->ns->last_index;
+    w.has_before = !l->gap;
+    w.strict = load_broken(l, s->id) < 0;
+    w.newest = whole && s->id == l->found[l->n - 1].id;
+    if (r == 0)
+        r = walk(l, s, &w);
+    if (r == -EUCLEAN) { /* the chain: perhaps it is the file before that was cut */
+        size_t i = (size_t)(f - l->found);
+        bool before = w.last == 0 && i > 0 && l->found[i - 1].data;
+        r = load_broken(l, l->found[before ? i - 1 : i].id);
+    }
     s->index.size = w.pos;
     s->index.last = w.last;
     if (w.last)
         l->ns->last_index = w.last;
-    *damaged = w.lost_bytes > 0 || w.healed > 0;
-    if (*damaged)
+    if (w.lost_bytes > 0 || w.healed > 0) {
         ns_sync_note(l->ns, s);
-    if (r == 0 && w.pos < size)
-        r = cut(l, &w, &s->index);
+        l->changed = true;
+    }
+    if (r == 0 && w.pos < w.full && whole && !w.ends)
+        r = cut(&w, &s->index);
     index_walk_fini(&w);
-    return r < 0 ? err_sys(l->e, -r, "index %s", s->index.path) : 0;
+    return r < 0 && r != -EUCLEAN ? err_sys(l->e, -r, "index %s", s->index.path) : r;
 }

@@ -1,14 +1,15 @@
-/* load_seq - index records of a sequential namespace: nothing in memory but counters and
+/* seq - index records of a sequential namespace: nothing in memory but counters and
  * first ids. Slots have a fixed size, so nothing can get out of step.  A slot that is neither the
- * record of its own id nor the flagged copy of an older id is hollow: it is seen as deleted, unless
- * the data has a record of its id (recovery/redo_seq.c). */
+ * record of its own id nor the flagged copy of an older id breaks the index; when its data is not
+ * here it is seen as deleted. */
 #include "common/log.h"
-#include "zdb/recovery/load.h"
+#include "zdb/recovery/state.h"
 #include <stdlib.h>
 
-#define BLOCK_SLOTS 32768
-#define LOST_MAX    ((uint64_t)1 << 24) /* ids missing between two files; more is a garbled id */
-#define BLOCK       ((size_t)BLOCK_SLOTS * INDEX_SEQ_REC)
+#define BLOCK_SLOTS  32768
+#define LOST_MAX     ((uint64_t)1 << 24) /* ids missing between two files; more is a garbled id */
+#define VERSIONS_MAX 4096                /* of one key in a row; more is a ring */
+#define BLOCK        ((size_t)BLOCK_SLOTS * INDEX_SEQ_REC)
 
 /* First id of a file as its own records have it: id minus slot, by majority (copies of old versions
  * have other ids). *agree: records that agree with the expected one. */
@@ -34,26 +35,8 @@ static uint64_t vote(const uint8_t *block, size_t n, uint64_t expected, uint64_t
     return best;
 }
 
-/* As index_load_has_key; the segment may be one that is not loaded yet, as slots name later ones.
- */
-static int has_key(struct index_load *l, const struct index_rec *rec)
-{
-    const struct index_found *f = index_load_found(l, rec->dataid);
-    uint8_t key[DATA_KEY_MAX];
-    struct data_rec head;
-    struct data d;
-    int r;
-
-    if (!f || !f->data || ns_seg_find(l->ns, rec->dataid))
-        return index_load_has_key(l, rec->dataid, rec);
-    data_init(&d, &l->ns->env->files, l->ns->data_dir, rec->dataid);
-    r = data_record(&d, rec->off, &head, key, NULL, false);
-    data_fini(&d);
-    return r < 0 ? -1 : slice_eq(slice_of(key, head.keylen), rec->key);
-}
-
 /* Does the data say so too?  (Of the first record that votes for it and whose data is here.) */
-static bool data_agrees(struct index_load *l, const uint8_t *block, size_t n, uint64_t first)
+static bool data_agrees(struct load *l, const uint8_t *block, size_t n, uint64_t first)
 {
     int r = -1;
 
@@ -62,14 +45,14 @@ static bool data_agrees(struct index_load *l, const uint8_t *block, size_t n, ui
         struct index_rec rec;
         if (index_rec_decode(&rd, &rec) == 1 && rec.key.len == INDEX_SEQ_KEY &&
             !(rec.flags & INDEX_DELETED) && le64_get(rec.key.p) == first + slot)
-            r = has_key(l, &rec);
+            r = load_has_key(l, rec.dataid, &rec);
     }
     return r == 1;
 }
 
 /* Where this file begins.  Its own word counts when none of its records agrees with what the files
  * before say, and it is more than one garbled id; then records of the file before are lost. */
-static void push_first(struct index_load *l, struct seg *s, const uint8_t *block, size_t n)
+static int push_first(struct load *l, struct seg *s, const uint8_t *block, size_t n)
 {
     struct ns *ns = l->ns;
     uint64_t next = index_seq_next(&ns->seq), weight, agree,
@@ -81,21 +64,25 @@ static void push_first(struct index_load *l, struct seg *s, const uint8_t *block
         log_warn("index %s: begins with id %llu, expected %llu%s", s->index.path,
                  (unsigned long long)first, (unsigned long long)next,
                  believe ? ": records before it are lost" : "");
+    if (believe && ns->nsegs > 1) { /* perhaps the data file still has them */
+        int r = load_broken(l, ns->segs[ns->nsegs - 2]->id);
+        if (r < 0)
+            return r;
+    }
+    l->ids_lost |= believe;
     index_seq_push(&ns->seq, s->id, believe ? first : next);
-    if (believe && ns->nsegs > 1) /* perhaps the data file still has them */
-        index_load_doubt(l, ns->segs[ns->nsegs - 2]->id);
+    return 0;
 }
 
-static int set_field(struct index_load *l, struct seg *s, uint64_t off, uint8_t *slot, size_t at,
+static int set_field(struct load *l, struct seg *s, uint64_t off, uint8_t *slot, size_t at,
                      const uint8_t *bytes, size_t n)
 {
     memcpy(slot + at, bytes, n);
-    index_load_unmark(l, s->id);
+    l->changed = true;
     return index_file_patch(&s->index, off + at, bytes, n);
 }
 
-static int make_hollow(struct index_load *l, struct seg *s, uint64_t off, uint8_t *slot,
-                       uint64_t id)
+static int make_hollow(struct load *l, struct seg *s, uint64_t off, uint8_t *slot, uint64_t id)
 {
     uint32_t previous = le32_get(slot + 9);
 
@@ -104,14 +91,32 @@ static int make_hollow(struct index_load *l, struct seg *s, uint64_t off, uint8_
     memset(slot, 0, INDEX_SEQ_REC);
     slot[0] = INDEX_SEQ_KEY;
     le32_put(slot + 9, previous);
+    slot[INDEX_FLAGS_AT] = INDEX_DELETED;
     le64_put(slot + INDEX_REC_SIZE, id);
-    ns_patch_bytes(l->ns, s->id, (uint32_t)off, slot, INDEX_SEQ_REC);
-    index_ids_add(&l->hollow, id);
-    return 0;
+    l->changed = true;
+    return index_file_patch(&s->index, off, slot, INDEX_SEQ_REC);
+}
+
+static bool is_whole(const struct load *l, uint64_t off, const uint8_t *slot, uint64_t id)
+{
+    uint64_t key = le64_get(slot + INDEX_REC_SIZE);
+    bool live = !(slot[INDEX_FLAGS_AT] & INDEX_DELETED);
+
+    return slot[0] == INDEX_SEQ_KEY && !(slot[INDEX_FLAGS_AT] & ~INDEX_DELETED) &&
+           (le32_get(slot + 9) == l->ns->last_index || (off == INDEX_HEADER_SIZE && l->gap)) &&
+           key <= id && (!live || (key == id && le32_get(slot + 1) >= DATA_HEADER_SIZE));
+}
+
+/* The chain breaks between two files: perhaps it is the former one that was cut. */
+static uint32_t file_before(struct load *l, const struct seg *s)
+{
+    const struct load_seg *f = load_found(l, s->id);
+
+    return f > l->found && f[-1].data ? f[-1].id : s->id;
 }
 
 /* One slot, in the block: what is clearly wrong is set right on disk and in the block. */
-static int heal_slot(struct index_load *l, struct seg *s, uint64_t off, uint8_t *slot, uint64_t id,
+static int heal_slot(struct load *l, struct seg *s, uint64_t off, uint8_t *slot, uint64_t id,
                      bool *healed)
 {
     uint64_t key = le64_get(slot + INDEX_REC_SIZE);
@@ -120,6 +125,10 @@ static int heal_slot(struct index_load *l, struct seg *s, uint64_t off, uint8_t 
     struct rd rd;
     int r = 0;
 
+    if (!is_whole(l, off, slot, id))
+        r = load_broken(l, off == INDEX_HEADER_SIZE ? file_before(l, s) : s->id);
+    if (r < 0)
+        return r;
     le32_put(before, l->ns->last_index);
     if (memcmp(slot + 9, before, sizeof before) != 0 &&
         !(off == INDEX_HEADER_SIZE && l->ids_lost)) {
@@ -139,34 +148,85 @@ static int heal_slot(struct index_load *l, struct seg *s, uint64_t off, uint8_t 
     *healed = true;
     rd = rd_of(slice_of(slot, INDEX_SEQ_REC));
     if (index_rec_decode(&rd, &rec) == 1 && key < id && rec.off >= DATA_HEADER_SIZE &&
-        index_load_has_key(l, rec.dataid, &rec) != 0) { /* a copy: copies are flagged */
+        load_has_key(l, rec.dataid, &rec) != 0) { /* a copy: copies are flagged */
         flags = INDEX_DELETED;
         return set_field(l, s, off, slot, INDEX_FLAGS_AT, &flags, 1);
     }
     return make_hollow(l, s, off, slot, id);
 }
 
-static void apply(struct index_load *l, struct seg *s, uint64_t off, const uint8_t *slot,
-                  uint64_t id)
+static void apply(struct load *l, const uint8_t *slot, uint64_t id)
 {
     struct index_rec rec;
     struct rd rd = rd_of(slice_of(slot, INDEX_SEQ_REC));
 
     if (index_rec_decode(&rd, &rec) != 1)
         return;
-    if (le64_get(rec.key.p) != id) {
-        if (index_load_found(l, s->id)->audit)
-            index_copies_add(&l->copies, s->id, (uint32_t)off, &rec);
-        return;
-    }
-    index_load_note(l, rec.dataid, s->id, (uint32_t)off, &rec);
-    if (!(rec.flags & INDEX_DELETED) && !index_ids_has(&l->hollow, id))
-        index_load_count(l->ns, rec.length, INDEX_SEQ_KEY, true);
+    load_note(l, rec.dataid, &rec);
+    if (rec.parent_off && rec.parent_file == l->found[l->n - 1].id)
+        l->copies_end = MAX(l->copies_end, (uint64_t)rec.parent_off + INDEX_SEQ_REC);
+    if (le64_get(rec.key.p) == id && !(rec.flags & INDEX_DELETED))
+        load_count(l->ns, rec.length, INDEX_SEQ_KEY, true);
 }
 
-static int load_block(struct index_load *l, struct seg *s, uint64_t off, uint8_t *block, size_t n,
-                      bool *damaged)
+/* The slot of a lost version gets the one before it that is not, or is deleted. */
+static int take_back(struct load *l, struct seg *s, uint32_t file, uint32_t at,
+                     struct index_rec *slot)
 {
+    uint8_t id[INDEX_SEQ_KEY], bytes[INDEX_REC_MAX];
+    uint32_t previous = slot->previous;
+    struct seg *home = ns_seg_find(l->ns, file);
+
+    memcpy(id, slot->key.p, sizeof id);
+    for (unsigned n = 0; n < VERSIONS_MAX && load_is_lost(l, slot->dataid, slot); n++) {
+        struct index_rec copy;
+        if (!slot->parent_off ||
+            ns_seg_record(l->ns, slot->parent_file, slot->parent_off, &copy, bytes, NULL) < 0 ||
+            !slice_eq(copy.key, slice_of(id, sizeof id))) {
+            slot->flags = INDEX_DELETED;
+            break;
+        }
+        *slot = copy;
+        slot->flags = 0;
+    }
+    log_warn("index %s: the data of id %llu did not reach the disk, %s", home->index.path,
+             (unsigned long long)le64_get(id),
+             slot->flags ? "it is deleted" : "it has its former value");
+    slot->previous = previous;
+    slot->key = slice_of(id, sizeof id);
+    l->changed = l->replayed = true;
+    ns_sync_note(l->ns, s);
+    return index_file_rewrite(&home->index, at, slot);
+}
+
+/* Foreign files, newest segment: is the data lost that this record was made with?  For a copy that
+ * is what its slot has now. */
+static int check_lost(struct load *l, struct seg *s, uint32_t off, const uint8_t *bytes,
+                      uint64_t id)
+{
+    uint8_t home_bytes[INDEX_REC_MAX];
+    struct index_rec rec, slot;
+    struct rd rd = rd_of(slice_of(bytes, INDEX_SEQ_REC));
+    uint32_t file = s->id, at = off;
+
+    if (index_rec_decode(&rd, &rec) != 1)
+        return 0;
+    slot = rec;
+    if (le64_get(rec.key.p) != id &&
+        (!index_seq_find(&l->ns->seq, le64_get(rec.key.p), &file, &at) ||
+         ns_seg_record(l->ns, file, at, &slot, home_bytes, NULL) < 0 || slot.parent_file != s->id ||
+         slot.parent_off != off))
+        return 0;
+    if ((slot.flags & INDEX_DELETED) || slot.dataid != s->id || !load_is_lost(l, s->id, &slot))
+        return 0;
+    if (le64_get(rec.key.p) == id && slot.parent_off)
+        return 0; /* comes with its copy */
+    return take_back(l, s, file, at, &slot);
+}
+
+static int load_block(struct load *l, struct seg *s, uint64_t off, uint8_t *block, size_t n)
+{
+    bool newest = l->foreign && s->id == l->found[l->n - 1].id;
     uint64_t id = index_seq_next(&l->ns->seq);
 
     for (size_t i = 0; i < n; i++, id++, off += INDEX_SEQ_REC) {
@@ -175,76 +235,74 @@ static int load_block(struct index_load *l, struct seg *s, uint64_t off, uint8_t
         int r = heal_slot(l, s, off, slot, id, &healed);
         if (r < 0)
             return r;
-        if (healed)
+        if (healed) {
             log_warn("index %s: garbled record at %llu set right", s->index.path,
                      (unsigned long long)off);
-        *damaged |= healed;
-        apply(l, s, off, slot, id);
+            ns_sync_note(l->ns, s);
+        }
+        s->index.size = off + INDEX_SEQ_REC;
+        apply(l, slot, id);
         l->ns->last_index = (uint32_t)off;
+        index_seq_grow(&l->ns->seq, 1);
+        r = newest ? check_lost(l, s, (uint32_t)off, slot, id) : 0;
+        if (r < 0)
+            return r;
     }
-    index_seq_grow(&l->ns->seq, n);
     return 0;
 }
 
-int index_load_seq(struct index_load *l, struct seg *s, bool *damaged)
+static int cut_torn(struct load *l, struct seg *s, bool newest)
+{
+    int r = newest ? 0 : load_broken(l, s->id);
+
+    if (r < 0)
+        return r;
+    log_warn("index %s: torn record at %llu, cut", s->index.path,
+             (unsigned long long)s->index.size);
+    l->changed = true;
+    ns_sync_note(l->ns, s);
+    return index_file_cut(&s->index, s->index.size, s->index.last);
+}
+
+int load_seq(struct load *l, struct seg *s, uint64_t limit)
 {
     CLEANUP(base_free) uint8_t *block = malloc(BLOCK);
-    const struct index_found *f = index_load_found(l, s->id);
-    uint64_t off = INDEX_HEADER_SIZE, end = f->replay ? f->mark.index_size : UINT64_MAX;
-    ssize_t n;
+    uint64_t off = INDEX_HEADER_SIZE;
     int r = block ? 0 : -ENOMEM;
+    bool more = r == 0;
 
-    for (;;) {
-        if (r == 0)
-            r = index_file_open(&s->index); /* others were opened since the last block */
+    s->index.size = INDEX_HEADER_SIZE;
+    while (more) {
+        size_t want = (size_t)MIN((uint64_t)BLOCK, limit - off);
+        ssize_t n;
+
+        r = index_file_open(&s->index); /* others were opened since the last block */
         if (r < 0)
-            return err_sys(l->e, -r, "index %s", s->index.path);
-        n = files_pread(s->index.file, block, (size_t)MIN((uint64_t)BLOCK, end - off), off, false);
-        r = n < 0 ? (int)n : 0;
-        if (r == 0 && off == INDEX_HEADER_SIZE)
-            push_first(l, s, block, (size_t)n / INDEX_SEQ_REC);
-        if (r == 0 && n >= INDEX_SEQ_REC)
-            r = load_block(l, s, off, block, (size_t)n / INDEX_SEQ_REC, damaged);
-        if (r < 0)
-            continue;
-        off += (uint64_t)n - (uint64_t)n % INDEX_SEQ_REC;
-        if ((size_t)n < BLOCK)
             break;
+        n = files_pread(s->index.file, block, want, off, false);
+        r = n < 0 ? (int)n : 0;
+        if (r == 0 && (size_t)n < want && limit != UINT64_MAX)
+            r = load_broken(l, s->id); /* shorter than it was */
+        if (r == 0 && off == INDEX_HEADER_SIZE)
+            r = push_first(l, s, block, (size_t)n / INDEX_SEQ_REC);
+        if (r == 0)
+            r = load_block(l, s, off, block, (size_t)n / INDEX_SEQ_REC);
+        if (r < 0)
+            break;
+        off = s->index.size;
+        s->index.last = off > INDEX_HEADER_SIZE ? (uint32_t)(off - INDEX_SEQ_REC) : 0;
+        more = (size_t)n == want && off < limit;
+        if (!more && (size_t)n % INDEX_SEQ_REC)
+            r = cut_torn(l, s, limit == UINT64_MAX && s->id == l->found[l->n - 1].id);
     }
-    s->index.size = off;
-    s->index.last = off > INDEX_HEADER_SIZE ? (uint32_t)(off - INDEX_SEQ_REC) : 0;
-    if (n % INDEX_SEQ_REC) {
-        log_warn("index %s: torn record at %llu, cut", s->index.path, (unsigned long long)off);
-        *damaged = true;
-        index_load_unmark(l, s->id);
-        r = index_file_cut(&s->index, off, s->index.last);
-    }
-    if (*damaged)
-        ns_sync_note(l->ns, s);
-    return r < 0 ? err_sys(l->e, -r, "index %s", s->index.path) : 0;
+    return r < 0 && r != -EUCLEAN ? err_sys(l->e, -r, "index %s", s->index.path) : r;
 }
 
 /* --- finish ---------------------------------------------------------------------------------- */
 
-static void give_up_hollow(struct index_load *l)
-{
-    struct ns *ns = l->ns;
-
-    for (size_t i = 0; i < l->hollow.cap; i++) {
-        uint8_t bytes[INDEX_REC_MAX];
-        struct index_rec rec;
-        uint32_t file, off;
-        uint64_t id = l->hollow.ids[i] - 1;
-
-        if (l->hollow.ids[i] && index_seq_find(&ns->seq, id, &file, &off) &&
-            ns_seg_record(ns, file, off, &rec, bytes, NULL) == 0 && rec.off == 0)
-            ns_patch_flag(ns, file, off);
-    }
-}
-
 /* A file ends before the next one begins: the ids between are taken, by records that are deleted.
  */
-static int pad(struct index_load *l, struct seg *s)
+static int pad(struct load *l, struct seg *s)
 {
     struct ns *ns = l->ns;
     uint64_t next, limit, from;
@@ -252,7 +310,7 @@ static int pad(struct index_load *l, struct seg *s)
 
     if (!index_seq_range(&ns->seq, s->id, &next, &limit) || limit == UINT64_MAX || next >= limit)
         return 0;
-    index_load_unmark(l, s->id);
+    l->changed = true;
     for (from = next; r == 0 && next < limit; next++) {
         uint8_t id[INDEX_SEQ_KEY];
         struct index_rec rec = {.previous = s->index.last,
@@ -272,7 +330,7 @@ static int pad(struct index_load *l, struct seg *s)
 }
 
 /* The first record of a file names the last one before it. */
-static int mend_chain(struct index_load *l, struct seg *s, uint32_t last)
+static int mend_chain(struct load *l, struct seg *s, uint32_t last)
 {
     uint8_t bytes[INDEX_REC_MAX], previous[4];
     struct index_rec rec;
@@ -285,7 +343,7 @@ static int mend_chain(struct index_load *l, struct seg *s, uint32_t last)
     return index_file_patch(&s->index, INDEX_HEADER_SIZE + 9, previous, sizeof previous);
 }
 
-int index_load_seq_recount(struct ns *ns)
+int load_seq_recount(struct ns *ns)
 {
     CLEANUP(base_free) uint8_t *block = malloc(BLOCK);
     uint64_t id;
@@ -307,20 +365,19 @@ int index_load_seq_recount(struct ns *ns)
                 if (!(slot[INDEX_FLAGS_AT] & INDEX_DELETED) &&
                     index_seq_id(&ns->seq, f->id, (uint32_t)(off + (uint64_t)at), &id) &&
                     id == le64_get(slot + INDEX_REC_SIZE))
-                    index_load_count(ns, le32_get(slot + 5), INDEX_SEQ_KEY, true);
+                    load_count(ns, le32_get(slot + 5), INDEX_SEQ_KEY, true);
             }
         }
     }
     return 0;
 }
 
-int index_load_seq_finish(struct index_load *l)
+int load_seq_finish(struct load *l)
 {
     struct ns *ns = l->ns;
     uint32_t last = 0;
     int r = 0;
 
-    give_up_hollow(l);
     for (size_t i = 0; r == 0 && i < ns->nsegs; i++) {
         struct seg *s = ns->segs[i];
         bool adjacent = i + 1 < ns->nsegs && ns->segs[i + 1]->id == s->id + 1;

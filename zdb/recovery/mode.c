@@ -1,9 +1,9 @@
-/* load_mode - is a namespace in user or in sequential mode?  Contract: recovery/load.h.
+/* mode - is a namespace in user or in sequential mode?  Contract: recovery/state.h.
  * The mode byte of an index file has no checksum, so all witnesses are heard: the headers, what the
  * records look like, and where these do not agree, the data.  Spec zdb-files, 4.1. */
 #include "common/log.h"
 #include "zdb/file/data_walk.h"
-#include "zdb/recovery/load.h"
+#include "zdb/recovery/state.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -39,7 +39,7 @@ static int of_records(int fd)
     return slots > 1 && fit * 2 <= slots ? -1 : 0;
 }
 
-static void hear_index(struct index_load *l, struct votes *v)
+static void hear_index(struct load *l, struct votes *v)
 {
     for (size_t i = 0, n = 0; i < l->n && n < WITNESSES; i++) {
         char *path = xasprintf("%s/i%u", l->ns->index_dir, l->found[i].id);
@@ -64,7 +64,7 @@ static void hear_index(struct index_load *l, struct votes *v)
 
 /* The first record of the first data file that has one: does it begin with id 0?  2 yes, -2 no, 0
  * nothing can be read. */
-static int of_data(const struct index_load *l)
+static int of_data(const struct load *l)
 {
     int vote = 0;
 
@@ -85,7 +85,7 @@ static int of_data(const struct index_load *l)
     return vote;
 }
 
-int index_load_mode(struct index_load *l)
+int load_mode(struct load *l)
 {
     enum ns_mode forced = l->ns->env->mode;
     struct votes v = {0};

@@ -139,6 +139,40 @@ def test_another_machine():
         b.stop()
 
 
+def test_rekey():
+    backends = q.start_backends(4)
+    z = machine(backends, "z").start()
+    dir = q.tmpdir("files")
+    files = [write(dir / f"d{n}", os.urandom(5000)) for n in range(5)]
+    for f in files:
+        stored(z, f)
+
+    def key(new, former):
+        z.config["encryption"] = {"algorithm": "AES", "key": new}
+        z.config["meta"]["config"]["encryption"] = {"algorithm": "AES", "key": former}
+        z.write_config()
+
+    key(OTHER_KEY, q.DATA_KEY)
+    with q.case("a new key is not taken while the daemon runs"):
+        q.check(b"in use by another zstor" in z.cli("rekey").stderr)
+    z.stop()
+    with q.case("a new key: everything is read with it"):
+        p = z.cli("rekey")
+        q.check(p.returncode == 0 and b"5 objects, 5 written" in p.stdout, p.stdout + p.stderr)
+        key(OTHER_KEY, q.META_KEY)
+        z.start()
+        for f in files:
+            fetched(z, f, f.read_bytes())
+        stored(z, write(files[0], os.urandom(5000)))
+        fetched(z, files[0], files[0].read_bytes())
+        q.same(z.stop(), 0, "exit")
+    with q.case("the former key opens nothing"):
+        key(q.DATA_KEY, q.DATA_KEY)
+        refused(z.cli("test"), "encryption.key")
+    for b in backends:
+        b.stop()
+
+
 def test_what_cannot_be_mended():
     backends = q.start_backends(4)
     z = machine(backends, "z").start()

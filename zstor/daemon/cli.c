@@ -43,6 +43,8 @@ static const char usage_text[] =
     "                         verify all shards, restore lost ones\n"
     "  forget -f PATH | -k KEY\n"
     "                         remove an object, its record first, also when that cannot be read\n"
+    "  rekey                  all metadata under encryption.key; the former key is in\n"
+    "                         meta.config.encryption until it is done; without a daemon\n"
     "  wait                   until everything that is queued now is stored\n"
     "        -t, --timeout SECONDS\n"
     "  handover               what of the local zdb is only here; exit 1 when something is\n"
@@ -280,6 +282,7 @@ static const struct command commands[] = {
     {"status", "+:h", status_longs, CONTROL_STATUS, false, run_status},
     {"test", "+:h", test_longs, CONTROL_PING, false, cli_here_test},
     {"forget", "+:f:k:h", forget_longs, CONTROL_REBUILD, false, cli_here_forget},
+    {"rekey", "+:h", plain_longs, CONTROL_PING, false, cli_here_rekey},
     {"takeover", "+:h", plain_longs, CONTROL_PING, false, cli_here_takeover},
     {"monitor", "+:h", monitor_longs, CONTROL_PING, false, run_monitor},
 };

@@ -16,6 +16,7 @@
 #include "zstor/daemon/status.h"
 #include "zstor/object/remove.h"
 #include "zstor/object/task.h"
+#include "zstor/queue/journal.h"
 #include "zstor/object/volume.h"
 #include "zstor/state_dir.h"
 
@@ -233,6 +234,38 @@ int cli_here_forget(struct cli *c)
         code = r < 0 ? cli_fail_zstor(e.text) : 0;
     }
     engine_put(g);
+    volume_close(v);
+    return code;
+}
+
+/* The lock of the queue keeps daemons away: one that runs would go on with the former key. */
+int cli_here_rekey(struct cli *c)
+{
+    struct object_rekeyed done = {0};
+    struct journal *queue = NULL;
+    struct volume *v = NULL;
+    struct engine *g = NULL;
+    struct err e = {0};
+    int code = open_volume(c, &v);
+
+    if (code == 0 && journal_open(&queue, c->conf->state_dir, &e) < 0)
+        code = cli_fail(&e);
+    if (code == 0)
+        code = open_engine(c, &g, v);
+    if (code == 0) {
+        int r = object_rekey(g->objects, NULL, &done, &e);
+
+        printf("%" PRIu64 " objects, %" PRIu64 " written with the new key, %" PRIu64
+               " could not be\n",
+               done.objects, done.changed, done.failed);
+        code = r < 0 ? cli_fail_zstor(e.text) : 0;
+        if (code == 0)
+            puts("the former key is not needed any more: put the new one also into "
+                 "meta.config.encryption.key");
+        object_give_back(g->objects);
+    }
+    engine_put(g);
+    journal_close(queue);
     volume_close(v);
     return code;
 }

@@ -40,6 +40,7 @@ int cli_here_run(struct cli *c); /* store, retrieve, check, rebuild, wait, queue
 int cli_here_test(struct cli *c);
 int cli_here_takeover(struct cli *c);
 int cli_here_forget(struct cli *c);
+int cli_here_rekey(struct cli *c);
 int cli_here_status(struct cli *c, const char *note); /* asks the backends itself; note: one more
                                                          line, NULL: none */
 int cli_daemon_run(struct cli *c);                    /* store, retrieve, check, rebuild, queue */

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,9 +50,11 @@ static int look(void *arg, const char *key)
 
 static int wrong_key(struct err *e)
 {
-    return err_set(e, EKEYREJECTED,
-                   "encryption.key: is not the key of this volume: what the metadata backends hold "
-                   "was made with another one; put the right key back, nothing was changed");
+    return err_set(
+        e, EKEYREJECTED,
+        "encryption.key: is not the key of this volume: what the metadata backends hold "
+        "was made with another one; put the right key back (or, for a new key, run zstor "
+        "rekey), nothing was changed");
 }
 
 /* No backend has the note: the volume is empty, or older than notes. */
@@ -305,6 +308,46 @@ int claim_take(const struct metastore *ms, bool takeover, const atomic_bool *sto
     if (r == -EKEYREJECTED || r == -EBUSY)
         volume_refuse(ms->volume, why);
     return r;
+}
+
+static int not_all_four(struct err *e)
+{
+    return err_set(e, EHOSTUNREACH, "metadata: all %u backends are needed to change the key", N);
+}
+
+int claim_change_key(const struct metastore *ms, struct err *e)
+{
+    struct zstor_conf former_conf = *ms->conf;
+    struct metastore former = *ms;
+    struct note_lease l = {.held = true, .serial = 1};
+    struct key k;
+    int r = check_key(ms, &k, e);
+
+    if (r == 1) { /* begun before */
+        r = claim_take(ms, false, NULL, e);
+        return r == 0 && notes_write(ms, NOTE_KEY, slice_of(k.id, sizeof k.id)) < (int)N
+                   ? not_all_four(e)
+                   : r;
+    }
+    if (r == 0)
+        return err_set(e, ENOENT, "the volume has no check of its key yet: start zstor once first");
+    if (r != -EKEYREJECTED)
+        return r;
+    memcpy(former_conf.key, ms->conf->meta_key, sizeof former_conf.key);
+    former.conf = &former_conf;
+    r = claim_take(&former, false, NULL, e);
+    if (r == 0)
+        r = check_key(&former, &k, e);
+    sodium_memzero(former_conf.key, sizeof former_conf.key);
+    if (r < 0)
+        return r;
+    l.epoch = volume_epoch(ms->volume);
+    memcpy(l.instance, volume_instance(ms->volume), sizeof l.instance);
+    snprintf(l.host, sizeof l.host, "%s", volume_host(ms->volume));
+    if (put(ms, &l) < (int)N || notes_write(ms, NOTE_KEY, slice_of(k.id, sizeof k.id)) < (int)N)
+        return not_all_four(e);
+    volume_forget(ms->volume);
+    return claim_take(ms, false, NULL, e);
 }
 
 void claim_give_back(const struct metastore *ms)

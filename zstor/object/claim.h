@@ -22,6 +22,9 @@ int claim_key(const struct metastore *ms, struct err *e);
 /* Make, renew or (takeover) take the claim; ms->volume is held then.  -EKEYREJECTED; -EBUSY:
  * another's, the text names it; -EHOSTUNREACH: could not tell, try again; -ECANCELED by *stop. */
 int claim_take(const struct metastore *ms, bool takeover, const atomic_bool *stop, struct err *e);
+/* The notes of a volume that is ours under the former key (meta.config.encryption) are written
+ * under the key of the configuration, on all four; 0 also when they are already. */
+int claim_change_key(const struct metastore *ms, struct err *e);
 void claim_give_back(const struct metastore *ms);
 
 #endif

@@ -162,6 +162,15 @@ typedef int object_rebuilt_fn(void *arg, const char *meta_key, int rc,
 int object_rebuild_all(struct objects *o, const struct object_ctl *ctl, object_rebuilt_fn *fn,
                        void *arg, struct err *e);
 
+/* Every metadata record under the key of the configuration; the former one is
+ * meta.config.encryption.  Nobody else may write meanwhile.  0: the former key is not needed any
+ * more.  -errno: some are left, call again. */
+struct object_rekeyed {
+    uint64_t objects, changed, failed;
+};
+int object_rekey(struct objects *o, const struct object_ctl *ctl, struct object_rekeyed *done,
+                 struct err *e);
+
 /* The record in upstream's JSON form (spec zstor-format 13), appended to out; contains the data
  * key: for the decoder command only, never for logs.  1 found, 0 not there, or -errno. */
 int object_describe(struct objects *o, const char *path, const char *meta_key, struct buf *out,

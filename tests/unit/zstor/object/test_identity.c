@@ -566,6 +566,74 @@ START_TEST(two_backends_less_stop_nothing)
 }
 END_TEST
 
+/* --- a new key ------------------------------------------------------------------------------- */
+
+static void machine_keys(struct machine *m, const char *name, uint8_t key, uint8_t former)
+{
+    machine_start(m, name, key);
+    memset(m->conf.meta_key, former, sizeof m->conf.meta_key);
+}
+
+START_TEST(a_new_key_opens_everything_and_the_former_one_nothing)
+{
+    struct machine m = {0};
+    struct object_rekeyed done;
+    struct err e = {0};
+    bool unproved;
+    char *f[6], name[16];
+
+    cluster_start(&t, 2, 4, one_group, 1);
+    machine_start(&m, "m", 7);
+    for (unsigned i = 0; i < 6; i++) {
+        snprintf(name, sizeof name, "f%u", i);
+        f[i] = cluster_file(&t, name, 3000 + i, 'r', i);
+        ck_assert_int_eq(machine_store(&m, f[i], &e), 0);
+    }
+    machine_stop(&m);
+    machine_keys(&m, "m", 99, 55); /* neither is the volume's */
+    ck_assert_int_eq(object_rekey(m.o, NULL, &done, &e), -EKEYREJECTED);
+    machine_stop(&m);
+    machine_keys(&m, "other", 99, 7); /* the key, but not the machine */
+    ck_assert_int_eq(object_rekey(m.o, NULL, &done, &e), -EBUSY);
+    machine_stop(&m);
+    if (_i == 1) { /* a backend goes away in between */
+        machine_keys(&m, "m", 99, 7);
+        atomic_store(&t.meta[1]->fail_set, 4); /* the notes, and two records */
+        ck_assert_int_lt(object_rekey(m.o, NULL, &done, &e), 0);
+        ck_assert_uint_gt(done.failed, 0);
+        for (unsigned i = 0; i < 6; i++)
+            ck_assert_int_eq(read_as(&m, f[i], f[i], &unproved), 0);
+        ck_assert_int_eq(machine_store(&m, f[0], &e), 0); /* work goes on */
+        atomic_store(&t.meta[1]->fail_set, -1);
+        machine_stop(&m);
+    }
+    machine_start(&m, "m", 7);
+    ck_assert_int_eq(object_claim(m.o, false, NULL, &e), _i == 1 ? -EKEYREJECTED : 0);
+    machine_stop(&m);
+    machine_keys(&m, "m", 99, 7);
+    ck_assert_msg(object_rekey(m.o, NULL, &done, &e) == 0, "%s", e.text);
+    ck_assert_uint_eq(done.objects, 6);
+    ck_assert_uint_eq(done.failed, 0);
+    ck_assert_uint_ge(done.changed, _i == 1 ? 1 : 6);
+    ck_assert_int_eq(object_rekey(m.o, NULL, &done, &e), 0);
+    ck_assert_uint_eq(done.changed, 0);
+    machine_stop(&m);
+    machine_keys(&m, "m", 99, 55); /* the former key is gone */
+    for (unsigned i = 0; i < 6; i++)
+        ck_assert_int_eq(read_as(&m, f[i], f[i], &unproved), 0);
+    ck_assert_int_eq(machine_store(&m, f[1], &e), 0);
+    machine_stop(&m);
+    machine_keys(&m, "m", 7, 7);
+    ck_assert_int_eq(object_claim(m.o, false, NULL, &e), -EKEYREJECTED);
+    for (unsigned i = 0; i < 6; i++)
+        ck_assert_int_lt(read_as(&m, f[i], f[i], &unproved), 0);
+    machine_stop(&m);
+    for (unsigned i = 0; i < 6; i++)
+        free(f[i]);
+    cluster_stop(&t);
+}
+END_TEST
+
 static TCase *tcase_newest(void)
 {
     TCase *tc = tcase_create("the newest is known");
@@ -575,6 +643,7 @@ static TCase *tcase_newest(void)
     tcase_add_test(tc, who_does_not_remember_says_so);
     tcase_add_test(tc, what_was_deleted_does_not_come_back);
     tcase_add_test(tc, two_backends_less_stop_nothing);
+    tcase_add_loop_test(tc, a_new_key_opens_everything_and_the_former_one_nothing, 0, 2);
     return tc;
 }
 

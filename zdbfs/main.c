@@ -22,6 +22,9 @@
 #include "common/version.h"
 #include "zdbfs/fsck/walk.h"
 #include "zdbfs/txn/commit.h"
+#include "zdbfs/fuse/flusher.h"
+#include "zdbfs/fuse/holes.h"
+#include "zdbfs/fuse/kernel_pages.h"
 #include "zdbfs/fuse/session.h"
 #include "zdbfs/core/space.h"
 #include "zdbfs/store/lease.h"
@@ -51,6 +54,8 @@ struct app {
     struct commit *commit;
     struct writeback *wb;
     struct space *space;
+    struct kernel_pages *pages;
+    struct flusher *flusher;
     struct ops ops;
     pthread_t main_thread, ids_thread, signal_thread;
     bool ids_running, signals_running;
@@ -94,13 +99,11 @@ static void unmount_lazily(const char *path)
  * away. */
 static void leave(struct app *a)
 {
-    int fd = open(a->mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int r = a->pages ? kernel_pages_flush(a->pages) : 0;
 
-    if (fd >= 0 && syncfs(fd) < 0)
-        log_warn("%s: not everything could be written: %s", a->mountpoint, strerror(errno));
+    if (r < 0)
+        log_warn("%s: not everything could be written: %s", a->mountpoint, strerror(-r));
     unmount_lazily(a->mountpoint);
-    if (fd >= 0)
-        close(fd);
     uint64_t until = base_now_ms() + UNMOUNT_GRACE_MS;
     while (!a->loop_done && base_now_ms() < until)
         usleep(5000);
@@ -352,7 +355,10 @@ static int mount_and_loop(struct app *a, struct err *e)
     if (code)
         return err_sys(e, code, "thread for signals");
     a->signals_running = true;
-    return loop(a, e);
+    int r = a->pages ? flusher_start(&a->flusher, a->fs, a->pages, e) : 0;
+    if (r == 0 && a->pages)
+        r = holes_start(&a->ops.holes, a->pages, e);
+    return r < 0 ? r : loop(a, e);
 }
 
 static void stop_threads(struct app *a)
@@ -369,6 +375,9 @@ static void stop_threads(struct app *a)
         a->fs->stopping = true;
         fs_unlock(a->fs);
     }
+    flusher_stop(a->flusher);
+    holes_stop(a->ops.holes);
+    kernel_pages_stop(a->pages);
     readahead_stop(a->ops.ra);
     writeback_stop(a->wb);
     if (a->ids_running) {
@@ -382,13 +391,16 @@ static int serve(struct app *a, struct err *e)
     struct inode *root = NULL;
 
     block_signals();
+    int r = a->o.kv.read_only ? 0 : kernel_pages_start(&a->pages, a->mountpoint, e);
+    if (r < 0)
+        return r;
     a->main_thread = pthread_self();
     a->ids = ids_new(a->kv);
     fs_new(&a->fs, &a->o, a->kv, a->ids);
     a->ops.fs = a->fs;
     a->ops.ready = become_ready;
     a->ops.ready_arg = a;
-    int r = inode_get(a->fs, FS_ROOT, kv_deadline(a->kv), &root); /* stays in memory */
+    r = inode_get(a->fs, FS_ROOT, kv_deadline(a->kv), &root); /* stays in memory */
     if (r < 0)
         err_sys(e, -r, "root directory");
     if (r == 0)

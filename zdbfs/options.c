@@ -18,7 +18,7 @@ struct raw {
     char *host, *port, *unix_path;
     char *rhost[ROLE_COUNT], *rport[ROLE_COUNT], *runix[ROLE_COUNT], *rname[ROLE_COUNT],
         *rpass[ROLE_COUNT];
-    char *size, *cachesize, *memory, *flush, *timeout, *logfile, *sync;
+    char *size, *cachesize, *memory, *flush, *idle, *timeout, *logfile, *sync;
     int nocache, autons, background, check, ro, rw, takeover;
 };
 
@@ -54,6 +54,7 @@ static const struct fuse_opt opts[] = {
     TEXT("cachesize=%s", cachesize),
     TEXT("memory=%s", memory),
     TEXT("flush=%s", flush),
+    TEXT("idle=%s", idle),
     TEXT("timeout=%s", timeout),
     TEXT("logfile=%s", logfile),
     TEXT("sync=%s", sync),
@@ -86,6 +87,7 @@ static void free_raw(struct raw *r)
     free(r->cachesize);
     free(r->memory);
     free(r->flush);
+    free(r->idle);
     free(r->timeout);
     free(r->logfile);
     free(r->sync);
@@ -172,6 +174,10 @@ static int numbers(struct options *o, struct raw *r, struct err *e)
         n = size_option("memory", r->memory, 16 * MIB, 96 * MIB, &o->memory_bytes, e);
     if (n == 0)
         n = seconds("flush", r->flush, 1, 3600, 5, &o->flush_ms, e);
+    o->idle_ms = 50;
+    if (n == 0 && r->idle && parse_u64(r->idle, 0, 3600000, &o->idle_ms) < 0)
+        n = err_set(e, EINVAL,
+                    "-o idle: \"%s\" is no number of milliseconds, expected 0 to 3600000", r->idle);
     if (n == 0)
         n = seconds("timeout", r->timeout, 1, 3600, 120, &o->kv.timeout_ms, e);
     if (n == 0 && r->cachesize && parse_u64(r->cachesize, 0, 1 << 20, &blocks) < 0)
@@ -309,6 +315,7 @@ void options_help(void)
         "    memory=SIZE            for all caches together (96M)\n"
         "    cachesize=N            accepted; raises memory when it asks for more than half of it\n"
         "    flush=SECONDS          unsynced changes are stored after that time (5)\n"
+        "    idle=MILLISECONDS      and so long after the last change (50); 0: not for that\n"
         "    timeout=SECONDS        a request that zdb does not answer fails with EIO (120)\n"
         "    nocache                store every change at once\n"
         "    sync=close             close() waits for stable storage\n"

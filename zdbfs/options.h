@@ -13,6 +13,7 @@ struct options {
     bool size_given;
     uint64_t memory_bytes; /* of all caches together */
     uint64_t flush_ms;     /* unsynced changes are stored after this time at most */
+    uint64_t idle_ms;      /* so long after the last change all is stored; 0: not for that */
     bool nocache;          /* store every change at once */
     bool sync_close;       /* close() waits for stable storage */
     bool autons, background, foreground, check;

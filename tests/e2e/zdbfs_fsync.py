@@ -50,7 +50,7 @@ class Dirtier(threading.Thread):
 def test_fsync_keeps_the_size_while_a_block_is_changed_again():
     """flush=600: nothing but fsync stores anything.  After the kill every file has the length that fsync promised."""
     zdb = q.start_zdb(unix=True, mode="seq")
-    mount = q.mount_zdbfs(zdb, opts="autons,flush=600,timeout=20")
+    mount = q.mount_zdbfs(zdb, opts="autons,flush=600,idle=0,timeout=20")
     size = 10 << 20
     data = random.Random(1).randbytes(size)
     for i in range(3):
@@ -112,7 +112,7 @@ def synced_state(zdb, mount, saved):
 
 def test_fsync_stores_again_what_zdb_had_only_acknowledged():
     zdb = q.start_zdb(unix=True, mode="seq")
-    mount = q.mount_zdbfs(zdb, opts="autons,flush=600,timeout=20")
+    mount = q.mount_zdbfs(zdb, opts="autons,flush=600,idle=0,timeout=20")
     saved = q.tmpdir("saved")
     r = random.Random(2)
     old = r.randbytes(BLOCK * 3)
@@ -160,7 +160,7 @@ def test_fsync_metadata_that_zdb_had_only_acknowledged():
     """A commit's changes are applied without a SYNC of meta: the journal holds them until one.  Journal and names are on
     disk, meta is as of before."""
     zdb = q.start_zdb(unix=True, mode="seq")
-    mount = q.mount_zdbfs(zdb, opts="autons,flush=600,timeout=20")
+    mount = q.mount_zdbfs(zdb, opts="autons,flush=600,idle=0,timeout=20")
     d = mount.path / "d"
     d.mkdir()
     saved = q.tmpdir("saved")

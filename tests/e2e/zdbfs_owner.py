@@ -118,7 +118,7 @@ def test_owner_in_the_background_is_known_by_its_final_process():
 
 def test_owner_that_was_taken_over_never_writes_again():
     z = q.start_zdb(unix=True, mode="seq")
-    a = q.mount_zdbfs(z)
+    a = q.mount_zdbfs(z, opts="autons,idle=0")    # "late" stays unsynced
     (a.path / "f").write_bytes(b"of the first")
     fsync(a.path / "f")
     (a.path / "late").write_bytes(b"never synced")

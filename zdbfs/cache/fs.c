@@ -31,6 +31,7 @@ int fs_new(struct fs **out, const struct options *opt, struct kv *kv, struct ids
     cond_init(&fs->changed);
     cond_init(&fs->commit_work);
     cond_init(&fs->write_work);
+    cond_init(&fs->flush_work);
     cond_init(&fs->info_work);
     fs->table_cap = FIRST_CAP;
     fs->table = xcalloc(fs->table_cap, sizeof(struct inode *));
@@ -60,6 +61,7 @@ void fs_free(struct fs *fs)
     pthread_cond_destroy(&fs->changed);
     pthread_cond_destroy(&fs->commit_work);
     pthread_cond_destroy(&fs->write_work);
+    pthread_cond_destroy(&fs->flush_work);
     pthread_cond_destroy(&fs->info_work);
     pthread_mutex_destroy(&fs->lock);
     free(fs);
@@ -145,8 +147,8 @@ void fs_note_dirty(struct fs *fs, uint64_t bytes)
 
     fs->dirty_meta_bytes += bytes;
     if (!fs->dirty_since_ms) {
-        fs->dirty_since_ms = base_now_ms();
-        wake = true;
+        fs->dirty_since_ms = fs->change_ms = base_now_ms();
+        pthread_cond_signal(&fs->flush_work);
     }
     if (wake)
         pthread_cond_signal(&fs->commit_work);

@@ -107,6 +107,8 @@ struct fs {
     pthread_cond_t changed;     /* broadcast: a load, a write, a commit is done, memory is free */
     pthread_cond_t commit_work; /* for the thread that commits */
     pthread_cond_t write_work;  /* for the threads that store blocks */
+    pthread_cond_t flush_work;  /* for the thread that flushes: something is dirty, or open for
+                                   writing, that was not */
     struct inode **table;
     size_t table_cap, ninodes;
     struct inode_queue lru; /* all of them, most recently used first */
@@ -124,6 +126,8 @@ struct fs {
     struct key_list was; /* key and checksum of values of the original that are about to change */
     uint64_t dirty_meta_bytes, dirty_meta_limit;
     uint64_t dirty_since_ms; /* 0: nothing is dirty */
+    uint64_t change_ms;      /* of the last change */
+    unsigned writers;        /* opens for writing, of all files */
     uint64_t pass;           /* of writeback_all */
     uint64_t snap_seq;       /* commits encoded so far; the next one is snap_seq + 1 */
     uint64_t durable_seq;    /* of them on stable storage */

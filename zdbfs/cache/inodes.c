@@ -288,6 +288,7 @@ int inode_get_many(struct fs *fs, const uint64_t *inos, size_t n, uint64_t deadl
 
 void inode_dirty(struct fs *fs, struct inode *in)
 {
+    fs->change_ms = base_now_ms();
     if (in->dirty || in->state == INODE_GONE)
         return;
     fs_note_classic(fs, &in->classic, in->ino, in->classic_crc);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "zdbfs/txn/commit.h"
+#include "zdbfs/fuse/holes.h"
 #include "zdbfs/fuse/session.h"
 #include "zdbfs/core/space.h"
 #include "zdbfs/core/writeback.h"
@@ -25,11 +26,14 @@ static int get_file(const struct ops_req *q, fuse_ino_t ino, struct inode **out)
     return r;
 }
 
-void ops_writer(struct inode *in, int flags, int change)
+void ops_writer(struct fs *fs, struct inode *in, int flags, int change)
 {
     if ((flags & O_ACCMODE) == O_RDONLY || (change < 0 && in->writers == 0))
         return;
     in->writers += (unsigned)change;
+    fs->writers += (unsigned)change;
+    if (change > 0 && fs->writers == 1)
+        pthread_cond_signal(&fs->flush_work);
 }
 
 void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -48,7 +52,7 @@ void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     }
     if (r == 0) {
         fs_lock(q.fs);
-        ops_writer(in, fi->flags, +1);
+        ops_writer(q.fs, in, fi->flags, +1);
         fs_unlock(q.fs);
     }
     inode_put(q.fs, in);
@@ -63,7 +67,7 @@ void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
                                                      it */
         fs_lock(q.fs);
         if ((in = inode_peek(q.fs, ino)))
-            ops_writer(in, fi->flags, -1);
+            ops_writer(q.fs, in, fi->flags, -1);
         fs_unlock(q.fs);
     }
 }
@@ -191,7 +195,7 @@ void ops_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     struct inode *in = inode_peek(q.fs, ino); /* it is in memory as long as it is open for writing
                                                */
     if (in)
-        ops_writer(in, fi->flags, -1);
+        ops_writer(q.fs, in, fi->flags, -1);
     fs_unlock(q.fs);
     ops_error(&q, 0);
 }
@@ -262,14 +266,18 @@ void ops_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fus
 
     (void)fi;
     int r = get_file(&q, ino, &in);
-    if (r == 0 && in->writers)
-        fuse_lowlevel_notify_inval_inode(q.ops->se, ino, 0, 0); /* the kernel hands over what only
-                                                                   it has */
     if (r == 0)
-        r = off < 0 ? -ENXIO
-            : whence != SEEK_DATA && whence != SEEK_HOLE
-                ? -EINVAL
-                : file_seek(q.fs, in, (uint64_t)off, whence, &pos);
+        r = off < 0 ? -ENXIO : whence != SEEK_DATA && whence != SEEK_HOLE ? -EINVAL : 0;
+    if (r == 0) {
+        fs_lock(q.fs);
+        bool more = in->writers > 0 && q.ops->holes;
+        fs_unlock(q.fs);
+        if (more) { /* the kernel may have more than we have */
+            holes_ask(q.ops->holes, &q, in, (uint64_t)off, whence);
+            return;
+        }
+        r = file_seek(q.fs, in, (uint64_t)off, whence, &pos);
+    }
     inode_put(q.fs, in);
     if (r < 0)
         ops_error(&q, r);

@@ -86,7 +86,7 @@ static int make(const struct ops_req *q, fuse_ino_t parent, const char *name, mo
         dir_subdirs(fs, ref.dir, +1);
     }
     ops_fill_entry(fs, in, e);
-    ops_writer(in, open_flags, +1);
+    ops_writer(fs, in, open_flags, +1);
     inode_unpin(fs, in);
     fs_unlock(fs);
     dir_close_name(fs, &ref);
@@ -134,7 +134,7 @@ void ops_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode
         struct inode *in;
         fs_lock(q.fs);
         if ((in = inode_peek(q.fs, e.ino)))
-            ops_writer(in, fi->flags, -1);
+            ops_writer(q.fs, in, fi->flags, -1);
         inode_forget(q.fs, e.ino, 1);
         fs_unlock(q.fs);
     }

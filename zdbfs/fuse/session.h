@@ -14,6 +14,7 @@
 struct ops { /* userdata of the session */
     struct fs *fs;
     struct readahead *ra;
+    struct holes *holes; /* NULL: read-only */
     struct oplog *log;
     struct fuse_session *se;
     void (*ready)(void *arg); /* the kernel has answered: requests are served */
@@ -41,7 +42,7 @@ int ops_store(const struct ops_req *q);
 /* A directory of upstream: count its subdirectories, so that its link count is right. */
 int ops_links(const struct ops_req *q, struct inode *in);
 /* With fs.lock: opened or closed with these flags. */
-void ops_writer(struct inode *in, int flags, int change);
+void ops_writer(struct fs *fs, struct inode *in, int flags, int change);
 
 void ops_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
 void ops_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n);

@@ -405,62 +405,33 @@ static void tidy(struct commit *c)
 
 /* ---- thread --------------------------------------------------------------------------------- */
 
-enum reason { NOTHING, WANTED, DUE };
-
-/* L: since when something waits to be stored, 0: nothing does.  Commits that somebody waits for do
- * not take all data along, so that of blocks counts apart. */
-static uint64_t oldest_change(const struct fs *fs)
-{
-    const struct block *b = TAILQ_FIRST(&fs->bc.dirty);
-
-    const struct block *a = TAILQ_FIRST(&fs->bc.acked);
-    uint64_t since = fs->dirty_since_ms;
-
-    if (b && (!since || b->dirty_ms < since))
-        since = b->dirty_ms;
-    if (a && (!since || a->dirty_ms < since))
-        since = a->dirty_ms;
-    return since;
-}
-
 /* L: is it time for a commit?  *wait_ms: look again then. */
-static enum reason reason(const struct commit *c, uint64_t *wait_ms)
+static bool is_wanted(const struct commit *c, uint64_t *wait_ms)
 {
     const struct fs *fs = c->fs;
     uint64_t now = base_now_ms();
 
     *wait_ms = now + 3600 * 1000;
     if (fs->want_seq > fs->snap_seq)
-        return WANTED;
+        return true;
     if (c->stop && anything_dirty(fs))
-        return WANTED;
+        return true;
     if (fs->dirty_meta_bytes > fs->dirty_meta_limit / 2)
-        return WANTED;
+        return true;
     if (fs->data_full && (fs->del_data.n || fs->del_meta.n))
-        return WANTED;
+        return true;
     if (fs->bc.acked_bytes > fs->bc.dirty_limit / 2)
-        return WANTED;
-    uint64_t since = oldest_change(fs);
-    if (since && now >= since + fs->opt->flush_ms)
-        return DUE;
-    if (since)
-        *wait_ms = since + fs->opt->flush_ms;
+        return true;
     if (c->retire_ms)
         *wait_ms = MIN(*wait_ms, c->retire_ms);
-    return NOTHING;
+    return false;
 }
 
 /* L, released meanwhile. */
-static int work_once(struct commit *c, enum reason why)
+static int work_once(struct commit *c)
 {
     struct fs *fs = c->fs;
 
-    if (why == DUE) {
-        fs_unlock(fs);
-        writeback_all(fs, kv_deadline(fs->kv)); /* what fails stays dirty, and is tried again next
-                                                   time */
-        fs_lock(fs);
-    }
     int r = 0;
     if (anything_dirty(fs)) {
         r = commit_once(c);
@@ -484,9 +455,8 @@ static void *run(void *arg)
 
     fs_lock(fs);
     while (r == 0) {
-        enum reason why = reason(c, &wait_ms);
-        if (why != NOTHING) {
-            r = work_once(c, why);
+        if (is_wanted(c, &wait_ms)) {
+            r = work_once(c);
         } else if (c->stop) {
             break;
         } else if (!c->retire_ms || base_now_ms() < c->retire_ms) {

@@ -45,6 +45,7 @@ lib_end()
     exit $code
 }
 trap lib_end EXIT
+trap 'echo "not ok $claimed: it was ended from outside" >&3; claimed=; exit 1' TERM INT
 
 await()
 {

@@ -98,7 +98,7 @@ def test_abbreviations_of_the_original_stay_unambiguous():
     zdb = q.Zdb(dir=d)
     zdb.argv = [str(q.BIN / "zdb"), f"-ind={d}/index", "-data", f"{d}/data", "--po", str(port), "--li", "127.0.0.1",
                 "--mo", "seq", "--datas", "1M", "--max", "100", "--r", "3600", "--ho",
-                "/bin/true", "--adm", "pw", "ignored", "words"]
+                "/bin/true", "--adm", "pw"]
     zdb.port = port
     zdb.start()
     with zdb.client() as c:

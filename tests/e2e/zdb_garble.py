@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# limit: 900
 """zdb on damaged files: one byte changed, or a cut, at every offset of small index, data and namespace files, or a file
 gone.  No crash; never a value that was not written to that key; everything that was not hit is still served, which is:
 

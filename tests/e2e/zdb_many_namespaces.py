@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# alone
 """Many namespaces are cheap: 1,000 of them take no more room than their contents, and are open in under a second."""
 import os
 import pathlib

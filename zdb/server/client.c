@@ -30,8 +30,8 @@
 #define PARKED_MAX     (64 * KIB) /* read ahead while a request waits: to see a disconnect */
 #define HEADER_MAX     (8 * KIB)
 #define REQUEST_MAX    (NS_VALUE_MAX + 1 * MIB)
-#define TURN_US        4000       /* one client's share of a round, and the share of all of a kind */
-#define QUANTUM_US     50         /* at least so much for each that comes in a round */
+#define TURN_US        4000 /* one client's share of a round, and the share of all of a kind */
+#define QUANTUM_US     50   /* at least so much for each that comes in a round */
 #define SEND_EARLY     (64 * KIB) /* replies that do not wait for the end of the round */
 #define PASS_ON        READ_MIN   /* buffers from this size on are shared by all connections */
 #define IDLE_KEEP      (4 * KIB)  /* buffer memory of a connection that says nothing */

@@ -32,7 +32,8 @@ void req_db_fini(struct zdb *db)
     buf_fini(&db->scratch);
 }
 
-/* --- rooms of those who wait (WAIT) ------------------------------------------------------------ */
+/* --- rooms of those who wait (WAIT) ------------------------------------------------------------
+ */
 
 struct watch_room { /* of a namespace, while somebody waits */
     struct ns *ns;  /* NULL: it was deleted; they wait for their timeout */

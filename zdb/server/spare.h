@@ -7,7 +7,8 @@
 
 /* An empty b without much memory gets that of spare. */
 void spare_borrow(struct buf *b, struct buf *spare);
-/* An empty b gives its memory to spare, or back, when it is that much (from) and no more than to. */
+/* An empty b gives its memory to spare, or back, when it is that much (from) and no more than to.
+ */
 void spare_return(struct buf *b, struct buf *spare, size_t from, size_t to);
 
 #endif

@@ -112,7 +112,7 @@ static bool same_owner(const struct head *a, const struct head *b)
 static int look(struct lease *l, uint64_t deadline_ms)
 {
     uint64_t now = base_now_ms();
-    struct head h;
+    struct head h = {0};
 
     if (l->lost)
         return -EROFS;
@@ -224,7 +224,7 @@ static int judge(const struct head *h, bool takeover, bool *wait, struct err *e)
 static int claim(struct lease *l, const struct head *mine, bool wait, uint64_t since)
 {
     uint64_t deadline = base_now_ms() + TAKE_MS;
-    struct head h;
+    struct head h = {0};
 
     int r = write_head(l, mine, deadline);
     if (r < 0)
@@ -243,7 +243,7 @@ int lease_take(struct lease *l, const char *where, bool takeover, struct err *e)
     int r = 0;
 
     for (int i = 0; r == 0 && i < OVERTAKE_TRIES; i++) {
-        struct head h;
+        struct head h = {0};
         bool wait;
         uint64_t since = base_now_ms();
         r = read_head(l, &h, since + TAKE_MS);

@@ -44,6 +44,9 @@ static const char *const top_keys[] = {
     "state_dir",
     "metrics_address",
     "lease_seconds",
+    "repair_delay",
+    "scrub_period",
+    "scrub_rate",
     NULL,
 };
 
@@ -379,6 +382,23 @@ static int opt_paths(const struct conf_node *top, struct zstor_conf *c, struct e
     return 0;
 }
 
+/* What is done without being asked. */
+static int opt_care(const struct conf_node *top, struct zstor_conf *c, struct err *e)
+{
+    uint64_t days = OPTIONS_DEFAULT_SCRUB_DAYS, rate = OPTIONS_DEFAULT_SCRUB_RATE;
+    int r;
+
+    c->repair_delay_s = OPTIONS_DEFAULT_REPAIR_DELAY;
+    r = conf_u64(top, "repair_delay", false, 0, 30 * 86400, &c->repair_delay_s, e);
+    if (r >= 0)
+        r = conf_u64(top, "scrub_period", false, 0, 3650, &days, e);
+    if (r >= 0)
+        r = conf_u64(top, "scrub_rate", false, 1, 100000, &rate, e);
+    c->scrub_period_s = days * 86400;
+    c->scrub_rate = rate * MIB;
+    return r;
+}
+
 static void say(options_warn_fn *warn, const char *name, const char *text)
 {
     char *line;
@@ -427,6 +447,8 @@ static int build(struct zstor_conf *c, const char *name, const struct conf_node 
         r = opt_shards(top, c, e);
     if (r >= 0)
         r = opt_paths(top, c, e);
+    if (r >= 0)
+        r = opt_care(top, c, e);
     if (r >= 0)
         r = opt_encryption(top, "encryption", c->key, e);
     if (r >= 0) {

@@ -45,6 +45,14 @@ static const char usage_text[] =
     "                         remove an object, its record first, also when that cannot be read\n"
     "  rekey                  all metadata under encryption.key; the former key is in\n"
     "                         meta.config.encryption until it is done; without a daemon\n"
+    "  scrub                  read every byte of everything that is stored, restore what is lost\n"
+    "        --fraction N               only this part of all objects, 0.001 to 1\n"
+    "  backend                what is repaired and scrubbed\n"
+    "  backend drain B        move everything off data backend B (\"ADDRESS\" or \"ADDRESS "
+    "NAMESPACE\")\n"
+    "  backend undrain B      use it again\n"
+    "  backend replace B C    B is lost or goes, C is in the configuration in its place\n"
+    "        -n, --notblocking          do not wait for the repair\n"
     "  wait                   until everything that is queued now is stored\n"
     "        -t, --timeout SECONDS\n"
     "  handover               what of the local zdb is only here; exit 1 when something is\n"
@@ -104,6 +112,24 @@ static int run_monitor(struct cli *c)
     return monitor_run(conf, &mc, &e) < 0 ? cli_fail(&e) : 0;
 }
 
+static int no_daemon(const char *name)
+{
+    CLEANUP(base_free)
+    char *text = xasprintf("%s: needs the daemon, the configuration has no `socket`", name);
+
+    return cli_fail_text(text);
+}
+
+static int run_scrub(struct cli *c)
+{
+    return c->conf->socket ? cli_daemon_run(c) : no_daemon("scrub");
+}
+
+static int run_backend(struct cli *c)
+{
+    return c->conf->socket ? cli_daemon_backend(c) : no_daemon("backend");
+}
+
 enum {
     OPT_LOG_FILE = 256,
     OPT_JSON,
@@ -115,7 +141,8 @@ enum {
     OPT_STORE,
     OPT_CLOSED,
     OPT_WAIT,
-    OPT_STALL
+    OPT_STALL,
+    OPT_FRACTION
 };
 
 static int absolute(const char *path, char **out)
@@ -140,6 +167,39 @@ static int absolute(const char *path, char **out)
 static int seconds(const char *text, uint64_t max, uint64_t *out)
 {
     return parse_u64(text, 0, max, out) < 0 ? cli_fail_usage("a number of seconds is expected") : 0;
+}
+
+/* "0.25" as thousandths */
+static int fraction(const char *text, char **out)
+{
+    char *end;
+    double f = strtod(text, &end);
+
+    if (*end || end == text || !(f >= 0.001 && f <= 1))
+        return cli_fail_usage("scrub: a fraction from 0.001 to 1 is expected");
+    free(*out);
+    *out = xasprintf("%u", (unsigned)(f * 1000 + 0.5));
+    return 0;
+}
+
+/* backend drain B, undrain B, replace B C */
+static int backend_words(struct cli *c, int n, char **word)
+{
+    struct control_req *r = &c->req;
+
+    if (n == 0)
+        return 0;
+    if (n == 2 && strcmp(word[0], "drain") == 0)
+        r->drain = xstrdup(word[1]);
+    else if (n == 2 && strcmp(word[0], "undrain") == 0)
+        r->undrain = xstrdup(word[1]);
+    else if (n == 3 && strcmp(word[0], "replace") == 0) {
+        r->replace = xstrdup(word[1]);
+        r->with = xstrdup(word[2]);
+    } else {
+        return cli_fail_usage("backend: drain B, undrain B or replace B C is expected");
+    }
+    return 0;
 }
 
 struct command {
@@ -205,6 +265,8 @@ static int take(struct cli *c, int o)
     case OPT_ALL:
         r->all = true;
         return 0;
+    case OPT_FRACTION:
+        return fraction(optarg, &r->fraction);
     case OPT_READY:
         c->ready_only = true;
         return 0;
@@ -253,6 +315,11 @@ static const struct option rebuild_longs[] = {LONG("file", required_argument, 'f
 static const struct option forget_longs[] = {LONG("file", required_argument, 'f'),
                                              LONG("key", required_argument, 'k'),
                                              LONG("help", no_argument, 'h'), END};
+static const struct option scrub_longs[] = {LONG("all", no_argument, OPT_ALL),
+                                            LONG("fraction", required_argument, OPT_FRACTION),
+                                            LONG("help", no_argument, 'h'), END};
+static const struct option backend_longs[] = {LONG("notblocking", no_argument, 'n'),
+                                              LONG("help", no_argument, 'h'), END};
 static const struct option wait_longs[] = {LONG("timeout", required_argument, 't'),
                                            LONG("help", no_argument, 'h'), END};
 static const struct option handover_longs[] = {LONG("store", no_argument, OPT_STORE),
@@ -276,6 +343,8 @@ static const struct command commands[] = {
     {"retrieve", "+:f:o:h", retrieve_longs, CONTROL_RETRIEVE, true, NULL},
     {"check", "+:f:h", check_longs, CONTROL_CHECK, true, NULL},
     {"rebuild", "+:f:k:h", rebuild_longs, CONTROL_REBUILD, false, NULL},
+    {"scrub", "+:h", scrub_longs, CONTROL_SCRUB, false, run_scrub},
+    {"backend", "+:nh", backend_longs, CONTROL_BACKEND, false, run_backend},
     {"wait", "+:t:h", wait_longs, CONTROL_WAIT, false, NULL},
     {"queue", "+:h", plain_longs, CONTROL_QUEUE, false, NULL},
     {"handover", "+:h", handover_longs, CONTROL_HANDOVER, false, run_handover},
@@ -314,6 +383,10 @@ static int parse_command(struct cli *c, const struct command *cmd, int argc, cha
         *code = o == '?' || o == ':' ? bad_option(o, argv) : take(c, o);
         if (*code)
             return 1;
+    }
+    if (cmd->op == CONTROL_BACKEND) {
+        *code = backend_words(c, argc - optind, argv + optind);
+        return *code != 0;
     }
     if (optind < argc) {
         CLEANUP(base_free)

@@ -1,8 +1,10 @@
 /* cli_daemon - the commands through the daemon's socket. */
 #include "zstor/daemon/cli_impl.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -16,7 +18,8 @@ static void print_reply(const struct control_req *req, const redisReply *r)
 {
     if (req->op == CONTROL_CHECK && r->type == REDIS_REPLY_STRING)
         printf("%.*s\n", (int)r->len, r->str);
-    else if (req->op == CONTROL_REBUILD && req->all && r->type == REDIS_REPLY_STRING)
+    else if (((req->op == CONTROL_REBUILD && req->all) || req->op == CONTROL_SCRUB) &&
+             r->type == REDIS_REPLY_STRING)
         printf("%.*s\n", (int)r->len, r->str);
     else if (req->op == CONTROL_QUEUE && r->type == REDIS_REPLY_ARRAY)
         for (size_t i = 0; i < r->elements; i++)
@@ -111,6 +114,61 @@ int cli_daemon_wait(struct cli *c)
         freeReplyObject(reply);
     control_client_close(client);
     return code;
+}
+
+/* State of the repair: 1 it runs, 0 it does not, -errno.  text given; bad: what could not be
+ * mended. */
+static int repair_state(const struct cli *c, char **text, uint64_t *bad, struct err *e)
+{
+    struct control_req req = {.op = CONTROL_BACKEND};
+    redisReply *reply = NULL;
+    int r = control_request(c->conf->socket, &req, -1, &reply, e);
+
+    *text = NULL;
+    if (r < 0 || !reply)
+        return r;
+    if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 3 &&
+        reply->element[0]->type == REDIS_REPLY_INTEGER &&
+        reply->element[1]->type == REDIS_REPLY_INTEGER &&
+        reply->element[2]->type == REDIS_REPLY_STRING) {
+        *text = xasprintf("%.*s", (int)reply->element[2]->len, reply->element[2]->str);
+        *bad = (uint64_t)reply->element[1]->integer;
+        r = reply->element[0]->integer != 0;
+    } else {
+        r = err_set(e, EPROTO, "%s",
+                    reply->type == REDIS_REPLY_ERROR ? reply->str
+                                                     : "the daemon's answer makes no sense");
+    }
+    freeReplyObject(reply);
+    return r;
+}
+
+int cli_daemon_backend(struct cli *c)
+{
+    bool change = c->req.drain || c->req.undrain || c->req.replace;
+    CLEANUP(base_free) char *text = NULL, *last = NULL;
+    struct err e = {0};
+    uint64_t bad = 0;
+    int r, code = change ? cli_daemon_run(c) : 0;
+
+    if (code)
+        return code;
+    for (;;) {
+        r = repair_state(c, &text, &bad, &e);
+        if (r < 0)
+            return cli_fail(&e);
+        if (!change || c->req.notblocking || r == 0)
+            break;
+        text[strcspn(text, "\n")] = '\0'; /* the line about the repair */
+        if (!last || strcmp(last, text) != 0)
+            fprintf(stderr, "zstor: %s\n", text);
+        free(last);
+        last = text;
+        text = NULL;
+        usleep(PROGRESS_MS * 1000);
+    }
+    fputs(text, stdout);
+    return bad && change && !c->req.notblocking;
 }
 
 int cli_daemon_status(const struct cli *c, int *code, struct err *e)

@@ -29,7 +29,7 @@ static int open_engine(struct cli *c, struct engine **out, struct volume *volume
     struct err e = {0};
 
     c->conf = NULL;
-    return engine_open(out, conf, NULL, volume, &e) < 0 ? cli_fail(&e) : 0;
+    return engine_open(out, conf, NULL, NULL, volume, &e) < 0 ? cli_fail(&e) : 0;
 }
 
 static int open_volume(struct cli *c, struct volume **out)

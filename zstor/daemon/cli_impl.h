@@ -45,6 +45,7 @@ int cli_here_status(struct cli *c, const char *note); /* asks the backends itsel
                                                          line, NULL: none */
 int cli_daemon_run(struct cli *c);                    /* store, retrieve, check, rebuild, queue */
 int cli_daemon_wait(struct cli *c);
+int cli_daemon_backend(struct cli *c); /* backend: asks, then waits for the repair */
 /* 0 and *code, or -errno when no daemon answers. */
 int cli_daemon_status(const struct cli *c, int *code, struct err *e);
 

@@ -609,6 +609,10 @@ void commands_handle(void *commands, struct control_call *call, const struct con
     case CONTROL_QUEUE:
         handle_queue(c, call, req);
         return;
+    case CONTROL_SCRUB:
+    case CONTROL_BACKEND:
+        c->conf.care(c->conf.arg, call, req);
+        return;
     default:
         break;
     }

@@ -27,6 +27,8 @@ struct commands_conf {
     void (*poll)(void *arg);
     uint64_t status_wait_ms;
     void (*handover)(void *arg, const struct handover_ask *ask, handover_fn *fn, void *fn_arg);
+    /* SCRUB and BACKEND: answers call. */
+    void (*care)(void *arg, struct control_call *call, const struct control_req *req);
 };
 
 struct commands *commands_new(const struct commands_conf *c);

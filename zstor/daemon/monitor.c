@@ -13,6 +13,7 @@
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/metrics.h"
+#include "zstor/daemon/care_commands.h"
 #include "zstor/daemon/commands.h"
 #include "zstor/cache/evict.h"
 #include "zstor/daemon/metrics.h"
@@ -55,6 +56,9 @@ struct monitor {
     struct commands *commands;
     struct control *control;
     struct poller *poller;
+    struct marks *marks;
+    struct care *care;
+    struct care_commands *care_commands;
     struct evict *evict;
     struct handover *handover;
     struct fsstats *fs;
@@ -206,7 +210,15 @@ static bool status_of(void *arg, struct status *out)
     out->daemon = true;
     sched_stats(m->sched, &out->queue);
     evict_stats(m->evict, &out->cache);
+    care_stats(m->care, &out->care);
     return out->backends != NULL;
+}
+
+static void on_care_command(void *arg, struct control_call *call, const struct control_req *req)
+{
+    struct monitor *m = arg;
+
+    care_commands_handle(m->care_commands, call, req);
 }
 
 static void poll_now(void *arg)
@@ -220,11 +232,16 @@ static void on_polled(void *arg, bool recovered, bool changed)
 {
     struct monitor *m = arg;
 
+    size_t n;
+    const struct poller_backend *list = poller_view(m->poller, &n);
+
     m->era += changed;
     if (changed)
         evict_kick(m->evict);
     if (recovered)
         sched_kick(m->sched);
+    if (list && m->state == RUNNING)
+        care_polled(m->care, list, n, recovered);
     commands_polled(m->commands);
 }
 
@@ -346,7 +363,7 @@ static void on_reload(void *arg)
                     "encryption.key and meta.config.prefix change at the next start only");
     }
     if (r == 0)
-        r = engine_open(&now, conf, &m->objects, m->volume, &why);
+        r = engine_open(&now, conf, &m->objects, m->marks, m->volume, &why);
     if (r < 0 || !now) {
         log_error("reload: the configuration stays as it was: %s", why.text);
         return;
@@ -359,6 +376,7 @@ static void on_reload(void *arg)
     poller_swap(m->poller, now);
     evict_swap(m->evict, now);
     handover_swap(m->handover, now);
+    care_swap(m->care, now);
     volume_forget(m->volume); /* other metadata backends may know of another owner */
     engine_put(old);
     sched_kick(m->sched);
@@ -472,6 +490,7 @@ static int start_queue(struct monitor *m, struct err *e)
         .poll = poll_now,
         .status_wait_ms = STATUS_MS,
         .handover = handover_now,
+        .care = on_care_command,
     };
     int r = sched_new(&m->sched, &sc, e);
 
@@ -479,6 +498,9 @@ static int start_queue(struct monitor *m, struct err *e)
         r = intake_new(&m->intake, &ic, e);
     if (r < 0)
         return r;
+    m->care = care_new(&(struct care_conf){
+        .loop = m->loop, .sched = m->sched, .engine = m->engine, .marks = m->marks});
+    m->care_commands = care_commands_new(m->care);
     cc.sched = m->sched;
     cc.intake = m->intake;
     m->commands = commands_new(&cc);
@@ -574,7 +596,8 @@ static int start(struct monitor *m, struct zstor_conf *conf, struct err *e)
     }
     m->stop_timer = loop_timer_new(m->loop, on_stop_timer, m);
     m->hashes = hashes_new(MAX_HASHES);
-    r = engine_open(&m->engine, conf, &m->objects, m->volume, e);
+    m->marks = marks_new();
+    r = engine_open(&m->engine, conf, &m->objects, m->marks, m->volume, e);
     if (r >= 0)
         r = claim(m, e);
     if (r < 0)
@@ -607,10 +630,13 @@ static void stop(struct monitor *m)
     sched_free(m->sched);
     intake_free(m->intake);
     commands_free(m->commands);
+    care_commands_free(m->care_commands);
+    care_free(m->care);
     if (m->engine)
         object_give_back(m->engine->objects);
     engine_put(m->engine);
     volume_close(m->volume);
+    marks_free(m->marks);
     hashes_free(m->hashes);
     journal_close(m->journal);
     if (m->loop) {

@@ -9,6 +9,7 @@ static const char *const names[] = {
     [CONTROL_STORE] = "STORE",       [CONTROL_RETRIEVE] = "RETRIEVE", [CONTROL_CHECK] = "CHECK",
     [CONTROL_REBUILD] = "REBUILD",   [CONTROL_STATUS] = "STATUS",     [CONTROL_QUEUE] = "QUEUE",
     [CONTROL_HANDOVER] = "HANDOVER", [CONTROL_WAIT] = "WAIT",         [CONTROL_PING] = "PING",
+    [CONTROL_SCRUB] = "SCRUB",       [CONTROL_BACKEND] = "BACKEND",
 };
 
 const char *control_proto_name(enum control_op op)
@@ -82,6 +83,12 @@ static const struct word words[] = {
     FLAG(CONTROL_HANDOVER, "JSON", json),
     FLAG(CONTROL_QUEUE, "LIST", list),
     FLAG(CONTROL_QUEUE, "COUNT", count),
+    FLAG(CONTROL_SCRUB, "ALL", all),
+    TEXT(CONTROL_SCRUB, "FRACTION", fraction, false),
+    TEXT(CONTROL_BACKEND, "DRAIN", drain, false),
+    TEXT(CONTROL_BACKEND, "UNDRAIN", undrain, false),
+    TEXT(CONTROL_BACKEND, "REPLACE", replace, false),
+    TEXT(CONTROL_BACKEND, "WITH", with, false),
 };
 
 static bool takes_file(enum control_op op)
@@ -127,7 +134,7 @@ static int decode(struct control_req *r, unsigned argc, const struct slice *argv
     if (i == ARRAY_LEN(names))
         return err_set(e, EINVAL,
                        "unknown command, STORE RETRIEVE CHECK REBUILD STATUS HANDOVER QUEUE WAIT "
-                       "PING are allowed");
+                       "PING SCRUB BACKEND are allowed");
     r->op = (enum control_op)i;
     i = 1;
     if (takes_file(r->op)) {
@@ -199,5 +206,10 @@ void control_proto_fini(struct control_req *r)
     free(r->key_path);
     free(r->key);
     free(r->before);
+    free(r->fraction);
+    free(r->drain);
+    free(r->undrain);
+    free(r->replace);
+    free(r->with);
     *r = (struct control_req){0};
 }

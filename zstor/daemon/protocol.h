@@ -14,8 +14,10 @@
  * rebuilds included QUEUE COUNT                                       array of 4 integers: stores,
  * bytes, age of the oldest in s, failing WAIT                                              +OK when
  * all that was queued before is done PING                                              +PONG
- * Errors: "-<text for the user>".  Words in capitals may be written in any case; files and
- * directories are absolute. */
+ *   SCRUB [ALL | FRACTION thousandths]                bulk: one line of what was read, at its end
+ *   BACKEND [DRAIN b | UNDRAIN b | REPLACE b WITH b]  +OK; without a word an array: 1 while a
+ * repair runs, objects that could not be mended, bulk: text Errors: "-<text for the user>".  Words
+ * in capitals may be written in any case; files and directories are absolute. */
 #ifndef ZSTOR_DAEMON_PROTOCOL_H
 #define ZSTOR_DAEMON_PROTOCOL_H
 
@@ -32,16 +34,20 @@ enum control_op {
     CONTROL_WAIT,
     CONTROL_HANDOVER,
     CONTROL_PING,
+    CONTROL_SCRUB,
+    CONTROL_BACKEND,
 };
 
 struct control_req { /* strings owned; NULL: not given */
     enum control_op op;
     char *file;
-    char *key_path;     /* store: directory the file is stored under */
-    char *key;          /* rebuild: full metadata key */
-    bool all;           /* rebuild: every object */
-    bool remove;        /* store: remove the source afterwards */
-    bool notblocking;   /* store: answer when the job is durable */
+    char *key_path;                         /* store: directory the file is stored under */
+    char *key;                              /* rebuild: full metadata key */
+    char *fraction;                         /* scrub: thousandths of all objects, NULL: all */
+    char *drain, *undrain, *replace, *with; /* backend: "address" or "address namespace" */
+    bool all;                               /* rebuild: every object */
+    bool remove;                            /* store: remove the source afterwards */
+    bool notblocking;                       /* store: answer when the job is durable */
     bool save_failure;  /* store: a file that fails is queued to be tried again */
     bool force;         /* retrieve: replace what is there */
     bool to_fd;         /* retrieve: into a descriptor that the client sent */

@@ -148,6 +148,8 @@ void status_table(struct buf *out, const struct status *s)
         put_mib(out, s->cache.evicted_bytes);
         buf_printf(out, "), %" PRIu64 " held back\n", s->cache.held_files);
     }
+    if (s->daemon)
+        care_text(out, &s->care);
     if (s->note)
         buf_printf(out, "%s\n", s->note);
 }

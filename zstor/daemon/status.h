@@ -5,6 +5,7 @@
 
 #include "common/buf.h"
 #include "zstor/cache/evict.h"
+#include "zstor/daemon/care.h"
 #include "zstor/daemon/poller.h"
 #include "zstor/queue/scheduler.h"
 
@@ -14,6 +15,7 @@ struct status {
     bool daemon; /* the figures below are there */
     struct sched_stats queue;
     struct evict_stats cache;
+    struct care_stats care;
     const char *note; /* one more line, NULL: none */
 };
 

@@ -16,7 +16,7 @@ struct engine {
 /* One reference, the caller's.  conf is taken, also on failure; volume is borrowed, NULL for what
  * only reads. */
 int engine_open(struct engine **out, struct zstor_conf *conf, struct object_stats *stats,
-                struct volume *volume, struct err *e);
+                struct marks *marks, struct volume *volume, struct err *e);
 struct engine *engine_get(struct engine *g);
 void engine_put(struct engine *g); /* NULL is fine; the last one closes */
 

@@ -33,6 +33,7 @@ int object_open(struct objects **out, const struct object_conf *c, struct err *e
         return err_sys(e, -r, "connection pool");
     }
     o->conf = c->conf;
+    o->marks = c->marks;
     o->stats = c->stats ? c->stats : &o->own_stats;
     o->hedge_ms = c->hedge_ms ? c->hedge_ms : DEFAULT_HEDGE_MS;
     o->random = c->random ? c->random : digest_random;
@@ -321,6 +322,8 @@ void object_sites(struct objects *o, uint64_t need, struct placement_site **site
             rc[i] = backend_info_writable(&info[i], BACKEND_SEQUENTIAL, need, &own);
         else
             err_set(&own, -rc[i], "does not answer");
+        if (rc[i] == 0 && marks_get(o->marks, addr[i]) & MARK_DRAIN)
+            rc[i] = err_set(&own, EROFS, "is drained");
         if (rc[i] == 0)
             rc[i] = may_take_shards(o->pool, s, i, &own);
         s[i].usable = rc[i] == 0;

@@ -26,6 +26,7 @@
 #include "common/err.h"
 #include "zstor/conf.h"
 #include "zstor/backend/progress.h" /* struct object_ctl */
+#include "zstor/backend/marks.h"
 #include "zstor/backend/pool.h"
 
 struct objects;
@@ -48,6 +49,7 @@ struct object_stats {
 struct object_conf {
     const struct zstor_conf *conf; /* borrowed, const, must outlive the struct objects */
     struct object_stats *stats;    /* borrowed, NULL: none */
+    struct marks *marks;           /* borrowed, NULL: none */
     struct pool_conf pool;         /* zeros: defaults */
     uint64_t hedge_ms;             /* 0: 2000; a shard that is silent so long gets a competitor */
     struct volume *volume; /* borrowed; who we are, NULL: nobody, and nothing is claimed or guarded
@@ -143,6 +145,19 @@ int object_check(struct objects *o, const char *path, const char *meta_key,
  * res->shards_lost, meta_lost.  Data shards are not decrypted. */
 int object_rebuild(struct objects *o, const char *path, const char *meta_key,
                    const struct object_ctl *ctl, struct object_result *res, struct err *e);
+
+/* The same, but what lies on backends that are in order is believed: only what is lost by the
+ * record or by the state of its backend (object/assess.h), is to be moved, or is suspect is
+ * restored, and only as many shards are read as that needs.  When there is no place for it nothing
+ * is read. */
+int object_repair(struct objects *o, const char *meta_key, const struct object_ctl *ctl,
+                  struct object_result *res, struct err *e);
+/* Every object that needs a repair, with the number of its shards that are in order without one.
+ * Reads all records.  fn returns 0 to go on.  *seen: how many objects there are.  -EHOSTUNREACH:
+ * some could not be looked at; what was found was told all the same. */
+typedef int object_survey_fn(void *arg, const char *meta_key, unsigned good);
+int object_survey(struct objects *o, const struct object_ctl *ctl, object_survey_fn *fn, void *arg,
+                  uint64_t *seen, struct err *e);
 
 /* Remove metadata, then the shards' values.  0 also when it was not there.  -EHOSTUNREACH while one
  * metadata backend does not answer (idempotent: try again). */

@@ -2,6 +2,7 @@
 #ifndef ZSTOR_OBJECT_OBJECT_IMPL_H
 #define ZSTOR_OBJECT_OBJECT_IMPL_H
 
+#include "zstor/object/assess.h"
 #include "zstor/object/fetch.h"
 #include "zstor/object/metadata.h"
 #include "zstor/object/object.h"
@@ -12,11 +13,17 @@ struct objects { /* const after object_open, but for what has its own lock */
     struct object_stats *stats;
     struct object_stats own_stats; /* when the caller has none */
     struct pool *pool;
+    struct marks *marks; /* NULL: none */
     struct metastore meta;
     uint64_t hedge_ms;
     int (*random)(void *p, size_t n);
     char host[256];
 };
+
+static inline struct assess_conf object_assess_conf(const struct objects *o)
+{
+    return (struct assess_conf){.pool = o->pool, .marks = o->marks, .conf = o->conf};
+}
 
 #define OBJECT_COUNT(o, field, n) atomic_fetch_add(&(o)->stats->field, (unsigned long long)(n))
 

@@ -23,6 +23,7 @@ struct rebuild {
     struct metastore_state st;
     enum fetch_state state[ZSTOR_MAX_SHARDS];
     bool move[ZSTOR_MAX_SHARDS]; /* good, but on a backend that is not configured any more */
+    bool trust;                  /* object_repair */
     unsigned n;
     uint64_t shard_len;
     struct meta_shard *old;          /* entries that were replaced */
@@ -45,19 +46,40 @@ static void rebuild_fini(struct rebuild *b)
     free(b->key);
 }
 
+/* What need not be read, and what need not be tried. */
+static void believe(struct rebuild *b, struct fetch *f)
+{
+    const struct assess_conf ac = object_assess_conf(b->o);
+    enum assess_state state[ZSTOR_MAX_SHARDS];
+
+    assess(&ac, &b->rec, state);
+    f->n = b->n;
+    f->shard = xcalloc(b->n, sizeof *f->shard);
+    for (unsigned i = 0; i < b->n; i++)
+        f->shard[i].state = state[i] == ASSESS_GOOD   ? FETCH_GOOD
+                            : state[i] == ASSESS_LOST ? FETCH_MISSING
+                                                      : FETCH_UNTRIED;
+}
+
 static int verify(struct rebuild *b, struct err *e)
 {
     CLEANUP(fetch_fini) struct fetch f = {0};
     struct fetch_conf fc = object_fetch_conf(b->o, &b->rec);
-    int r = fetch_verify(&f, &fc, b->ctl);
+    const struct assess_conf ac = object_assess_conf(b->o);
+    int r;
 
+    if (b->rec.has_tail)
+        b->shard_len = geometry_shard_len(b->rec.geo, b->rec.blob_len);
+    if (b->trust)
+        believe(b, &f);
+    r = fetch_verify(&f, &fc, b->ctl);
     if (r < 0)
         return err_set(e, -r, "stopped");
     for (unsigned i = 0; i < b->n; i++) {
         b->state[i] = f.shard[i].state;
         if (b->state[i] == FETCH_GOOD) {
-            b->shard_len = f.shard[i].len;
-            b->move[i] = !zstor_conf_find(b->o->conf, &b->rec.shards[i].addr);
+            b->shard_len = f.shard[i].len ? f.shard[i].len : b->shard_len;
+            b->move[i] = assess_leaves(&ac, &b->rec.shards[i]);
         }
         OBJECT_COUNT(b->o, shards_missing, f.shard[i].state == FETCH_MISSING);
         OBJECT_COUNT(b->o, shards_corrupt, f.shard[i].state == FETCH_CORRUPT);
@@ -190,8 +212,19 @@ static int restore_from(struct rebuild *b, struct placement_site *site, size_t n
     CLEANUP(fetch_fini) struct fetch f = {0};
     struct fetch_conf fc = object_fetch_conf(b->o, &b->rec);
     struct shardread *in = NULL;
-    int r = fetch_enough(&f, &fc, b->ctl), round = 1;
+    int r, round = 1;
 
+    f.n = b->n;
+    f.shard = xcalloc(b->n, sizeof *f.shard);
+    for (unsigned i = 0; i < b->n; i++) /* what is known to be lost is not asked for again */
+        f.shard[i].state = b->state[i] == FETCH_GOOD ? FETCH_UNTRIED : b->state[i];
+    r = fetch_enough(&f, &fc, b->ctl);
+    for (unsigned i = 0; i < b->n; i++) /* what was believed and is not so */
+        if (b->state[i] == FETCH_GOOD &&
+            (f.shard[i].state == FETCH_MISSING || f.shard[i].state == FETCH_CORRUPT)) {
+            b->state[i] = f.shard[i].state;
+            b->move[i] = false;
+        }
     if (r == 0)
         r = shardread_new(&in, b->rec.geo, &f);
     while (r == 0 && round > 0 && still_lost(b) + to_move(b)) {
@@ -327,7 +360,7 @@ static int rebuild(struct rebuild *b, struct object_result *res, struct err *e)
         if (r < 0)
             return r;
     }
-    OBJECT_COUNT(b->o, verified, 1);
+    OBJECT_COUNT(b->o, verified, !b->trust);
     if (restored || b->st.lost || b->rec.irregular)
         r = save(b, res, e);
     if (r < 0)
@@ -341,6 +374,21 @@ static int rebuild(struct rebuild *b, struct object_result *res, struct err *e)
     res->shards_lost = still_lost(b);
     res->backends_unconfigured = to_move(b);
     return 0;
+}
+
+int object_repair(struct objects *o, const char *meta_key, const struct object_ctl *ctl,
+                  struct object_result *res, struct err *e)
+{
+    CLEANUP(rebuild_fini) struct rebuild b = {.o = o, .ctl = ctl, .trust = true};
+    int r;
+
+    *res = (struct object_result){0};
+    r = object_load(o, NULL, meta_key, &b.key, &b.rec, &b.st, e);
+    if (r <= 0)
+        return r == 0 ? err_set(e, ENOENT, "no metadata found for file") : r;
+    b.n = geometry_total(b.rec.geo);
+    object_fill_result(o, &b.rec, &b.st, res);
+    return rebuild(&b, res, e);
 }
 
 int object_rebuild(struct objects *o, const char *path, const char *meta_key,

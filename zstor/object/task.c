@@ -13,7 +13,8 @@
 
 const char *task_name(enum task_op op)
 {
-    static const char *const names[] = {"store", "retrieve", "check", "rebuild", "list"};
+    static const char *const names[] = {"store", "retrieve", "check", "rebuild",
+                                        "list",  "repair",   "survey"};
 
     return names[op];
 }
@@ -39,6 +40,7 @@ void task_free(struct task *t)
         close(t->fd);
     free(t->local);
     path_list_free(t->keys, t->nkeys);
+    free(t->good);
     free(t);
 }
 
@@ -75,6 +77,7 @@ static void run_retrieve(struct task *t, struct objects *o, const struct object_
 
 struct keys {
     char **list;
+    unsigned *good; /* survey only */
     size_t n, cap;
 };
 
@@ -106,6 +109,35 @@ static void run_list(struct task *t, struct objects *o)
     t->nkeys = k.n;
 }
 
+static int add_found(void *arg, const char *key, unsigned good)
+{
+    struct keys *k = arg;
+    size_t cap = k->cap;
+    int r = add_key(k, key);
+
+    if (r < 0)
+        return r;
+    if (k->cap != cap) {
+        unsigned *more = realloc(k->good, k->cap * sizeof *more);
+
+        if (!more)
+            return -ENOMEM;
+        k->good = more;
+    }
+    k->good[k->n - 1] = good;
+    return 0;
+}
+
+static void run_survey(struct task *t, struct objects *o, const struct object_ctl *ctl)
+{
+    struct keys k = {0};
+
+    t->rc = object_survey(o, ctl, add_found, &k, &t->seen, &t->err);
+    t->keys = k.list;
+    t->good = k.good;
+    t->nkeys = k.n;
+}
+
 void task_run(struct task *t, struct objects *o, const atomic_bool *stop)
 {
     struct object_ctl ctl = {.stop = stop};
@@ -132,6 +164,12 @@ void task_run(struct task *t, struct objects *o, const atomic_bool *stop)
         break;
     case TASK_LIST:
         run_list(t, o);
+        break;
+    case TASK_REPAIR:
+        t->rc = object_repair(o, t->meta_key, &ctl, &t->res, &t->err);
+        break;
+    case TASK_SURVEY:
+        run_survey(t, o, &ctl);
         break;
     }
 }

@@ -14,6 +14,8 @@ enum task_op {
     TASK_CHECK,    /* object `path` */
     TASK_REBUILD,  /* object `path`, or meta_key */
     TASK_LIST,     /* all metadata keys */
+    TASK_REPAIR,   /* object meta_key, see object_repair */
+    TASK_SURVEY,   /* all that need a repair: keys, good */
 };
 
 struct task {
@@ -34,9 +36,11 @@ struct task {
     bool id_known; /* the local file whose content is res.checksum: the source, or what was
                       retrieved */
     struct local_id id;
-    char *local; /* its real path, when id_known */
-    char **keys; /* list */
+    char *local;    /* its real path, when id_known */
+    char **keys;    /* list, survey */
+    unsigned *good; /* survey: shards of each that are in order */
     size_t nkeys;
+    uint64_t seen; /* survey: objects that there are */
 };
 
 struct task *task_new(enum task_op op, const char *path); /* path is copied, may be NULL */

@@ -16,7 +16,8 @@ struct sched_lock *sched_lock_find(const struct sched *s, const char *name)
 
 static void lock_count(struct sched_job *j, int by)
 {
-    unsigned *n = j->task->op == TASK_REBUILD ? &j->lock->rebuilds : &j->lock->stores;
+    bool mends = j->task->op == TASK_REBUILD || j->task->op == TASK_REPAIR;
+    unsigned *n = mends ? &j->lock->rebuilds : &j->lock->stores;
 
     *n = by > 0 ? *n + 1 : *n - 1;
 }

@@ -28,6 +28,7 @@
 #include "zdbfs/fuse/session.h"
 #include "zdbfs/core/space.h"
 #include "zdbfs/store/lease.h"
+#include "zdbfs/txn/leaks.h"
 #include "zdbfs/txn/volume.h"
 #include "zdbfs/core/writeback.h"
 
@@ -220,6 +221,8 @@ static int own_volume(struct app *a, struct err *e)
         r = volume_fill(a->kv, &a->head, e);
     if (r == 0)
         r = journal_open(&a->journal, a->kv, a->lease, e);
+    if (r == 0 && !a->o.kv.read_only)
+        r = leaks_free(a->kv, a->lease, e);
     return r;
 }
 

@@ -206,6 +206,44 @@ def test_crash_read_only_mount_shows_what_the_journal_holds():
     q.same({p.name: p.read_bytes() for p in d.iterdir()}, want)
 
 
+def test_crash_leaves_no_blocks_behind():
+    """Blocks that were stored, but that no commit came to refer to."""
+    def unused():
+        return int(volume_check().split(" data;")[0].split()[-1])
+    setup()
+    stop()
+    others = unused()                      # of the cases before: zdb was killed, not zdbfs
+    mount.start()
+    (mount.path / "leaks").mkdir()
+    (mount.path / "leaks" / "kept").write_bytes(b"k" * 500000)
+    fsync(mount.path / "leaks" / "kept")
+    with zdb.client() as c:
+        def keys():
+            return int(c.info("zdbfs-data")["entries"])
+        before = keys()
+        for run in range(3):
+            with open(mount.path / "leaks" / "f", "wb") as f:
+                while keys() < before + 100:
+                    f.write(os.urandom(1 << 20))
+                    f.flush()
+                mount.kill9()
+                try:
+                    f.close()
+                except OSError:
+                    pass
+            mount.start()
+            size = (mount.path / "leaks" / "f").stat().st_size if (mount.path / "leaks" / "f").exists() else 0
+            q.check(keys() - before <= size // 131072 + 1, f"{keys() - before} keys more for {size} bytes")
+            if size:
+                (mount.path / "leaks" / "f").unlink()
+                fsync(mount.path)
+                q.wait_for(lambda: keys() <= before, 20, "deletion")
+    q.same((mount.path / "leaks" / "kept").read_bytes(), b"k" * 500000)
+    stop()
+    q.check(unused() <= others, f"{unused()} unused data keys, {others} before")
+    mount.start()
+
+
 def test_crash_last_check():
     stop()
     volume_check()

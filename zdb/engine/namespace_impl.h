@@ -216,9 +216,9 @@ void ns_entry_of_rec(const struct ns *ns, uint32_t file, uint32_t off, const str
  * --------------------------------------------------- */
 struct seg *ns_seg_find(const struct ns *ns, uint32_t id);
 struct seg *ns_seg_add(struct ns *ns, uint32_t id); /* id above all others; files are not touched */
-void ns_seg_drop_last(struct ns *ns); /* out of memory; files are not touched */
-void ns_seg_close(struct seg *s);     /* its files go: unwritten bytes are dropped */
-void ns_seg_clear(struct ns *ns);     /* all of them */
+void ns_seg_drop_last(struct ns *ns);               /* out of memory; files are not touched */
+void ns_seg_close(struct seg *s);                   /* its files go: unwritten bytes are dropped */
+void ns_seg_clear(struct ns *ns);                   /* all of them */
 int ns_seg_create(struct ns *ns, uint32_t id); /* -NS_EINDEX, -NS_EDATA; nothing is left behind on
                                                   failure */
 int ns_seg_remove_files(struct ns *ns);        /* all segments, newest first, memory too */

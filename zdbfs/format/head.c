@@ -16,6 +16,7 @@ enum {
     FIELD_FEATURES = 1,
     FIELD_EPOCH = 2,
     FIELD_OWNER = 3,
+    FIELD_FLOOR = 4,
     FIELD_CRITICAL = 0x8000,
 };
 
@@ -49,6 +50,10 @@ static void encode_tail(struct buf *b, const struct head *h)
     buf_put_le64(b, h->features);
     put_field(b, FIELD_EPOCH, 8);
     buf_put_le64(b, h->epoch);
+    if (h->floor) {
+        put_field(b, FIELD_FLOOR, 8);
+        buf_put_le64(b, h->floor);
+    }
     if (h->owned) {
         put_field(b, FIELD_OWNER,
                   16 + 8 + 8 + 4 + 4 + 8 + 8 + 16 + 16 + 2 + strlen(o->host) + strlen(o->where));
@@ -114,6 +119,9 @@ static bool decode_field(uint16_t type, struct slice v, struct head *out)
         return !r.bad;
     case FIELD_EPOCH:
         out->epoch = rd_le64(&r);
+        return !r.bad;
+    case FIELD_FLOOR:
+        out->floor = rd_le64(&r);
         return !r.bad;
     case FIELD_OWNER:
         out->owned = true;

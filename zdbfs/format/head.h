@@ -4,7 +4,8 @@
  * The tail, which the original does not look at and may drop: 24 magic "QFSH"   28 u8 version 1
  * 29 u8 zero   30 u16 zero   32 u32 length of the fields   36 u32 CRC-32C (usual one) of bytes
  * 24..35 and the fields   40 fields: u16 type | u16 zero | u32 length | bytes
- *   type 1  u64 features that a program has to know to use the volume, one bit each
+ *   type 4  u64 first data key that the present or last owner could use (txn/leaks)
+ *        1  u64 features that a program has to know to use the volume, one bit each
  *        2  u64 epoch: counts the owners
  *        3  owner, only while somebody has it mounted: 16 bytes instance | u64 renewals | u64 wall
  *           clock of the last one, milliseconds | u32 milliseconds until the next one is overdue |
@@ -43,6 +44,7 @@ struct head {
     bool tail;           /* there is one; all that follows is in it */
     uint64_t features;
     uint64_t epoch;
+    uint64_t floor; /* 0: not known */
     bool owned;
     struct head_owner owner;
 };

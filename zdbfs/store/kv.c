@@ -613,10 +613,11 @@ static int scan_page(const redisReply *r, uint8_t cursor[CURSOR_BYTES], kv_scan_
     return 0;
 }
 
-int kv_scan(struct kv *kv, enum role role, uint64_t deadline_ms, kv_scan_fn *fn, void *arg)
+static int scan(struct kv *kv, enum role role, const char *word, uint64_t deadline_ms,
+                kv_scan_fn *fn, void *arg)
 {
     uint8_t cursor[CURSOR_BYTES];
-    struct slice argv[2] = {slice_str("SCAN"), slice_of(cursor, sizeof cursor)};
+    struct slice argv[2] = {slice_str(word), slice_of(cursor, sizeof cursor)};
 
     for (unsigned argc = 1;; argc = 2) {
         CLEANUP(free_reply) redisReply *reply = NULL;
@@ -629,6 +630,16 @@ int kv_scan(struct kv *kv, enum role role, uint64_t deadline_ms, kv_scan_fn *fn,
         if (r != 0)
             return r;
     }
+}
+
+int kv_scan(struct kv *kv, enum role role, uint64_t deadline_ms, kv_scan_fn *fn, void *arg)
+{
+    return scan(kv, role, "SCAN", deadline_ms, fn, arg);
+}
+
+int kv_rscan(struct kv *kv, enum role role, uint64_t deadline_ms, kv_scan_fn *fn, void *arg)
+{
+    return scan(kv, role, "RSCAN", deadline_ms, fn, arg);
 }
 
 int kv_flush(struct kv *kv, enum role role, uint64_t deadline_ms)
@@ -675,10 +686,30 @@ static bool is(struct slice text, const char *name, const char *value)
     return field(text, name, &v) && slice_eq_str(v, value);
 }
 
+/* "0x" and the hexadecimal digits of the key as it is stored, without leading zeros (spec
+ * zdbfs-format 1.2). */
+static uint64_t next_key(struct slice text)
+{
+    struct slice v;
+    uint64_t n = 0;
+
+    if (!field(text, "next_internal_id", &v) || v.len < 3 || v.len > 18 || v.p[0] != '0' ||
+        v.p[1] != 'x')
+        return 0;
+    for (size_t i = 2; i < v.len; i++) {
+        const char *digits = "0123456789abcdef", *at = strchr(digits, v.p[i]);
+        if (!v.p[i] || !at)
+            return 0;
+        n = n << 4 | (uint64_t)(at - digits);
+    }
+    return __builtin_bswap64(n);
+}
+
 void kv_parse_info(struct slice text, struct kv_info *out)
 {
     *out = (struct kv_info){
         .entries = number(text, "entries", 0),
+        .next_key = next_key(text),
         .data_bytes = number(text, "data_size_bytes", 0),
         .limit_bytes = number(text, "data_limits_bytes", 0),
         .free_bytes = MIN(number(text, "data_disk_freespace_bytes", UINT64_MAX),

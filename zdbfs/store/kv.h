@@ -84,11 +84,14 @@ int kv_sync_since(struct kv *kv, enum role role, uint64_t since, uint64_t deadli
 /* fn for each key of the namespace, in order; stops when fn does not return 0 and returns that. */
 typedef int kv_scan_fn(uint64_t key, uint64_t len, void *arg);
 int kv_scan(struct kv *kv, enum role role, uint64_t deadline_ms, kv_scan_fn *fn, void *arg);
+/* The same from the newest to the oldest; 1 when fn ended it. */
+int kv_rscan(struct kv *kv, enum role role, uint64_t deadline_ms, kv_scan_fn *fn, void *arg);
 int kv_flush(struct kv *kv, enum role role, uint64_t deadline_ms); /* FLUSH: every key is gone, ids
                                                                       start at 0 */
 
 struct kv_info {                               /* NSINFO */
     uint64_t entries, data_bytes, limit_bytes; /* limit 0: none */
+    uint64_t next_key;   /* of sequential namespaces; 0 when it does not say */
     uint64_t free_bytes; /* on the server's disk; UINT64_MAX when it does not say */
     bool password, is_public, sequential;
 };

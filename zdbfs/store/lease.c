@@ -24,7 +24,7 @@ struct lease {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     struct head head; /* as we have written it, or read it */
-    bool held, lost, journal_counts;
+    bool held, lost, journal_counts, was_in_use;
     uint64_t seen_ms; /* when our name was last seen in it */
     pthread_t thread;
     bool running, stop;
@@ -174,6 +174,29 @@ uint64_t lease_generation(struct lease *l)
     return g;
 }
 
+bool lease_was_in_use(const struct lease *l)
+{
+    return l->was_in_use;
+}
+
+uint64_t lease_floor(struct lease *l)
+{
+    pthread_mutex_lock(&l->lock);
+    uint64_t floor = l->head.floor;
+    pthread_mutex_unlock(&l->lock);
+    return floor;
+}
+
+int lease_set_floor(struct lease *l, uint64_t floor, uint64_t deadline_ms)
+{
+    pthread_mutex_lock(&l->lock);
+    struct head h = l->head;
+    h.floor = floor;
+    int r = store(l, &h, deadline_ms);
+    pthread_mutex_unlock(&l->lock);
+    return r;
+}
+
 int lease_set_generation(struct lease *l, uint64_t generation, uint64_t deadline_ms)
 {
     pthread_mutex_lock(&l->lock);
@@ -253,6 +276,7 @@ int lease_take(struct lease *l, const char *where, bool takeover, struct err *e)
         if (r < 0)
             return r;
         l->journal_counts = h.in_use || !h.tail;
+        l->was_in_use = h.in_use;
         struct head mine = h;
         mine.tail = mine.in_use = mine.owned = true;
         mine.epoch = MAX(h.epoch, l->head.epoch) + 1;

@@ -37,6 +37,9 @@ int lease_give_back(struct lease *l, bool clean, uint64_t deadline_ms);
 bool lease_journal_counts(const struct lease *l);
 uint64_t lease_generation(struct lease *l);
 int lease_set_generation(struct lease *l, uint64_t generation, uint64_t deadline_ms);
+bool lease_was_in_use(const struct lease *l); /* when it was taken: it ended in a crash */
+uint64_t lease_floor(struct lease *l);
+int lease_set_floor(struct lease *l, uint64_t floor, uint64_t deadline_ms);
 uint64_t lease_size_bytes(const struct lease *l); /* as given when the volume was made */
 
 #endif

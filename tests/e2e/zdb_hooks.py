@@ -113,6 +113,7 @@ def test_all_events_with_arguments_in_order():
     c.ok("SET", "b", b"b" * BIG)     # jump 0 -> 1
     h.settle(c)
     c.ok("RELOAD", "n")
+    h.settle(c)                      # hooks of two namespaces run side by side
     c.ok("NSNEW", "gone")
     h.settle(c)
     c.ok("NSDEL", "gone")

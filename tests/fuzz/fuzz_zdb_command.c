@@ -11,6 +11,7 @@
 #include "common/path.h"
 #include "zdb/server/dispatch.h"
 #include "zdb/server/hooks.h"
+#include "zdb/renew.h"
 #include "zdb/store.h"
 
 #define MAX_REQUESTS 200
@@ -149,7 +150,7 @@ static void reset(void)
     struct ns_info i;
 
     ns_info(ns, &i);
-    FUZZ_CHECK(!ns_used(ns) || ns_flush(ns) == 0);
+    FUZZ_CHECK(!ns_used(ns) || renew_flush(ns) == 0);
     FUZZ_CHECK(i.lock == NS_UNLOCKED || ns_set_lock(ns, NS_UNLOCKED) == 0);
     FUZZ_CHECK(i.mode == NS_USER || ns_set_mode(ns, NS_USER) == 0);
 }

@@ -198,12 +198,8 @@ int ns_data_raw(struct ns *ns, uint32_t seg, uint32_t off, struct ns_raw *raw, s
 
 /* --- segments and durability ----------------------------------------------------------------- */
 
-int ns_jump(struct ns *ns);  /* NSJUMP; also when empty, locked or frozen.  0, -NS_EDATA, -NS_EINDEX
-                              */
-int ns_flush(struct ns *ns); /* FLUSH: all segments deleted, starts again at 0, descriptor and mode
-                                kept */
-int ns_reload(struct ns *ns, struct err *e); /* RELOAD; fires reloaded.  On failure the old state
-                                                stays in force */
+int ns_jump(struct ns *ns); /* NSJUMP; also when empty, locked or frozen.  0, -NS_EDATA, -NS_EINDEX
+                             */
 /* SYNC: 0 when every write answered so far is on stable storage, -EINPROGRESS, or the error of
  * fsync. */
 int ns_sync(struct ns *ns, struct ns_wait *w);

@@ -156,6 +156,24 @@ struct ns_sync_state {
     uint64_t retry_ms, retry_at_ms; /* pause after the last failure, and its end; 0: none */
 };
 
+/* What a load makes out of the files, and a reload swaps. */
+#define NS_LOADED_FIELDS                                                     \
+    enum ns_mode mode;                                                       \
+    struct seg **segs; /* ascending by number; the last is the active one */ \
+    size_t nsegs, cap_segs;                                                  \
+    struct index *keys;   /* user mode */                                    \
+    struct index_seq seq; /* seq mode */                                     \
+    uint64_t entries, data_size, index_size;                                 \
+    uint64_t next_id;    /* user mode: what NSINFO shows */                  \
+    uint32_t last_index; /* `previous` of the next index record */           \
+    uint32_t last_data;  /* `previous` of the next data record */            \
+    bool appended;       /* since the active segment was opened: --rotate */ \
+    uint64_t opened_ms;  /* when that was */
+
+struct ns_loaded {
+    NS_LOADED_FIELDS
+};
+
 struct ns {
     struct ns_env *env;
     char *name, *index_dir, *data_dir;
@@ -165,23 +183,18 @@ struct ns {
     uint64_t generation; /* of its files: FLUSH and RELOAD put others in their place, and what a
                             helper thread has to say about the former ones is not heard any more */
 
-    enum ns_mode mode;
     enum ns_lock lock;
     bool is_public, worm;
     struct buf password, password_override;
     bool has_password_override;
     uint64_t max_size, max_size_override;
 
-    struct seg **segs; /* ascending by number; the last is the active one */
-    size_t nsegs, cap_segs;
-    struct index *keys;   /* user mode */
-    struct index_seq seq; /* seq mode */
-    uint64_t entries, data_size, index_size;
-    uint64_t next_id;    /* user mode: what NSINFO shows */
-    uint32_t last_index; /* `previous` of the next index record */
-    uint32_t last_data;  /* `previous` of the next data record */
-    bool appended;       /* since the active segment was opened: --rotate */
-    uint64_t opened_ms;  /* when that was */
+    union { /* one by one, or all of it */
+        struct ns_loaded loaded;
+        struct {
+            NS_LOADED_FIELDS
+        };
+    };
     uint64_t index_io_errors, data_io_errors;
     int64_t index_io_error_last, data_io_error_last;
     struct ns_sync_state sync;

@@ -9,6 +9,7 @@
 
 #include "common/log.h"
 #include "common/parse.h"
+#include "zdb/renew.h"
 #include "zdb/store.h"
 #include "zdb/server/replies.h"
 
@@ -303,7 +304,7 @@ enum req_result cmd_reload(struct req *r)
 
     if (!ns)
         return req_error(r, REPLY_NS_NOT_FOUND);
-    if (ns_reload(ns, &e) == 0)
+    if (renew_reload(ns, &e) == 0)
         return req_ok(r);
     log_error("RELOAD: %s", e.text);
     return req_error(r, REPLY_INTERNAL);
@@ -322,7 +323,7 @@ enum req_result cmd_flush(struct req *r)
         return req_error(r, i.lock == NS_FROZEN ? REPLY_FROZEN : REPLY_LOCKED);
     if (i.worm)
         return req_error(r, REPLY_WORM);
-    int rc = ns_flush(r->s->ns);
+    int rc = renew_flush(r->s->ns);
     if (rc == 0)
         return req_ok(r);
     log_error("FLUSH: %s", strerror(-rc));

@@ -496,14 +496,18 @@ static void on_status_timer(void *arg)
     commands_polled(arg);
 }
 
+#define MAX_LINES 500 /* of one QUEUE LIST */
+
 struct lines {
     struct buf text;
-    size_t n;
+    size_t n, all;
 };
 
 static void put_job(void *arg, const struct sched_view *v)
 {
     struct lines *l = arg;
+    if (l->all++ >= MAX_LINES)
+        return;
     uint64_t now = base_wall_s(), age = now > v->rec->queued_s ? now - v->rec->queued_s : 0;
     CLEANUP(buf_fini) struct buf line = BUF_INIT;
 
@@ -525,12 +529,18 @@ static void handle_queue(struct commands *c, struct control_call *call,
                          const struct control_req *req)
 {
     CLEANUP(buf_fini) struct buf reply = BUF_INIT;
-    struct lines l = {BUF_INIT, 0};
+    struct lines l = {BUF_INIT, 0, 0};
     struct sched_stats st;
 
     sched_stats(c->conf.sched, &st);
     if (req->list) {
         sched_each(c->conf.sched, put_job, &l);
+        if (l.all > l.n) {
+            CLEANUP(base_free) char *more = xasprintf("and %zu more", l.all - l.n);
+
+            resp_put_bulk_str(&l.text, more);
+            l.n++;
+        }
         resp_put_array(&reply, l.n);
         buf_put_slice(&reply, buf_slice(&l.text));
         buf_fini(&l.text);

@@ -22,7 +22,9 @@
 #define MAX_REPLY    ((size_t)256 * 1024 * 1024)
 #define FOREVER_MS   ((uint64_t)365 * 24 * 3600 * 1000)
 #define CONNECT_MS   5000
-#define RETRY_ACCEPT 200 /* ms after running out of descriptors */
+#define MAX_UNSENT   (64 * KIB) /* who does not read its replies is not answered further */
+#define ROUND        8          /* requests of one connection in one round of the loop */
+#define RETRY_ACCEPT 200        /* ms after running out of descriptors */
 
 static const struct resp_limits limits = {.max_args = CONTROL_ARGS_MAX,
                                           .max_bulk = CONTROL_PATH_MAX + 1,
@@ -40,7 +42,8 @@ struct conn {
     bool gone;                 /* nor can anything be sent */
     bool broken;               /* no further request is taken; closed when out is sent */
     bool busy;                 /* requests are being taken, up the stack */
-    LIST_ENTRY(conn) link;
+    bool more;                 /* whole requests may be waiting in `in` */
+    TAILQ_ENTRY(conn) link;
 };
 
 struct control_call {
@@ -59,14 +62,14 @@ struct control {
     void *arg;
     bool stopped;
     unsigned nconns;
-    LIST_HEAD(, conn) conns;
+    TAILQ_HEAD(, conn) conns; /* silent for longest first */
 };
 
 static void conn_close(struct conn *n)
 {
     if (n->call)
         n->call->conn = NULL;
-    LIST_REMOVE(n, link);
+    TAILQ_REMOVE(&n->c->conns, n, link);
     n->c->nconns--;
     loop_watch_free(n->watch);
     close(n->fd);
@@ -78,18 +81,23 @@ static void conn_close(struct conn *n)
     free(n);
 }
 
-/* Take what has come as requests, one after the other's answer. */
+/* Take what has come as requests, one after the other's answer; a few at a time, and none while
+ * replies are not read. */
 static void take_requests(struct conn *n)
 {
     n->busy = true;
-    while (!n->call && !n->broken && !n->c->stopped) {
+    n->more = true;
+    for (unsigned i = 0;
+         i < ROUND && !n->call && !n->broken && !n->c->stopped && n->out.len < MAX_UNSENT; i++) {
         struct control_req req;
         struct resp_req raw;
         struct err why = {0};
         int r = resp_next(&n->parser, buf_slice(&n->in), &raw);
 
-        if (r == 0)
+        if (r == 0) {
+            n->more = false;
             break;
+        }
         if (r < 0) {
             resp_put_error(&n->out, "malformed request, a RESP array of bulk strings is allowed");
             n->broken = true;
@@ -133,12 +141,14 @@ static void conn_progress(struct conn *n)
         }
         buf_consume(&n->out, (size_t)k);
     }
-    if (n->out.len == 0 && !n->call && (n->eof || n->broken || n->c->stopped)) {
+    if (n->out.len == 0 && !n->call && ((n->eof && !n->more) || n->broken || n->c->stopped)) {
         conn_close(n);
         return;
     }
     if (!n->eof && !n->broken && n->in.len < MAX_UNREAD)
         want |= LOOP_READ;
+    if (n->more && !n->call && !n->broken) /* room is there at once, or when it has been read */
+        want |= LOOP_WRITE;
     loop_watch_want(n->watch, want);
 }
 
@@ -210,6 +220,8 @@ static void on_conn(void *arg, unsigned events)
 {
     struct conn *n = arg;
 
+    TAILQ_REMOVE(&n->c->conns, n, link);
+    TAILQ_INSERT_TAIL(&n->c->conns, n, link);
     if ((events & LOOP_READ) && !n->eof && !n->broken)
         conn_read(n);
     if (!n->gone)
@@ -257,11 +269,24 @@ void control_reply_error(struct control_call *call, const char *text)
 
 /* --- listening ------------------------------------------------------------------------------- */
 
+/* Who has asked nothing for longest makes room: idle connections must not keep hooks out. */
+static bool make_room(struct control *c)
+{
+    struct conn *n;
+
+    TAILQ_FOREACH(n, &c->conns, link)
+    if (!n->call && n->out.len == 0 && !n->busy) {
+        conn_close(n);
+        return true;
+    }
+    return false;
+}
+
 static void conn_new(struct control *c, int fd)
 {
     struct conn *n;
 
-    if (c->nconns >= MAX_CONNS) {
+    if (c->nconns >= MAX_CONNS && !make_room(c)) {
         close(fd);
         log_warn("control: more than %d connections, one refused", MAX_CONNS);
         return;
@@ -272,7 +297,7 @@ static void conn_new(struct control *c, int fd)
     n->passed = -1;
     resp_init(&n->parser, &limits);
     n->watch = loop_watch_new(c->loop, fd, on_conn, n);
-    LIST_INSERT_HEAD(&c->conns, n, link);
+    TAILQ_INSERT_TAIL(&c->conns, n, link);
     c->nconns++;
     loop_watch_want(n->watch, LOOP_READ);
 }
@@ -314,7 +339,7 @@ int control_open(struct control **out, struct loop *l, const char *path, control
     c->loop = l;
     c->fn = fn;
     c->arg = arg;
-    LIST_INIT(&c->conns);
+    TAILQ_INIT(&c->conns);
     r = net_listen_unix(path, 0600, &c->fd, e);
     if (r < 0) {
         if (r == -EADDRINUSE)
@@ -359,8 +384,8 @@ void control_stop(struct control *c)
         return;
     c->stopped = true;
     unlisten(c);
-    for (n = LIST_FIRST(&c->conns); n; n = next) {
-        next = LIST_NEXT(n, link);
+    for (n = TAILQ_FIRST(&c->conns); n; n = next) {
+        next = TAILQ_NEXT(n, link);
         if (!n->busy)
             conn_progress(n);
     }
@@ -370,7 +395,7 @@ bool control_quiet(const struct control *c)
 {
     const struct conn *n;
 
-    LIST_FOREACH(n, &c->conns, link)
+    TAILQ_FOREACH(n, &c->conns, link)
     if (n->call || n->out.len)
         return false;
     return true;
@@ -380,8 +405,8 @@ void control_close(struct control *c)
 {
     if (!c)
         return;
-    while (!LIST_EMPTY(&c->conns))
-        conn_close(LIST_FIRST(&c->conns));
+    while (!TAILQ_EMPTY(&c->conns))
+        conn_close(TAILQ_FIRST(&c->conns));
     unlisten(c);
     free(c->path);
     free(c);

@@ -10,14 +10,16 @@
  * text
  *   HANDOVER [STORE] [CLOSED] [BEFORE ns] [JSON]      what is only here, see handover_reply.h
  *   QUEUE                                             integer: stores that are queued or running
- *   QUEUE LIST                                        array of bulks: one line for each job,
- * rebuilds included QUEUE COUNT                                       array of 4 integers: stores,
- * bytes, age of the oldest in s, failing WAIT                                              +OK when
- * all that was queued before is done PING                                              +PONG
+ *   QUEUE LIST         array of bulks: one line for each job, rebuilds included; 500, then how many
+ *                      more there are
+ *   QUEUE COUNT        array of 4 integers: stores, bytes, age of the oldest in s, failing
+ *   WAIT                                              +OK when all that was queued before is done
+ *   PING                                                                               +PONG
  *   SCRUB [ALL | FRACTION thousandths]                bulk: one line of what was read, at its end
  *   BACKEND [DRAIN b | UNDRAIN b | REPLACE b WITH b]  +OK; without a word an array: 1 while a
- * repair runs, objects that could not be mended, bulk: text Errors: "-<text for the user>".  Words
- * in capitals may be written in any case; files and directories are absolute. */
+ *                      repair runs, objects that could not be mended, bulk: text
+ * Errors: "-<text for the user>".  Words in capitals may be written in any case; files and
+ * directories are absolute. */
 #ifndef ZSTOR_DAEMON_PROTOCOL_H
 #define ZSTOR_DAEMON_PROTOCOL_H
 

@@ -191,6 +191,46 @@ def test_one_store_under_two_names():
         x.stop()
 
 
+def test_gray():
+    """INFO answers and SET hangs: the stores go on, status says it, and it ends by itself."""
+    real = q.start_backends(5)
+    p = [Proxy(b) for b in real]
+    z = q.Zstor(q.zstor_config(p, minimal=2, expected=4, scrub_period=0, meta_backends=real[:4]))
+    z.start()
+    d = q.tmpdir("files")
+    with q.case("a backend that hangs on writes alone costs its time twice, then nothing is sent there"):
+        p[0].fault("silence", "SET", ns="data1")
+        def status():
+            with z.client() as c:
+                risk, text = c.ok("STATUS")
+                return risk and b"no writes for now" in text
+        for i in range(40):
+            (d / f"f{i}").write_bytes(os.urandom(3000))
+            z.cli("store", "-f", d / f"f{i}", check_exit=0)
+            if p[0].done.get("silence", 0) >= 2:
+                break
+        q.wait_for(status, 20, "status of the gray backend")
+        before = p[0].done["silence"]
+        for i in range(5):
+            (d / f"g{i}").write_bytes(os.urandom(3000))
+            z.cli("store", "-f", d / f"g{i}", check_exit=0)
+        q.check(p[0].done["silence"] <= before + 1, f"{p[0].done['silence']} writes, {before} before")  # one may try again
+    with q.case("writes go there again when they work"):
+        p[0].clear()
+        def works():
+            path = d / f"h{time.monotonic_ns()}"
+            path.write_bytes(os.urandom(2000))
+            z.cli("store", "-f", path, check_exit=0)
+            with z.client() as c:
+                return c.ok("STATUS")[0] == 0
+        q.wait_for(works, 60, "writes to the backend", step=0.2)
+    q.same(z.stop(), 0)
+    for x in p:
+        x.close()
+    for b in real:
+        b.stop()
+
+
 def test_hostile_peers():
     """One data backend and one metadata backend lie in every way: nothing is read wrong, nothing is lost, nothing takes long."""
     real = q.start_backends(6)

@@ -77,6 +77,37 @@ static void put_backends(struct buf *out, const struct poller_backend *list, siz
     }
 }
 
+/* What is known of how each kind of operation goes there. */
+static void put_health(struct buf *out, const struct poller_backend *list, size_t n)
+{
+    static const struct {
+        const char *name, *type, *help;
+    } family[] = {
+        {"zstor_backend_down", "gauge", "1: no such operation is sent to the backend for now"},
+        {"zstor_backend_failures_total", "counter", "Operations that failed or took too long"},
+        {"zstor_backend_latency_seconds", "gauge", "Moving average of what an operation takes"},
+    };
+
+    for (size_t f = 0; f < ARRAY_LEN(family); f++) {
+        metrics_family(out, family[f].name, family[f].type, family[f].help);
+        for (size_t i = 0; i < n; i++)
+            for (int t = 0; t < HEALTH_TRACKS; t++) {
+                const struct health_state *s = &list[i].health.track[t];
+                const struct backend_addr *a = list[i].addr;
+                const char *labels[] = {"address",   a->address,
+                                        "namespace", a->ns ? a->ns : "",
+                                        "operation", health_name((enum health_track)t),
+                                        NULL};
+
+                if (f == 2)
+                    metrics_sample(out, family[f].name, labels, s->latency_us / 1e6);
+                else
+                    metrics_sample_u64(out, family[f].name, labels,
+                                       f == 0 ? (uint64_t)s->down : s->failures);
+            }
+    }
+}
+
 /* --- commands -------------------------------------------------------------------------------- */
 
 static void put_command(struct buf *out, const char *what, const uint64_t counts[2])
@@ -179,6 +210,29 @@ static void put_cache(struct buf *out, const struct evict_stats *c)
             "Bytes of local segments that were removed", c->evicted_bytes);
 }
 
+static void put_care(struct buf *out, const struct care_stats *c)
+{
+    put_one(out, "zstor_repair_running", "gauge", "1: a repair is under way", c->repair.running);
+    put_one(out, "zstor_repair_left", "gauge", "Objects that have not had their turn",
+            c->repair.left);
+    put_one(out, "zstor_repair_failed", "gauge", "Objects that the last repair could not mend",
+            c->repair.failed);
+    put_one(out, "zstor_repair_mended_total", "counter", "Objects that were mended",
+            c->repair.mended_ever);
+    put_one(out, "zstor_backends_drained", "gauge", "Backends that get nothing more", c->drained);
+    put_one(out, "zstor_scrub_objects_total", "counter", "Objects that a scrub has read",
+            c->scrub.verified);
+    put_one(out, "zstor_scrub_bytes_total", "counter",
+            "Bytes of files whose shards a scrub has read", c->scrub.verified_bytes);
+    put_one(out, "zstor_scrub_restored_total", "counter", "Shards that a scrub has restored",
+            c->scrub.restored);
+    put_one(out, "zstor_scrub_failed_total", "counter",
+            "Objects that a scrub could not make whole at once", c->scrub.failed);
+    if (c->scrub.oldest_s != UINT64_MAX) /* else not everything was read yet */
+        put_one(out, "zstor_scrub_oldest_seconds", "gauge",
+                "Age of the oldest unverified byte, at the most", c->scrub.oldest_s);
+}
+
 #define STAT(field) ((uint64_t)atomic_load(&o->field))
 
 static void put_objects(struct buf *out, struct object_stats *o)
@@ -214,6 +268,7 @@ static void put_objects(struct buf *out, struct object_stats *o)
 void exporter_render(struct buf *out, const struct exporter_view *v)
 {
     put_backends(out, v->status->backends, v->status->n);
+    put_health(out, v->status->backends, v->status->n);
     put_command(out, "store", v->counts->store);
     put_command(out, "retrieve", v->counts->retrieve);
     put_command(out, "rebuild", v->counts->rebuild);
@@ -221,6 +276,7 @@ void exporter_render(struct buf *out, const struct exporter_view *v)
     put_fs(out, v->fs);
     put_queue(out, &v->status->queue);
     put_cache(out, &v->status->cache);
+    put_care(out, &v->status->care);
     put_objects(out, v->objects);
     put_one(out, "zstor_heal_total", "counter", "Rebuilds that were queued because damage was met",
             v->counts->heals);

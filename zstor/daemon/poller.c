@@ -55,12 +55,12 @@ static struct poller_backend *list_of(const struct zstor_conf *c, size_t *n)
 
 static void judge(struct poller_backend *b, int rc, struct pool *pool)
 {
-    struct pool_health h;
+    const struct pool_health *h = &b->health;
 
     b->known = true;
+    pool_health(pool, b->addr, &b->health);
     if (rc < 0) {
-        pool_health(pool, b->addr, &h);
-        snprintf(b->error, sizeof b->error, "%s", h.last_error[0] ? h.last_error : strerror(-rc));
+        snprintf(b->error, sizeof b->error, "%s", h->last_error[0] ? h->last_error : strerror(-rc));
     } else if (b->meta && b->info.mode != BACKEND_USERKEY) {
         snprintf(b->error, sizeof b->error,
                  "expected 0-db namespace to be in userkey mode, but is in %s",

@@ -15,6 +15,7 @@ struct poller_backend {
     bool up;                  /* answered, and is of the right mode */
     struct backend_info info; /* of the last good answer */
     char error[200];          /* why it is not up; "" */
+    struct pool_health health;
 };
 
 struct poller_conf {

@@ -124,12 +124,27 @@ void status_amount(struct buf *out, uint64_t jobs, uint64_t bytes)
     put_mib(out, bytes);
 }
 
+/* It answers, but that does not work. */
+static void put_gray(struct buf *out, const struct poller_backend *b)
+{
+    char why[sizeof b->health.last_error];
+
+    backend_text(slice_str(b->health.last_error), why, sizeof why);
+    for (int t = HEALTH_READ; t < HEALTH_TRACKS; t++)
+        if (b->up && b->health.track[t].down)
+            buf_printf(out, "%s - %s: no %ss for now: %s\n", b->addr->address,
+                       b->addr->ns ? b->addr->ns : "default", health_name((enum health_track)t),
+                       why);
+}
+
 void status_table(struct buf *out, const struct status *s)
 {
     size_t meta = meta_count(s);
 
     put_table(out, s->backends, meta);
     put_table(out, s->backends + meta, s->n - meta);
+    for (size_t i = 0; i < s->n; i++)
+        put_gray(out, &s->backends[i]);
     if (s->daemon) {
         buf_put_str(out, "queue: ");
         status_amount(out, s->queue.jobs, s->queue.bytes);
@@ -197,6 +212,21 @@ static void put_json_backend(struct buf *out, const struct poller_backend *b)
     buf_put_u8(out, '}');
 }
 
+static void put_json_care(struct buf *out, const struct care_stats *c)
+{
+    buf_printf(out,
+               ", \"repair\": {\"running\": %s, \"found\": %" PRIu64 ", \"left\": %" PRIu64
+               ", \"mended\": %" PRIu64 ", \"failed\": %" PRIu64 ", \"drained\": %zu}",
+               c->repair.running ? "true" : "false", c->repair.found, c->repair.left,
+               c->repair.mended_ever, c->repair.failed, c->drained);
+    buf_printf(out, ", \"scrub\": {\"objects\": %" PRIu64 ", \"position\": %" PRIu64,
+               c->scrub.objects, c->scrub.position);
+    if (c->scrub.oldest_s != UINT64_MAX)
+        buf_printf(out, ", \"oldest_seconds\": %" PRIu64, c->scrub.oldest_s);
+    buf_printf(out, ", \"restored\": %" PRIu64 ", \"failed\": %" PRIu64 "}", c->scrub.restored,
+               c->scrub.failed);
+}
+
 void status_json(struct buf *out, const struct status *s)
 {
     buf_printf(out, "{\"at_risk\": %s, \"daemon\": %s, \"backends\": [",
@@ -223,6 +253,7 @@ void status_json(struct buf *out, const struct status *s)
                    ", \"held_files\": %" PRIu64 ", \"runs\": %" PRIu64 "}",
                    c->limit_bytes, c->used_bytes, c->evicted_files, c->evicted_bytes, c->held_files,
                    c->runs);
+        put_json_care(out, &s->care);
     }
     buf_put_str(out, "}\n");
 }
@@ -230,7 +261,7 @@ void status_json(struct buf *out, const struct status *s)
 bool status_at_risk(const struct status *s)
 {
     for (size_t i = 0; i < s->n; i++)
-        if (!s->backends[i].up)
+        if (!s->backends[i].up || s->backends[i].health.down_write)
             return true;
-    return s->daemon && s->queue.failing > 0;
+    return s->daemon && (s->queue.failing > 0 || s->care.repair.failed > 0);
 }

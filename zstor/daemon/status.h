@@ -21,7 +21,8 @@ struct status {
 
 void status_table(struct buf *out, const struct status *s);
 void status_json(struct buf *out, const struct status *s); /* one object and a newline */
-/* A backend is not reachable, or queued jobs fail. */
+/* A backend is not reachable or takes no writes, queued jobs fail, or objects could not be mended.
+ */
 bool status_at_risk(const struct status *s);
 /* "2 jobs, 96.0 MiB" */
 void status_amount(struct buf *out, uint64_t jobs, uint64_t bytes);

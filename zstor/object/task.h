@@ -18,8 +18,15 @@ enum task_op {
     TASK_SURVEY,   /* all that need a repair: keys, good */
 };
 
+enum task_priority {                  /* the first one runs first */
+                     TASK_AWAITED,    /* somebody waits for it */
+                     TASK_QUEUED,     /* durable jobs, repairs */
+                     TASK_BACKGROUND, /* scrubs */
+};
+
 struct task {
     enum task_op op;
+    enum task_priority priority;
     char *path; /* object path; NULL: meta_key */
     char *meta_key;
     char *source;   /* store */

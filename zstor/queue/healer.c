@@ -126,6 +126,7 @@ static void feed(struct healer *h)
         struct task *t = task_new(TASK_REPAIR, NULL);
         int r;
 
+        t->priority = TASK_QUEUED;
         t->meta_key = xstrdup(p->key);
         r = sched_submit(h->conf.sched, SCHED_REPAIR, t, p->key, on_repaired, h);
         if (r < 0) {

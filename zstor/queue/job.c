@@ -64,6 +64,7 @@ struct sched_job *sched_job_new(struct sched *s, enum sched_class class, struct 
     j->s = s;
     j->class = class;
     j->task = t;
+    j->priority = t->priority;
     j->pending = true;
     j->no = ++s->jobs_ever;
     STAILQ_INIT(&j->waiters);

@@ -187,6 +187,7 @@ void sched_add(struct sched *s, struct journal_rec *rec, const char *lock)
     struct sched_job *old, *next;
 
     j->rec = rec;
+    j->priority = TASK_QUEUED;
     j->added_no = j->order = ++s->added;
     for (old = j->lock ? TAILQ_FIRST(&j->lock->jobs) : NULL; old; old = next) {
         next = TAILQ_NEXT(old, of_lock);
@@ -310,16 +311,12 @@ void sched_abort(struct sched *s)
 
 /* --- life ------------------------------------------------------------------------------------ */
 
-/* Commands before durable jobs; then by priority and rank, first come first served. */
+/* By priority, then first come first served. */
 static bool runs_before(const void *x, const void *y)
 {
     const struct sched_job *a = x, *b = y;
 
-    if (!a->rec != !b->rec)
-        return !a->rec;
-    if (a->priority != b->priority)
-        return a->priority < b->priority;
-    return a->rank != b->rank ? a->rank < b->rank : a->no < b->no;
+    return a->priority != b->priority ? a->priority < b->priority : a->no < b->no;
 }
 
 static bool due_before(const void *x, const void *y)

@@ -3,11 +3,12 @@
  * waits costs nothing: each event costs the logarithm of the number of jobs.
  *
  * Three classes with threads of their own, so that none waits behind another: SCHED_STORE
- * (uploads), SCHED_QUICK (retrieve, check, list), SCHED_REPAIR (rebuild).  In a class commands go
- * before durable jobs, each first come first served. Tasks with equal `lock` (the metadata key)
- * never run at the same time; what waits for a lock or for its next try lets the others pass.  A
- * durable job that fails is tried again after a time that doubles, with jitter, for ever; a store
- * whose source is gone for good is dropped.
+ * (uploads), SCHED_QUICK (retrieve, check, list), SCHED_REPAIR (rebuild).  In a class what somebody
+ * waits for goes before durable jobs and repairs, and those before scrubs (enum task_priority),
+ * each first come first served. Tasks with equal `lock` (the metadata key) never run at the same
+ * time; what waits for a lock or for its next try lets the others pass.  A durable job that fails
+ * is tried again after a time that doubles, with jitter, for ever; a store whose source is gone for
+ * good is dropped.
  *
  * A durable job: pending (in its class's list) -> running (out of it) -> gone, or pending again
  * with retry_at set. */

@@ -40,8 +40,8 @@ struct sched_job {
     bool counted;            /* sched_job_count */
     bool replaced;           /* runs, and a newer one is queued: not to be tried again */
     unsigned tries;
-    unsigned priority, rank; /* lower first; rank: within a priority */
-    uint64_t retry_at_ms;    /* 0: now */
+    enum task_priority priority;
+    uint64_t retry_at_ms; /* 0: now */
     char last_error[256];
 };
 

@@ -171,6 +171,7 @@ static void next_one(struct scrubber *s)
     if (s->busy || (!s->done && !s->period_s))
         return;
     t = task_new(s->keys ? TASK_REBUILD : TASK_LIST, NULL);
+    t->priority = s->done ? TASK_QUEUED : TASK_BACKGROUND;
     if (s->keys)
         t->meta_key = xstrdup(s->keys[s->next]);
     r = sched_submit(s->conf.sched, s->keys ? SCHED_REPAIR : SCHED_QUICK, t, t->meta_key,

@@ -587,6 +587,28 @@ START_TEST(a_hundred_thousand_waiting_jobs_cost_nothing)
 }
 END_TEST
 
+/* One thread: what somebody waits for, then the queue, then what has time. */
+START_TEST(priorities_are_kept)
+{
+    static const char *const path[] = {"/first", "/idle", "/queued", "/asked"};
+    int rc = 1;
+
+    for (int i = 0; i < 4; i++)
+        act(path[i], 0)->gated = true;
+    ck_assert_int_eq(submit(SCHED_REPAIR, TASK_REBUILD, path[0], path[0], &rc), 0);
+    UNTIL(saw("+first"));
+    for (int i = 1; i < 4; i++) {
+        struct task *t = task_new(TASK_REBUILD, path[i]);
+
+        t->priority = i == 1 ? TASK_BACKGROUND : i == 2 ? TASK_QUEUED : TASK_AWAITED;
+        ck_assert_int_eq(sched_submit(sched, SCHED_REPAIR, t, path[i], keep_rc, &rc), 0);
+    }
+    open_gate();
+    UNTIL(saw("-idle"));
+    ck_assert_str_eq(journey, "+first -first +asked -asked +queued -queued +idle -idle ");
+}
+END_TEST
+
 static TCase *all(void)
 {
     TCase *t = tcase_create("sched");
@@ -608,6 +630,7 @@ static TCase *all(void)
     tcase_add_test(t, waiting_ends_with_what_was_queued_before);
     tcase_add_test(t, draining_runs_what_can_run_and_keeps_the_rest);
     tcase_add_test(t, an_abort_ends_what_runs_and_keeps_it);
+    tcase_add_test(t, priorities_are_kept);
     tcase_add_test(t, a_hundred_thousand_waiting_jobs_cost_nothing);
     return t;
 }

@@ -13,6 +13,7 @@ import pathlib
 import random
 import shutil
 import signal
+import struct
 import sys
 import time
 
@@ -20,6 +21,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "crash"))
 import load    # noqa: E402
 import record  # noqa: E402
 import verify  # noqa: E402
+import zfiles  # noqa: E402
 from verify import q  # noqa: E402
 
 LONG = 10 if os.environ.get("QSFS_LONG") == "1" else 1
@@ -204,6 +206,173 @@ def test_kill_9():
     tasks = list(range(max(2, STATES["kill"] // 6)))
     per_task = 6
     every_state("kill -9", tasks, work, per_task)
+
+
+class Original:
+    """Writes to the files of a namespace as the original does: appends to the newest data and index file, rewrites in place at once.
+    It goes on behind whatever it finds at their ends."""
+
+    def __init__(self, here, ns, mode):
+        self.index, self.data, self.seq = here / "index" / ns, here / "data" / ns, mode == "seq"
+        self.n = max(int(p.name[1:]) for p in self.data.iterdir() if p.name[1:].isdigit())
+        self.where, self.ids, self.last = {}, 0, 0
+        for n in range(self.n + 1):
+            for r in zfiles.index_records((self.index / f"i{n}").read_bytes(), n):
+                self.last = r.at
+                if self.seq:
+                    if int.from_bytes(r.key, "little") == self.ids:
+                        self.where[r.key] = (n, r.at)
+                    self.ids += 1
+                elif r.deleted:
+                    self.where.pop(r.key, None)
+                else:
+                    self.where[r.key] = (n, r.at)
+        self.last_data, at, raw = 0, zfiles.DATA_HEADER, (self.data / f"d{self.n}").read_bytes()
+        while (r := zfiles.data_record(raw, self.n, at)) is not None:    # header by header, as it does
+            self.last_data, at = at, r.end
+
+    def append(self, path, record):
+        with open(path, "ab") as f:
+            at = f.tell()
+            f.write(record)
+        return at
+
+    def patch(self, place, at, raw):
+        with open(self.index / f"i{place[0]}", "r+b") as f:
+            f.seek(place[1] + at)
+            f.write(raw)
+
+    def add_data(self, key, value, flags=0):
+        head = zfiles.DATA_FIXED.pack(len(key), len(value), self.last_data, zfiles.crc(value), flags, 1700000000)
+        self.last_data = self.append(self.data / f"d{self.n}", head + key + value)
+        return self.last_data
+
+    def add_index(self, key, off, value, flags=0, dataid=0, parent=(0, 0)):
+        head = zfiles.INDEX_FIXED.pack(len(key), off, len(value), self.last, flags, dataid, 1700000000, zfiles.crc(value), *parent)
+        self.last = self.append(self.index / f"i{self.n}", head + key)
+        return self.n, self.last
+
+    def set(self, key, value):
+        if self.seq and key is None:
+            key = self.ids.to_bytes(8, "little")
+            self.where[key] = self.add_index(key, self.add_data(key, value), value, dataid=self.n)
+            self.ids += 1
+        elif self.seq:
+            off, place = self.add_data(key, value), self.where[key]
+            with open(self.index / f"i{place[0]}", "rb") as f:
+                f.seek(place[1])
+                old = bytearray(f.read(42))
+            old[9:13], old[13] = struct.pack("<I", self.last), 1
+            self.last = self.append(self.index / f"i{self.n}", bytes(old))
+            self.ids += 1
+            self.patch(place, 1, struct.pack("<II", off, len(value)))
+            self.patch(place, 13, struct.pack("<BIIIII", 0, self.n, 1700000000, zfiles.crc(value), self.n, self.last))
+        else:
+            off, place = self.add_data(key, value), self.where.get(key)
+            if place:
+                self.patch(place, 13, b"\1")
+            self.where[key] = self.add_index(key, off, value, dataid=self.n if place else 0, parent=place or (0, 0))
+        return key
+
+    def delete(self, key):
+        self.add_data(key, b"", 1)
+        self.patch(self.where[key], 13, b"\1")
+        if not self.seq:
+            del self.where[key]
+
+    def killed(self, rng, key):
+        """In the middle of a SET: a part of the data record, or all of it and no index record."""
+        value = rng.randbytes(rng.randrange(1, 400))
+        head = zfiles.DATA_FIXED.pack(len(key), len(value), self.last_data, zfiles.crc(value), 0, 1700000000)
+        whole = head + key + value
+        at = self.append(self.data / f"d{self.n}", whole[:rng.choice((len(whole), rng.randrange(1, len(whole))))])
+        if self.data.joinpath(f"d{self.n}").stat().st_size >= at + len(head) + len(key):
+            self.last_data = at     # it reads no more than the header when it starts again
+
+
+def test_ours_the_original_ours():
+    """Killed or stopped, then written to by the original, which is killed now and then (in sequential mode only where ours was
+    stopped): nothing of either side is missing."""
+
+    def work(task):
+        rng = random.Random(f"{A.seed}/mixed/{task}")
+        mode, problems = rng.choice(("user", "seq")), []
+        here = SHM / f"mixed-{task}"
+        here.mkdir()
+        server, now = verify.Server(here), {}
+        for cycle in range(4):
+            server.start()
+            with server.client() as c:
+                if cycle == 0:
+                    c.ok("NSNEW", "v")
+                    c.ok("NSSET", "v", "mode", mode)
+                seen = verify.look(c, "v", now, problems)
+                bad = [verify.short(k) for k in sorted(set(now) | set(seen)) if now.get(k) != seen.get(k) and
+                       (k not in maybe or seen.get(k) not in maybe[k])] if cycle else []
+                if bad:
+                    problems.append(f"{mode}, cycle {cycle}: {len(bad)} of {len(now)} keys are wrong: {bad[:4]}")
+                now = seen
+                c.ok("SELECT", "v")
+                for i in range(rng.randrange(40)):
+                    kind, keys = rng.random(), sorted(now)
+                    value = b"ours %d.%d " % (cycle, i) + rng.randbytes(rng.randrange(300))
+                    if kind < 0.2 and keys:
+                        key = rng.choice(keys)
+                        c.ok("DEL", key)
+                        del now[key]
+                    elif kind < 0.25:
+                        c.ok("NSJUMP")
+                    elif kind < 0.6 and keys:
+                        key = rng.choice(keys)
+                        c.ok("SET", key, value)
+                        now[key] = value
+                    else:
+                        now[c.ok("SET", b"" if mode == "seq" else b"k%d.%d" % (cycle, i), value)] = value
+                if rng.random() < 0.5:
+                    c.ok("SYNC")
+            end = rng.choice((signal.SIGTERM, signal.SIGKILL))
+            server.stop(end)
+            maybe = {}
+            if rng.random() < 0.8:
+                o = Original(here, "v", mode)
+                # it does not know what a killed zdb had not flagged yet: it goes by its own index
+                for i in range(rng.randrange(1, 20)):
+                    kind, keys = rng.random(), sorted(k for k in now if k in o.where)
+                    value = b"original %d.%d " % (cycle, i) + rng.randbytes(rng.randrange(300))
+                    if kind < 0.2 and keys:
+                        key = rng.choice(keys)
+                        o.delete(key)
+                        del now[key]
+                    elif kind < 0.5 and keys:
+                        key = rng.choice(keys)
+                        o.set(key, value)
+                        now[key] = value
+                    elif kind < 0.85 or (mode == "seq" and end == signal.SIGKILL):
+                        now[o.set(None if mode == "seq" else b"o%d.%d" % (cycle, i), value)] = value
+                    else:
+                        new = o.ids.to_bytes(8, "little") if mode == "seq" else b"torn%d.%d" % (cycle, i)
+                        before = o.data.joinpath(f"d{o.n}").read_bytes()
+                        o.killed(rng, new)
+                        r = zfiles.data_record(o.data.joinpath(f"d{o.n}").read_bytes(), o.n, len(before))
+                        if r is not None:
+                            maybe.setdefault(new, {None}).update((bytes(o.data.joinpath(f"d{o.n}").read_bytes()[r.payload_at:r.end]), now.get(new)))
+                        o = Original(here, "v", mode) if rng.random() < 0.5 else o
+        server.start()
+        with server.client() as c:
+            seen = verify.look(c, "v", now, problems)
+        bad = [verify.short(k) for k in sorted(set(now) | set(seen)) if now.get(k) != seen.get(k) and
+               (k not in maybe or seen.get(k) not in maybe[k])]
+        if bad:
+            problems.append(f"{mode}, at the end: {len(bad)} of {len(now)} keys are wrong: {bad[:4]}")
+        server.stop(signal.SIGTERM)
+        if problems:
+            with open(server.log, errors="replace") as log:
+                problems.append(" | ".join(line.strip()[-160:] for line in log if " WARN " in line or " ERROR " in line)[-900:])
+            problems.insert(0, f"mixed {task}")
+        shutil.rmtree(here)
+        return problems
+
+    every_state("ours, the original, ours", list(range(max(10, A.states // 80))), work, 4)
 
 
 def test_number_of_states():

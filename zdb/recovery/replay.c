@@ -35,36 +35,19 @@ static int find_next(struct replay *p, uint64_t *to)
     return r;
 }
 
-/* Does the index go on with the record at `to`, or with one behind deletions that begin there? */
-static bool index_goes_on(struct replay *p, uint64_t to)
-{
-    uint8_t bytes[INDEX_REC_MAX];
-    struct data_walk_rec rec;
-    struct index_rec there;
-    uint64_t off = p->walk.off;
-    int r;
-
-    p->walk.off = to;
-    while ((r = data_walk_next(&p->walk, &rec)) == 1 && (rec.head.flags & DATA_DELETED))
-        ;
-    r = r == 1 && rec.crc_ok && replay_there(p, &there, bytes) &&
-        there.previous == p->ns->last_index && slice_eq(there.key, rec.key) &&
-        (there.off == rec.off || p->ns->mode == NS_SEQ);
-    p->walk.off = off;
-    return r;
-}
-
 /* A process was killed while it wrote this record, and another one, the original, went on behind
- * it.  A page that a power cut has lost is something else: then the index has a record of it. */
+ * it: the index does so, too.  A page that a power cut has lost is something else: then the index
+ * has a record of it. */
 static int step_over_torn(struct replay *p)
 {
     uint8_t first = 0;
-    uint64_t to;
-    int r =
-        files_pread(p->file, &first, 1, p->walk.off, false) == 1 && first ? find_next(p, &to) : 0;
+    uint64_t to = 0;
+    int r = 0;
 
-    if (r <= 0 || !index_goes_on(p, to))
-        return r < 0 ? r : 0;
+    if (files_pread(p->file, &first, 1, p->walk.off, false) == 1 && first)
+        r = replay_goes_on(p, &to);
+    if (r <= 0)
+        return r;
     log_warn("data %s: torn record at %llu, others were written behind it: %llu bytes skipped",
              p->s->data.path, (unsigned long long)p->walk.off,
              (unsigned long long)(to - p->walk.off));

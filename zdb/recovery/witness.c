@@ -1,6 +1,8 @@
 /* witness - see the header: what the index has behind the last record that was played. */
 #include "zdb/recovery/witness.h"
 
+#define VERSIONS_MAX 4096 /* of one key in a row; more is a ring */
+
 bool replay_there(struct replay *p, struct index_rec *rec, uint8_t bytes[INDEX_REC_MAX])
 {
     struct index_file *f = &p->s->index;
@@ -17,23 +19,123 @@ bool replay_there(struct replay *p, struct index_rec *rec, uint8_t bytes[INDEX_R
     return index_rec_decode(&rd, rec) == 1;
 }
 
+/* Sequential mode: the first version of a slot, as the copies behind the part played have it.
+ * false: they are in other files. */
+static bool first_version(struct replay *p, struct index_rec *rec, uint8_t bytes[INDEX_REC_MAX])
+{
+    for (unsigned n = 0; n < VERSIONS_MAX && rec->parent_off; n++) {
+        struct rd rd;
+
+        if (rec->parent_file != p->s->id || index_file_open(&p->s->index) < 0 ||
+            files_pread(p->s->index.file, bytes, INDEX_SEQ_REC, rec->parent_off, false) !=
+                INDEX_SEQ_REC)
+            return false;
+        rd = rd_of(slice_of(bytes, INDEX_SEQ_REC));
+        if (index_rec_decode(&rd, rec) != 1)
+            return false;
+    }
+    return !rec->parent_off;
+}
+
 bool replay_passed(struct replay *p, const struct data_walk_rec *rec)
 {
     CLEANUP(buf_fini) struct buf payload = BUF_INIT;
     uint8_t bytes[INDEX_REC_MAX];
     struct index_rec there;
-    bool seq = p->ns->mode == NS_SEQ;
 
     if (rec->off < p->safe) /* an index that is built anew is no witness of that */
         return false;
-    if (!replay_there(p, &there, bytes) || there.previous != p->ns->last_index ||
-        there.off <= rec->off)
+    if (!replay_there(p, &there, bytes) || there.previous != p->ns->last_index)
         return false;
-    if (seq && (there.key.len != INDEX_SEQ_KEY || there.dataid != p->s->id || there.parent_off ||
-                le64_get(there.key.p) != index_seq_next(&p->ns->seq)))
+    if (p->ns->mode == NS_SEQ &&
+        (there.key.len != INDEX_SEQ_KEY || le64_get(there.key.p) != index_seq_next(&p->ns->seq) ||
+         !first_version(p, &there, bytes) || there.dataid != p->s->id))
         return false;
-    return data_read(&p->s->data, there.off, there.key, there.length, there.crc, &payload, false) ==
-           0;
+    return there.off > rec->off && data_read(&p->s->data, there.off, there.key, there.length,
+                                             there.crc, &payload, false) == 0;
+}
+
+/* A whole record at off?  1, 0, -errno; walk.off stays. */
+static int whole_at(struct replay *p, uint64_t off, struct data_walk_rec *rec)
+{
+    uint64_t was = p->walk.off;
+    int r;
+
+    p->walk.off = off;
+    r = data_walk_next(&p->walk, rec);
+    p->walk.off = was;
+    return r == -ENODATA || r == -EBADMSG ? 0 : r <= 0 ? r : rec->crc_ok;
+}
+
+/* Sequential mode: the copy at index offset `at` was made by an update; where is the data of that?
+ * What it replaced names the copy as its former version: a later copy, or the slot. */
+static bool made_by(struct replay *p, const struct index_rec *copy, uint64_t at, uint64_t *to)
+{
+    uint8_t bytes[INDEX_REC_MAX];
+    struct index_rec rec;
+    uint32_t file, off;
+    struct seg *home;
+
+    for (uint64_t i = at + INDEX_SEQ_REC; i + INDEX_SEQ_REC <= p->index_size; i += INDEX_SEQ_REC) {
+        struct rd rd;
+        if (files_pread(p->s->index.file, bytes, INDEX_SEQ_REC, i, false) != INDEX_SEQ_REC)
+            return false;
+        rd = rd_of(slice_of(bytes, INDEX_SEQ_REC));
+        if (index_rec_decode(&rd, &rec) == 1 && slice_eq(rec.key, copy->key) &&
+            rec.parent_file == p->s->id && rec.parent_off == at) {
+            *to = rec.off;
+            return rec.dataid == p->s->id;
+        }
+    }
+    if (!index_seq_find(&p->ns->seq, le64_get(copy->key.p), &file, &off))
+        return false;
+    home = ns_seg_find(p->ns, file);
+    if (index_file_read(&home->index, off, &rec, bytes, false) < 0 ||
+        !slice_eq(rec.key, copy->key) || rec.parent_file != p->s->id || rec.parent_off != at)
+        return false;
+    *to = rec.off;
+    return rec.dataid == p->s->id;
+}
+
+static bool next_seq(struct replay *p, struct index_rec *there, uint64_t *to)
+{
+    uint8_t bytes[INDEX_REC_MAX];
+
+    if (there->key.len != INDEX_SEQ_KEY)
+        return false;
+    if (le64_get(there->key.p) != index_seq_next(&p->ns->seq))
+        return (there->flags & INDEX_DELETED) && made_by(p, there, p->s->index.size, to);
+    if (!first_version(p, there, bytes) || there->dataid != p->s->id)
+        return false;
+    *to = there->off;
+    return true;
+}
+
+int replay_goes_on(struct replay *p, uint64_t *to)
+{
+    uint8_t bytes[INDEX_REC_MAX], key[INDEX_KEY_MAX];
+    struct data_walk_rec rec, before;
+    struct index_rec there;
+    size_t n;
+    int r;
+
+    *to = 0;
+    if (!replay_there(p, &there, bytes) || there.previous != p->ns->last_index)
+        return 0;
+    memcpy(key, there.key.p, there.key.len);
+    n = there.key.len;
+    if (p->ns->mode == NS_USER)
+        *to = there.off;
+    else if (!next_seq(p, &there, to))
+        return 0;
+    r = *to > p->walk.off ? whole_at(p, *to, &rec) : 0;
+    if (r == 1 && !slice_eq(rec.key, slice_of(key, n)))
+        r = 0;
+    while (r == 1 && (r = whole_at(p, *to, &rec)) == 1 && rec.head.previous > p->walk.off &&
+           rec.head.previous < *to && whole_at(p, rec.head.previous, &before) == 1 &&
+           before.end == *to && (before.head.flags & DATA_DELETED))
+        *to = before.off;
+    return r;
 }
 
 int replay_put(struct replay *p, const struct index_rec *want, bool same)

@@ -29,6 +29,7 @@ enum {
 
 struct zclient {
     int fd;
+    bool tcp;
     char *peer;
     uint64_t io_timeout_ms;
     struct zsend out;
@@ -90,6 +91,11 @@ static int receive(struct zclient *c, int flags)
     if (n == 0)
         return -ECONNRESET;
     zreply_commit(&c->in, (size_t)n);
+    /* a peer without TCP_NODELAY holds its next reply back until this one is acknowledged; the
+     * kernel forgets the option, so it is set after each read */
+    int on = 1;
+    if (c->tcp && c->pending > 1)
+        setsockopt(c->fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
     return 0;
 }
 
@@ -435,6 +441,7 @@ int zclient_open(struct zclient **out, const struct zclient_conf *conf, struct e
         err_sys(e, -r, "%s", c->peer);
         goto fail;
     }
+    c->tcp = !conf->unix_path;
     if (conf->unix_path)
         r = net_connect_unix(conf->unix_path, &c->fd, e);
     else

@@ -241,6 +241,8 @@ def test_compat_zdb_without_sync_and_flush():
             q.same(m.unmount(), 0)
         m.start()
     q.same(m.log.read_text().count("has no SYNC command"), 4, "warnings: one for each start")
+    q.check("says OK to FLUSH and deletes nothing" in m.log.read_text(), "the reason")
+    q.check("public 0" not in m.log.read_text(), "advice that does not help")
     q.same(len(os.listdir(m.path)), 120)
     for run in range(3):
         for i in range(40):

@@ -649,7 +649,9 @@ int kv_flush(struct kv *kv, enum role role, uint64_t deadline_ms)
 
     int r = may_write(kv, deadline_ms);
     if (r == 0)
-        r = call_ok(kv, role, deadline_ms, 1, argv, &reply, NULL);
+        r = call(kv, role, deadline_ms, 1, argv, &reply, NULL);
+    if (r == 0 && zclient_is_error(reply))
+        r = -EPERM;
     kv_val_free_reply(reply);
     return r;
 }

@@ -87,7 +87,8 @@ int kv_scan(struct kv *kv, enum role role, uint64_t deadline_ms, kv_scan_fn *fn,
 /* The same from the newest to the oldest; 1 when fn ended it. */
 int kv_rscan(struct kv *kv, enum role role, uint64_t deadline_ms, kv_scan_fn *fn, void *arg);
 int kv_flush(struct kv *kv, enum role role, uint64_t deadline_ms); /* FLUSH: every key is gone, ids
-                                                                      start at 0 */
+                                                                      start at 0.
+                                                                      -EPERM: refused */
 
 struct kv_info {                               /* NSINFO */
     uint64_t entries, data_bytes, limit_bytes; /* limit 0: none */

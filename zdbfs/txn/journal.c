@@ -395,7 +395,10 @@ int journal_empty(struct journal *j, uint64_t deadline_ms)
     if (r < 0)
         return r;
     forget_records(j);
-    r = j->no_flush ? 0 : kv_flush(j->kv, ROLE_TEMP, deadline_ms);
+    int flushed = j->no_flush ? 0 : kv_flush(j->kv, ROLE_TEMP, deadline_ms);
+    if (flushed < 0 && flushed != -EPERM)
+        return flushed;
+    r = flushed;
     if (r == 0)
         r = kv_get(j->kv, ROLE_TEMP, 0, deadline_ms, &v);
     bool kept = v.found;
@@ -404,9 +407,12 @@ int journal_empty(struct journal *j, uint64_t deadline_ms)
         r = store_temp_head(j, deadline_ms);
         return r < 0 ? r : 1;
     }
-    if (!j->no_flush)
-        log_warn("temp namespace: zdb does not empty it (FLUSH), its keys are deleted one by one; "
-                 "give it a password and public 0");
+    if (!j->no_flush && flushed == -EPERM)
+        log_warn("temp namespace: zdb refuses to empty it (FLUSH), its keys are deleted one by "
+                 "one; give it a password and public 0");
+    else if (!j->no_flush)
+        log_info("temp namespace: this zdb says OK to FLUSH and deletes nothing, as the original "
+                 "does: its keys are deleted one by one");
     j->no_flush = true;
     r = delete_all(j, deadline_ms);
     return r < 0 ? r : 1;

@@ -139,6 +139,84 @@ def test_another_machine():
         b.stop()
 
 
+def test_two_of_four_are_down():
+    backends = q.start_backends(4)
+    z = machine(backends, "z").start()
+    dir = q.tmpdir("files")
+    old = write(dir / "d0", os.urandom(50_000))
+    stored(z, old)
+    for pair in ((0, 1), (1, 3)):
+        with q.case(f"backends {pair} down: start, store and retrieve go on; it counts as stored when they are back"):
+            z.kill9()
+            for i in pair:
+                backends[i].stop()
+            z.start()
+            write(old, os.urandom(50_000))
+            new = write(dir / f"n{pair[0]}", os.urandom(3_000))
+            for f in (old, new):
+                q.same(z.cli("store", "-n", "-f", f).returncode, 0, "exit")
+                q.wait_for(lambda: z.cli("check", "-f", f).stdout.decode().strip() ==
+                           q.hashlib.blake2b(f.read_bytes(), digest_size=16).hexdigest(), 60, f"record of {f}")
+                fetched(z, f, f.read_bytes())
+            q.same(z.cli("wait", "-t", "1").returncode, 1, "exit of wait")
+            with z.client() as c:
+                q.check(c.cmd("QUEUE", "COUNT")[0] >= 2, "the jobs are not queued any more")
+            for i in pair:
+                backends[i].start()
+            q.same(z.cli("wait", "-t", "90", timeout=120).returncode, 0, "exit of wait")
+            for f in (old, new):
+                fetched(z, f, f.read_bytes())
+            q.check(sum(k.startswith(b"/test-meta/meta/") for _, k in snapshot(backends)) >= 6, "metadata values")
+    z.stop()
+    for b in backends:
+        b.stop()
+
+
+def test_metadata_backup():
+    backends = q.start_backends(4)
+    z = machine(backends, "z").start()
+    dir = q.tmpdir("files")
+    files = [write(dir / f"d{n}", os.urandom(5000)) for n in range(5)]
+    for f in files[:4]:
+        stored(z, f)
+    saved = dir / "saved"
+    with q.case("a backup of all records, readable by nobody else"):
+        p = z.cli("meta", "backup", saved)
+        q.same((p.returncode, p.stdout), (0, b"4 records\n"), p.stderr)
+        q.same(saved.stat().st_mode & 0o777, 0o600, "mode")
+    old = files[0].read_bytes()
+    stored(z, write(files[0], os.urandom(5000)))
+    stored(z, files[4])
+    before = snapshot(backends)
+    with q.case("restore touches nothing that is there"):
+        p = z.cli("meta", "restore", saved)
+        q.same((p.returncode, p.stdout[:20]), (0, b"0 records restored, "), p.stderr)
+        q.same(snapshot(backends) == before, True, "metadata")
+    with q.case("a backup that is cut or changed is refused as a whole"):
+        data = saved.read_bytes()
+        for n, bad in enumerate((data[:-1], data[:-40], data[:600], data[:300] + bytes([data[300] ^ 1]) + data[301:], b"", b"x" * 99)):
+            p = z.cli("meta", "restore", write(dir / "bad", bad))
+            q.same(p.returncode, 1, f"exit of damage {n}")
+    with q.case("metadata that is lost everywhere comes back"):
+        z.stop()
+        for b in backends:
+            with b.client() as c:
+                c.ok("SELECT", b.meta_ns, b.password)
+                for _, key in {k for k in before if k[0] == b.n}:
+                    c.ok("DEL", key)
+        z.start()
+        q.same(z.cli("check", "-f", files[1]).stdout, b"", "an object without metadata")
+        p = z.cli("meta", "restore", saved)
+        q.same((p.returncode, p.stdout[:20]), (0, b"4 records restored, "), p.stderr)
+        for f in files[1:4]:
+            fetched(z, f, f.read_bytes())
+        q.check(old != files[0].read_bytes())
+        q.same(z.cli("retrieve", "-f", files[0], "-o", dir / "got").returncode, 1, "its shards were replaced: an error, not old bytes")
+    z.stop()
+    for b in backends:
+        b.stop()
+
+
 def test_rekey():
     backends = q.start_backends(4)
     z = machine(backends, "z").start()

@@ -53,6 +53,10 @@ static const char usage_text[] =
     "  backend undrain B      use it again\n"
     "  backend replace B C    B is lost or goes, C is in the configuration in its place\n"
     "        -n, --notblocking          do not wait for the repair\n"
+    "  meta backup|restore FILE\n"
+    "                         all metadata records to a file (- is standard output), and what is "
+    "lost\n"
+    "                         of them back\n"
     "  wait                   until everything that is queued now is stored\n"
     "        -t, --timeout SECONDS\n"
     "  handover               what of the local zdb is only here; exit 1 when something is\n"
@@ -352,6 +356,7 @@ static const struct command commands[] = {
     {"test", "+:h", test_longs, CONTROL_PING, false, cli_here_test},
     {"forget", "+:f:k:h", forget_longs, CONTROL_REBUILD, false, cli_here_forget},
     {"rekey", "+:h", plain_longs, CONTROL_PING, false, cli_here_rekey},
+    {"meta", "+:h", plain_longs, CONTROL_PING, false, cli_here_meta},
     {"takeover", "+:h", plain_longs, CONTROL_PING, false, cli_here_takeover},
     {"monitor", "+:h", monitor_longs, CONTROL_PING, false, run_monitor},
 };
@@ -387,6 +392,13 @@ static int parse_command(struct cli *c, const struct command *cmd, int argc, cha
     if (cmd->op == CONTROL_BACKEND) {
         *code = backend_words(c, argc - optind, argv + optind);
         return *code != 0;
+    }
+    if (cmd->run == cli_here_meta && argc - optind == 2) {
+        c->words = argv + optind;
+        optind = argc;
+    } else if (cmd->run == cli_here_meta) {
+        *code = cli_fail_usage("meta: needs backup or restore, and a file");
+        return 1;
     }
     if (optind < argc) {
         CLEANUP(base_free)

@@ -11,6 +11,7 @@
 #include "common/log.h"
 #include "common/parse.h"
 #include "common/path.h"
+#include "zstor/object/backup.h"
 #include "zstor/object/engine.h"
 #include "zstor/daemon/poller.h"
 #include "zstor/daemon/status.h"
@@ -266,6 +267,66 @@ int cli_here_rekey(struct cli *c)
     }
     engine_put(g);
     journal_close(queue);
+    volume_close(v);
+    return code;
+}
+
+static int meta_backup(struct engine *g, const char *file)
+{
+    CLEANUP(buf_fini) struct buf out = BUF_INIT;
+    struct backup_counts n;
+    struct err e = {0};
+    int r = backup_make(g->objects, &out, &n, &e), w = 0;
+    struct err io = {0};
+
+    if (r == 0 || n.failed) {
+        if (strcmp(file, "-") == 0)
+            w = fwrite(buf_data(&out), 1, out.len, stdout) == out.len ? 0 : -EIO;
+        else
+            w = path_replace(file, buf_slice(&out), 0600, &io);
+    }
+    if (w < 0)
+        return io.code ? cli_fail(&io) : 1;
+    if (strcmp(file, "-") != 0 && (r == 0 || n.failed))
+        printf("%" PRIu64 " records\n", n.objects);
+    return r < 0 ? cli_fail_zstor(e.text) : 0;
+}
+
+static int meta_restore(struct engine *g, const char *file)
+{
+    CLEANUP(buf_fini) struct buf in = BUF_INIT;
+    struct backup_counts n;
+    struct err e = {0};
+    int r;
+
+    if (path_read(file, (size_t)4 << 30, &in, &e) < 0)
+        return cli_fail(&e);
+    r = backup_restore(g->objects, buf_slice(&in), &n, &e);
+    if (r == 0 || n.failed)
+        printf("%" PRIu64 " records restored, %" PRIu64 " are there or were deleted, %" PRIu64
+               " could not be restored\n",
+               n.objects, n.kept, n.failed);
+    return r < 0 ? cli_fail_zstor(e.text) : 0;
+}
+
+int cli_here_meta(struct cli *c)
+{
+    bool backup = strcmp(c->words[0], "backup") == 0;
+    struct volume *v = NULL;
+    struct engine *g = NULL;
+    int code = 0;
+
+    if (!backup && strcmp(c->words[0], "restore") != 0)
+        return cli_fail_usage("meta: needs backup or restore, and a file");
+    if (backup)
+        open_memory(c, &v);
+    else
+        code = open_volume(c, &v);
+    if (code == 0)
+        code = open_engine(c, &g, v);
+    if (code == 0)
+        code = backup ? meta_backup(g, c->words[1]) : meta_restore(g, c->words[1]);
+    engine_put(g);
     volume_close(v);
     return code;
 }

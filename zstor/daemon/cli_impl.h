@@ -22,6 +22,7 @@ struct cli {
     uint64_t wait_s; /* wait --timeout, 0: none */
     uint64_t drain_ms;
     bool takeover; /* monitor --takeover */
+    char **words;  /* meta: backup or restore, and the file */
     struct zstor_conf *conf;
 };
 
@@ -41,6 +42,7 @@ int cli_here_test(struct cli *c);
 int cli_here_takeover(struct cli *c);
 int cli_here_forget(struct cli *c);
 int cli_here_rekey(struct cli *c);
+int cli_here_meta(struct cli *c);
 int cli_here_status(struct cli *c, const char *note); /* asks the backends itself; note: one more
                                                          line, NULL: none */
 int cli_daemon_run(struct cli *c);                    /* store, retrieve, check, rebuild, queue */

@@ -117,6 +117,7 @@ def test_another_machine():
         second.argv.append("--takeover")
         second.start()
         fetched(second, f, old)
+        q.wait_for(lambda: "was taken over by" in (first.dir / "zstor.log").read_text(), 20, "notice of an idle daemon")
         p = first.cli("store", "-f", f)
         q.same(p.returncode, 1, "exit of a store by the first")
         q.check(b"taken over" in p.stderr, p.stderr)

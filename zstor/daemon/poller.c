@@ -102,6 +102,7 @@ static void on_thread(void *arg)
     struct round *r = p->current;
 
     r->list = poller_ask(r->engine->conf, r->engine->objects, &r->n);
+    object_renew(r->engine->objects);
     loop_post(p->conf.loop, on_done, p);
 }
 

@@ -71,6 +71,16 @@ int object_claim(struct objects *o, bool takeover, const atomic_bool *stop, stru
     return o->meta.volume ? claim_take(&o->meta, takeover, stop, e) : 0;
 }
 
+void object_renew(struct objects *o)
+{
+    struct err e = {0};
+    bool held = o->meta.volume && volume_held(o->meta.volume);
+    int r = guard_change(&o->meta, NULL, &e);
+
+    if (held && (r == -EBUSY || r == -EKEYREJECTED))
+        log_error("%s", e.text);
+}
+
 void object_give_back(struct objects *o)
 {
     if (o->meta.volume)

@@ -66,6 +66,7 @@ struct pool *object_pool(struct objects *o);
 int object_check_key(struct objects *o, struct err *e);
 /* The claim of the volume, object/claim; every writing call renews it when it has to. */
 int object_claim(struct objects *o, bool takeover, const atomic_bool *stop, struct err *e);
+void object_renew(struct objects *o); /* now and then, when nobody writes; says when it is lost */
 void object_give_back(struct objects *o);
 /* Ask every configured backend now, also those that are marked down: somebody has just repaired
  * something and asks for a rebuild.  Blocks for the connect time-out of a silent one. */

@@ -19,7 +19,8 @@
 #define FILE_MAX  256
 
 struct volume {
-    pthread_mutex_t lock; /* of what follows `file` */
+    pthread_mutex_t file_lock; /* of the content of `file`; taken before `lock` */
+    pthread_mutex_t lock;      /* of what follows `file`, and of bound and id */
     uint8_t instance[ZSTOR_INSTANCE_LEN];
     char host[256];
     uint64_t lease_ms;
@@ -33,14 +34,28 @@ struct volume {
     struct generations *known;
 };
 
-static int file_write(const struct volume *v, uint64_t epoch, struct err *e)
+bool volume_id(struct volume *v, uint8_t *id)
+{
+    bool known;
+
+    pthread_mutex_lock(&v->lock);
+    known = v->bound;
+    if (known)
+        memcpy(id, v->id, sizeof v->id);
+    pthread_mutex_unlock(&v->lock);
+    return known;
+}
+
+/* file_lock is held, or nobody else knows v yet. */
+static int file_write(struct volume *v, uint64_t epoch, struct err *e)
 {
     CLEANUP(buf_fini) struct buf text = BUF_INIT;
     char hex[2 * ZSTOR_INSTANCE_LEN + 1], id[2 * ZSTOR_INSTANCE_LEN + 1] = "-";
+    uint8_t raw[sizeof v->id];
 
     parse_to_hex(v->instance, sizeof v->instance, hex);
-    if (v->bound)
-        parse_to_hex(v->id, sizeof v->id, id);
+    if (volume_id(v, raw))
+        parse_to_hex(raw, sizeof raw, id);
     buf_printf(&text, FILE_HEAD "%s %" PRIu64 " %s\n", hex, epoch, id);
     return path_replace(v->file, buf_slice(&text), 0600, e);
 }
@@ -98,6 +113,7 @@ int volume_open(struct volume **out, const char *state_dir, uint64_t lease_ms, s
     struct volume *v = xcalloc(1, sizeof *v);
     int r;
 
+    pthread_mutex_init(&v->file_lock, NULL);
     pthread_mutex_init(&v->lock, NULL);
     v->lease_ms = lease_ms;
     v->file = path_join(state_dir, "instance");
@@ -120,6 +136,7 @@ void volume_close(struct volume *v)
         return;
     generations_close(v->known);
     pthread_mutex_destroy(&v->lock);
+    pthread_mutex_destroy(&v->file_lock);
     free(v->file);
     free(v);
 }
@@ -154,18 +171,6 @@ uint64_t volume_epoch(struct volume *v)
     return epoch;
 }
 
-bool volume_id(struct volume *v, uint8_t *id)
-{
-    bool known;
-
-    pthread_mutex_lock(&v->lock);
-    known = v->bound;
-    if (known)
-        memcpy(id, v->id, sizeof v->id);
-    pthread_mutex_unlock(&v->lock);
-    return known;
-}
-
 bool volume_is(struct volume *v, const uint8_t *id)
 {
     bool same;
@@ -178,32 +183,42 @@ bool volume_is(struct volume *v, const uint8_t *id)
 
 int volume_bind(struct volume *v, const uint8_t *id, struct err *e)
 {
+    uint8_t known[sizeof v->id];
+    int r = 0;
+
     if (!volume_is(v, id))
         return err_set(e, EBUSY,
                        "state_dir: %s is of another volume than the one at the backends: give each "
                        "configuration its own",
                        v->file);
-    if (v->bound)
-        return 0;
-    pthread_mutex_lock(&v->lock);
-    memcpy(v->id, id, sizeof v->id);
-    v->bound = true;
-    pthread_mutex_unlock(&v->lock);
-    return file_write(v, volume_epoch(v), e);
+    pthread_mutex_lock(&v->file_lock);
+    if (!volume_id(v, known)) {
+        pthread_mutex_lock(&v->lock);
+        memcpy(v->id, id, sizeof v->id);
+        v->bound = true;
+        pthread_mutex_unlock(&v->lock);
+        r = file_write(v, volume_epoch(v), e);
+    }
+    pthread_mutex_unlock(&v->file_lock);
+    return r;
 }
 
 int volume_hold(struct volume *v, uint64_t epoch, uint64_t until_ms, struct err *e)
 {
-    int r = epoch != volume_epoch(v) ? file_write(v, epoch, e) : 0;
+    int r = 0;
 
-    if (r < 0)
-        return r;
-    pthread_mutex_lock(&v->lock);
-    v->state = HELD;
-    v->epoch = epoch;
-    v->until_ms = MAX(v->until_ms, until_ms);
-    pthread_mutex_unlock(&v->lock);
-    return 0;
+    pthread_mutex_lock(&v->file_lock);
+    if (epoch != volume_epoch(v))
+        r = file_write(v, epoch, e);
+    if (r == 0) {
+        pthread_mutex_lock(&v->lock);
+        v->state = HELD;
+        v->epoch = epoch;
+        v->until_ms = MAX(v->until_ms, until_ms);
+        pthread_mutex_unlock(&v->lock);
+    }
+    pthread_mutex_unlock(&v->file_lock);
+    return r;
 }
 
 void volume_refuse(struct volume *v, const struct err *why)

@@ -563,12 +563,12 @@ static void pongs_one_by_one(struct server *s, int fd)
     }
 }
 
-/* The quickest of the later batches: the kernel is quick by itself at first, and a busy machine
- * slows down some of them, while a delayed acknowledgement takes 40 ms in each. */
+/* A quarter of the batches is quick: a busy machine slows down some of them, a delayed
+ * acknowledgement takes 40 ms in nearly all. */
 START_TEST(replies_in_small_packets_do_not_wait_for_acknowledgements)
 {
     struct server s;
-    uint64_t best = UINT64_MAX;
+    unsigned quick = 0;
 
     start(&s, pongs_one_by_one, 1);
     struct zclient *z = open_to(&s);
@@ -583,10 +583,9 @@ START_TEST(replies_in_small_packets_do_not_wait_for_acknowledgements)
             ck_assert_int_eq(zclient_pull(z, &r, &e), 0);
             freeReplyObject(r);
         }
-        if (i >= BATCHES / 2)
-            best = MIN(best, base_now_us() - began);
+        quick += base_now_us() - began < 30000;
     }
-    ck_assert_msg(best < 30000, "%llu us", (unsigned long long)best);
+    ck_assert_msg(quick > BATCHES / 4, "%u of %d were quick", quick, BATCHES);
     zclient_close(z);
     stop(&s);
 }

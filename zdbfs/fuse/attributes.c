@@ -6,6 +6,7 @@
 
 #include "zdbfs/txn/commit.h"
 #include "zdbfs/core/directory.h"
+#include "zdbfs/format/list.h"
 #include "zdbfs/fuse/session.h"
 #include "zdbfs/core/space.h"
 #include "zdbfs/core/writeback.h"
@@ -24,6 +25,8 @@ void ops_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
     int r = dir_open_name(q.fs, parent, name, q.deadline_ms, &ref);
     if (r == 0 && ref.child)
         r = ops_links(&q, ref.child);
+    if (r == 0 && !ref.child && strlen(name) > LIST_NAME_MAX)
+        r = -ENAMETOOLONG; /* longer ones are those of the original that are there */
     if (r == 0)
         r = dir_lock_names(q.fs, refs, 1, q.deadline_ms);
     if (r == 0) {
@@ -219,14 +222,13 @@ void ops_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned int cmd, void *arg,
     (void)ino;
     (void)arg;
     (void)fi;
+    (void)flags;
     (void)in_buf;
     (void)in_bufsz;
-    if (flags & FUSE_IOCTL_COMPAT)
-        ops_error(&q, -ENOSYS);
-    else if (cmd == IOCTL_SNAPSHOT && out_bufsz >= 8)
+    if (cmd == IOCTL_SNAPSHOT && out_bufsz >= 8)
         snapshot(&q);
     else if (cmd == IOCTL_STATISTICS && out_bufsz >= STATS_BYTES)
         statistics(&q);
     else
-        ops_error(&q, -EINVAL);
+        ops_error(&q, -ENOTTY);
 }

@@ -36,6 +36,21 @@ void ops_writer(struct fs *fs, struct inode *in, int flags, int change)
         pthread_cond_signal(&fs->flush_work);
 }
 
+/* Content was changed by somebody without privileges: set-id bits go, as at a write (where the
+ * kernel does it). */
+static void drop_set_id(const struct ops_req *q, struct inode *in)
+{
+    if (fuse_req_ctx(q->req)->uid == 0)
+        return;
+    fs_lock(q->fs);
+    uint32_t bits = S_ISUID | (in->a.mode & S_IXGRP ? S_ISGID : 0);
+    if (in->a.mode & bits) {
+        in->a.mode &= ~bits;
+        inode_dirty(q->fs, in);
+    }
+    fs_unlock(q->fs);
+}
+
 void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct ops_req q = ops_begin(req, CALL_OPEN);
@@ -47,6 +62,8 @@ void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         r = fs_throttle(q.fs, q.deadline_ms);
         if (r == 0)
             r = file_truncate(q.fs, in, 0, q.deadline_ms);
+        if (r == 0)
+            drop_set_id(&q, in);
         if (r == 0)
             r = ops_store(&q);
     }
@@ -252,6 +269,8 @@ void ops_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t le
         r = file_zero(q.fs, in, (uint64_t)off, (uint64_t)len, !keep, q.deadline_ms);
     } else if (r == 0)
         r = -EOPNOTSUPP;
+    if (r == 0)
+        drop_set_id(&q, in);
     inode_put(q.fs, in);
     if (r == 0)
         r = ops_store(&q);

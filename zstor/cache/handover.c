@@ -14,6 +14,8 @@
 #include "common/workq.h"
 #include "zstor/cache/scan.h"
 
+#define YOUNG_S 2
+
 struct found { /* one file that is only here, or an object that lacks shards */
     struct handover_item it;
     bool rebuild; /* stored; a rebuild is wanted */
@@ -134,6 +136,15 @@ static void unknown(struct pass *p, const struct datadir_file *f, const char *ob
     only_here(p, f, object, HANDOVER_UNKNOWN, 0)->it.why = xstrdup(why);
 }
 
+/* A file that was written a moment ago may be written again without a later time in its state:
+ * clocks of file systems tick. */
+static bool is_young(const struct datadir_file *f)
+{
+    int64_t now = (int64_t)base_wall_s();
+
+    return f->id.mtime_s >= now - YOUNG_S;
+}
+
 /* Compare one file with its record. */
 static int look_at(struct handover *h, struct pass *p, const struct datadir_file *f)
 {
@@ -177,6 +188,8 @@ static int look_at(struct handover *h, struct pass *p, const struct datadir_file
         unknown(p, f, object, strerror(-r));
         return r == -ECANCELED ? r : err_sys(&p->rep.err, -r, "read %s", f->path);
     }
+    if (is_young(f))
+        hashes_forget(h->conf.hashes, f->path);
     if (memcmp(digest, res.checksum, sizeof digest) != 0)
         only_here(p, f, object, HANDOVER_CHANGED, 0);
     else if (res.shards_lost > 0) /* metadata values are counted as lost while a backend is just out

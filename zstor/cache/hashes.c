@@ -103,6 +103,17 @@ bool hashes_get(struct hashes *h, const char *path, const struct local_id *id,
     return known;
 }
 
+void hashes_forget(struct hashes *h, const char *path)
+{
+    struct entry *en;
+
+    pthread_mutex_lock(&h->lock);
+    en = find(h, path);
+    if (en)
+        drop(h, en);
+    pthread_mutex_unlock(&h->lock);
+}
+
 void hashes_mark(struct hashes *h, const char *path, const struct local_id *id,
                  enum hashes_mark mark)
 {

@@ -23,6 +23,8 @@ bool hashes_get(struct hashes *h, const char *path, const struct local_id *id,
 int hashes_of(struct hashes *h, const char *path, const struct local_id *id,
               const atomic_bool *stop, uint8_t digest[ZSTOR_DIGEST_LEN]);
 
+void hashes_forget(struct hashes *h, const char *path); /* what is known of it, in any state */
+
 /* Remembered for this content of the file (its ctime does not matter):
  *   HASHES_CONFIRMED  the same content was found remotely, with all its shards
  *   HASHES_RESTORED   it was brought back from there: the local file is no more than a copy that

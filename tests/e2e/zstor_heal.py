@@ -128,6 +128,14 @@ def test_drain_and_replace():
         s.z.cli("backend", "undrain", f"{b.host}:{b.port}", check_exit=0)
         p = s.z.cli("backend", check_exit=0)
         q.check(b"drained" not in p.stdout, p.stdout)
+    with q.case("a damaged file of what is drained and scrubbed is set aside, and everything is looked at again"):
+        q.same(s.z.stop(), 0)
+        state = s.z.dir / "state"
+        (state / "care").write_bytes(b"zstor-care 1\nscrub x y z\n")
+        s.z.start()
+        q.check((state / "care.bad").exists())
+        s.healed()
+        q.wait_for(lambda: "whole " in (state / "care").read_text(), 20, "a new one")
     with q.case("replace: what lay on a backend that is configured no longer moves to the others"):
         j = s.holders()[0]
         new = q.Backend(9).start()

@@ -8,9 +8,10 @@
 #include "zstor/backend/pool_impl.h"
 #include "zstor/format/types.h"
 
-#define STEP_MS 250 /* deadlines are looked at so often */
-#define INFO_GRACE_MS \
-    1000 /* who has not said by then how much room it has is not worth writing to */
+#define STEP_MS       250  /* deadlines are looked at so often */
+#define INFO_GRACE_MS 1000 /* who has not said by then how much room it has is not written to now \
+                            */
+#define ASK_GRACE_MS 5000  /* and is not there, when it was asked for that alone */
 
 static enum health_track track_of(const struct backend_op *op)
 {
@@ -307,7 +308,7 @@ void exchange_info(struct pool *p, const struct backend_addr *const *a, size_t n
     pool_get_many(p, a, n, &want, conn, rc);
     for (size_t i = 0; i < n; i++)
         x[i] = (struct exchange){.conn = conn[i], .op = {.verb = BACKEND_INFO, .info = &out[i]}};
-    exchange_run(x, n, (n + 1) / 2, INFO_GRACE_MS, stop);
+    exchange_run(x, n, (n + 1) / 2, force ? ASK_GRACE_MS : INFO_GRACE_MS, stop);
     for (size_t i = 0; i < n; i++)
         if (rc[i] == 0)
             rc[i] = x[i].op.rc;

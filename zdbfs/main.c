@@ -25,6 +25,7 @@
 #include "zdbfs/fuse/flusher.h"
 #include "zdbfs/fuse/holes.h"
 #include "zdbfs/fuse/kernel_pages.h"
+#include "zdbfs/fuse/parking.h"
 #include "zdbfs/fuse/session.h"
 #include "zdbfs/core/space.h"
 #include "zdbfs/store/lease.h"
@@ -378,6 +379,8 @@ static void stop_threads(struct app *a)
         a->fs->stopping = true;
         fs_unlock(a->fs);
     }
+    parking_free(a->ops.parking);
+    a->ops.parking = NULL;
     flusher_stop(a->flusher);
     holes_stop(a->ops.holes);
     kernel_pages_stop(a->pages);
@@ -394,10 +397,12 @@ static int serve(struct app *a, struct err *e)
     struct inode *root = NULL;
 
     block_signals();
+    daemon_raise_nofile(); /* each request that waits long has a connection */
     int r = a->o.kv.read_only ? 0 : kernel_pages_start(&a->pages, a->mountpoint, e);
     if (r < 0)
         return r;
     a->main_thread = pthread_self();
+    a->ops.parking = parking_new(a->o.max_threads);
     a->ids = ids_new(a->kv);
     fs_new(&a->fs, &a->o, a->kv, a->ids);
     a->ops.fs = a->fs;

@@ -113,6 +113,45 @@ def test_hang_many_readers_all_end_in_time():
         q.wait_for(lambda i=i: read(d / f"more{i}") == b"x" * 200000, 30, "recovery")
 
 
+def test_hang_many_waiters_stop_nobody():
+    """A hundred readers and fifty look-ups wait for zdb; what is in memory is read, looked up and made at once."""
+    setup()
+    for i in range(100):
+        (d / f"w{i}").write_bytes(b"w" * 150000)
+        (d / f"dir{i % 50}").mkdir(exist_ok=True)
+    sync_all()
+    fresh_mount()
+    for n in os.listdir(d):
+        os.stat(d / n)
+    fd = os.open(d / "cached", os.O_RDWR)
+    os.pread(fd, 9000, 0)
+    wait = []
+    with Stopped():
+        ts = [threading.Thread(target=lambda i=i: wait.append(timed(read, d / f"w{i}"))) for i in range(100)]
+        ts += [threading.Thread(target=lambda i=i: wait.append(timed(os.stat, d / f"dir{i}" / "x"))) for i in range(50)]
+        [t.start() for t in ts]
+        for i in range(5):
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)    # the kernel has to ask the daemon
+            start = time.monotonic()
+            q.same(os.pread(fd, 9000, 0), b"in memory" * 1000)
+            os.stat(d / f"new{i}") if os.path.exists(d / f"new{i}") else (d / f"new{i}").mkdir()
+            took = time.monotonic() - start
+            q.check(took < 1 * q.SLOWDOWN, f"round {i}: {took:.1f} s, {len(wait)} of the others have ended")
+        [t.join() for t in ts]
+        codes = [c for _, c in wait]
+        q.check(codes.count(errno.EIO) >= 100 and set(codes) <= {errno.EIO, errno.ENOENT}, f"errnos {set(codes)}")
+        worst = max(t for t, _ in wait)
+        q.check(worst <= TIMEOUT + 5 * q.SLOWDOWN, f"the slowest of them took {worst:.1f} s")
+    os.close(fd)
+    q.wait_for(lambda: read(d / "w99") == b"w" * 150000, 30, "recovery")
+    for i in range(100):
+        (d / f"w{i}").unlink()
+        if i < 50:
+            (d / f"dir{i}").rmdir()
+        if i < 5:
+            (d / f"new{i}").rmdir()
+
+
 def test_hang_cached_work_goes_on():
     setup()
     q.same(read(d / "cached"), b"in memory" * 1000)

@@ -1,12 +1,14 @@
 /* attributes - requests about one inode: lookup, attributes, link targets, free space, ioctl. */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
 #include "zdbfs/txn/commit.h"
 #include "zdbfs/core/directory.h"
 #include "zdbfs/format/list.h"
+#include "zdbfs/fuse/parking.h"
 #include "zdbfs/fuse/session.h"
 #include "zdbfs/core/space.h"
 #include "zdbfs/core/writeback.h"
@@ -14,9 +16,18 @@
 #define IOCTL_SNAPSHOT   0x80084500u /* _IOR('E', 0, uint64_t) */
 #define IOCTL_STATISTICS 0x80f04501u /* _IOR('E', 1, 240 bytes) */
 
-void ops_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+struct look {
+    struct ops_req q;
+    fuse_ino_t parent;
+    const char *name;
+    char copy[];
+};
+
+static void do_lookup(struct look *l)
 {
-    struct ops_req q = ops_begin(req, CALL_OTHER);
+    struct ops_req q = l->q;
+    fuse_ino_t parent = l->parent;
+    const char *name = l->name;
     struct fuse_entry_param e = {.entry_timeout = OPS_TIMEOUT}; /* ino 0: there is no such name, and
                                                                    that may be kept */
     struct name_ref ref;
@@ -45,6 +56,29 @@ void ops_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
     if (!e.ino)
         stats_add(&q.fs->stats.errors, 1);
     ops_reply_entry(&q, &e);
+}
+
+static void parked_lookup(void *arg)
+{
+    do_lookup(arg);
+    free(arg);
+}
+
+void ops_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    struct look l = {.q = ops_begin(req, CALL_OTHER), .parent = parent, .name = name};
+    size_t n = strlen(name) + 1;
+
+    if (parking_enter(l.q.ops->parking)) {
+        do_lookup(&l);
+        parking_leave(l.q.ops->parking);
+        return;
+    }
+    struct look *own = xcalloc(1, sizeof *own + n);
+    *own = l;
+    memcpy(own->copy, name, n);
+    own->name = own->copy;
+    parking_run(l.q.ops->parking, parked_lookup, own);
 }
 
 void ops_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n)

@@ -2,11 +2,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "zdbfs/txn/commit.h"
 #include "zdbfs/fuse/holes.h"
+#include "zdbfs/fuse/parking.h"
 #include "zdbfs/fuse/session.h"
 #include "zdbfs/core/space.h"
 #include "zdbfs/core/writeback.h"
@@ -89,42 +92,55 @@ void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     }
 }
 
-void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+/* ---- reading and writing: either may have to wait long ----------------------------------------
+ */
+
+struct transfer {
+    struct ops_req q;
+    fuse_ino_t ino;
+    size_t size;
+    off_t off;
+    bool keep_times;
+    const char *data; /* a write's: of the request, or copy */
+    char copy[];
+};
+
+static void do_read(void *arg)
 {
-    struct ops_req q = ops_begin(req, CALL_READ);
+    struct transfer *t = arg;
+    struct ops_req q = t->q;
     struct inode *in = NULL;
     struct file_read rd = {.niov = 0};
 
-    (void)fi;
-    int r = get_file(&q, ino, &in);
+    int r = get_file(&q, t->ino, &in);
     if (r == 0)
-        r = file_read(q.fs, q.ops->ra, in, (uint64_t)off, size, q.deadline_ms, &rd);
+        r = file_read(q.fs, q.ops->ra, in, (uint64_t)t->off, t->size, q.deadline_ms, &rd);
     if (r < 0) {
-        inode_put(q.fs, in);
         ops_error(&q, r);
-        return;
+    } else {
+        stats_add(&q.fs->stats.read_bytes, rd.bytes);
+        if (rd.niov)
+            fuse_reply_iov(q.req, rd.iov, (int)rd.niov);
+        else
+            fuse_reply_buf(q.req, NULL, 0);
+        file_read_done(q.fs, &rd);
     }
-    stats_add(&q.fs->stats.read_bytes, rd.bytes);
-    if (rd.niov)
-        fuse_reply_iov(req, rd.iov, (int)rd.niov);
-    else
-        fuse_reply_buf(req, NULL, 0);
-    file_read_done(q.fs, &rd);
     inode_put(q.fs, in);
 }
 
-void ops_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
-               struct fuse_file_info *fi)
+static void do_write(void *arg)
 {
-    struct ops_req q = ops_begin(req, CALL_WRITE);
+    struct transfer *t = arg;
+    struct ops_req q = t->q;
     struct inode *in = NULL;
     size_t done = 0;
 
     int r = fs_throttle(q.fs, q.deadline_ms);
     if (r == 0)
-        r = get_file(&q, ino, &in);
+        r = get_file(&q, t->ino, &in);
     if (r == 0)
-        r = file_write(q.fs, in, (uint64_t)off, buf, size, fi->writepage, q.deadline_ms, &done);
+        r = file_write(q.fs, in, (uint64_t)t->off, t->data, t->size, t->keep_times, q.deadline_ms,
+                       &done);
     inode_put(q.fs, in);
     if (r == 0)
         r = ops_store(&q);
@@ -133,7 +149,60 @@ void ops_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off
         return;
     }
     stats_add(&q.fs->stats.write_bytes, done);
-    fuse_reply_write(req, done);
+    fuse_reply_write(q.req, done);
+}
+
+static void parked_read(void *arg)
+{
+    do_read(arg);
+    free(arg);
+}
+
+static void parked_write(void *arg)
+{
+    do_write(arg);
+    free(arg);
+}
+
+void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+{
+    struct transfer t = {.q = ops_begin(req, CALL_READ), .ino = ino, .size = size, .off = off};
+
+    (void)fi;
+    if (parking_enter(t.q.ops->parking)) {
+        do_read(&t);
+        parking_leave(t.q.ops->parking);
+        return;
+    }
+    struct transfer *own = xcalloc(1, sizeof *own);
+    *own = t;
+    parking_run(t.q.ops->parking, parked_read, own);
+}
+
+void ops_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
+               struct fuse_file_info *fi)
+{
+    struct transfer t = {.q = ops_begin(req, CALL_WRITE),
+                         .ino = ino,
+                         .size = size,
+                         .off = off,
+                         .keep_times = fi->writepage,
+                         .data = buf};
+
+    if (parking_enter(t.q.ops->parking)) {
+        do_write(&t);
+        parking_leave(t.q.ops->parking);
+        return;
+    }
+    struct transfer *own = malloc(sizeof *own + size); /* the kernel bounds how many there are */
+    if (!own) {
+        ops_error(&t.q, -ENOMEM);
+        return;
+    }
+    *own = t;
+    memcpy(own->copy, buf, size);
+    own->data = own->copy;
+    parking_run(t.q.ops->parking, parked_write, own);
 }
 
 /* Everything of the file has been acknowledged: whatever happens to its blocks from now on, its

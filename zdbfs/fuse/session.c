@@ -11,8 +11,7 @@
 
 enum {
     MAX_WRITE = 1024 * 1024,
-    MAX_BACKGROUND = 24, /* well below the number of threads: others must get through when these
-                            wait */
+    MAX_BACKGROUND = 2000, /* they wait in threads of their own: fuse/parking.h */
 };
 
 struct ops_req ops_begin(fuse_req_t req, enum stats_call call)

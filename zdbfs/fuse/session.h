@@ -14,6 +14,7 @@
 struct ops { /* userdata of the session */
     struct fs *fs;
     struct readahead *ra;
+    struct parking *parking;
     struct holes *holes; /* NULL: read-only */
     struct oplog *log;
     struct fuse_session *se;

@@ -13,6 +13,8 @@ enum {
     PATIENCE_MS = 10000, /* a server that is away longer than this fails requests at once */
     RETRY_MIN_MS = 20,
     RETRY_MAX_MS = 500,
+    SPARE_MS = 50,                /* who has waited so long for a connection gets one more */
+    SPARE = 64,                   /* times the usual number at most */
     MAX_REPLY = 16 * 1024 * 1024, /* values have 8 MiB at most; a page of SCAN is smaller */
 };
 
@@ -215,9 +217,11 @@ int conn_get(struct conn_pool *p, uint64_t deadline_ms, struct conn *out, struct
 
     if (!e)
         e = &own;
+    uint64_t begin = base_now_ms();
     pthread_mutex_lock(&p->lock);
     for (;;) {
         uint64_t now = base_now_ms();
+        unsigned max = now >= begin + SPARE_MS ? p->max * SPARE : p->max;
         r = 0;
         if (take_idle(p, out))
             break;
@@ -225,7 +229,7 @@ int conn_get(struct conn_pool *p, uint64_t deadline_ms, struct conn *out, struct
             r = err_set(e, ETIMEDOUT, "no connection to zdb in time");
             break;
         }
-        if (p->open < p->max && (!p->down_since_ms || now >= p->next_try_ms)) {
+        if (p->open < max && (!p->down_since_ms || now >= p->next_try_ms)) {
             r = try_open(p, deadline_ms - now, out, e);
             if (r == 0)
                 break;
@@ -237,7 +241,10 @@ int conn_get(struct conn_pool *p, uint64_t deadline_ms, struct conn *out, struct
             }
             continue;
         }
-        wait_until(p, p->down_since_ms ? MIN(deadline_ms, p->next_try_ms) : deadline_ms);
+        uint64_t until = p->down_since_ms ? p->next_try_ms : MAX(begin + SPARE_MS, now + 1);
+        if (!p->down_since_ms && p->open >= p->max * SPARE)
+            until = deadline_ms;
+        wait_until(p, MIN(deadline_ms, until));
         if (p->failed_ms > now && base_now_ms() - p->down_since_ms > PATIENCE_MS) {
             r = err_set(e, EIO, "zdb is not reachable"); /* another's attempt has just shown it */
             break;
@@ -253,7 +260,7 @@ void conn_put(struct conn_pool *p, struct conn *c, bool broken)
         return;
     broken = broken || zclient_pending(c->c) || zclient_status(c->c) < 0;
     pthread_mutex_lock(&p->lock);
-    broken = broken || c->epoch != p->epoch;
+    broken = broken || c->epoch != p->epoch || p->nidle == p->max;
     if (broken)
         p->open--;
     else

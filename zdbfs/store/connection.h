@@ -25,7 +25,9 @@ struct conn {
     uint64_t epoch; /* from 1 on */
 };
 
-/* No connection is made yet.  max: connections at most. */
+/* No connection is made yet.  max: connections usually; a request that has waited a moment for one
+ * gets one more, as those in use may wait for evicted data for long.  They are closed afterwards.
+ */
 struct conn_pool *conn_pool_new(const struct conn_addr *addr, unsigned max);
 void conn_pool_free(struct conn_pool *p); /* nothing may be in use */
 

@@ -3,6 +3,7 @@
 """qsfs stop, wait and status say what is only here, whatever died before: they ask zstor, which looks at the files."""
 import json
 import os
+import re
 import time
 
 import libqsfs as q
@@ -27,10 +28,11 @@ def write(name, size):
 
 
 def local_files():
-    for kind, letters in (("data", "d"), ("index", "iz")):
+    for kind in ("data", "index"):
         for ns in (inst.top / kind / "local").iterdir():
             if ns.is_dir() and ns.name not in ("zdbfs-temp", "default"):
-                yield from (f for f in ns.iterdir() if f.name[0] in letters and f.stat().st_size > 29)
+                yield from (f for f in ns.iterdir() if re.fullmatch(r"[di]\d+|zdb-namespace", f.name)
+                            and (f.name[0] == "z" or f.stat().st_size > 29))
 
 
 def check_stored():
@@ -119,11 +121,15 @@ def test_commands():
     with q.case("restart, and every command of the help is known"):
         i.qsfs("restart")
         text = i.qsfs("help").stdout.decode()
-        q.check(all(f"qsfs {c}" in text for c in ("start", "stop", "restart", "status", "wait", "version", "help")), text)
+        q.check(all(f"qsfs {c}" in text for c in ("start", "stop", "restart", "status", "logs", "wait", "version", "help")), text)
         i.qsfs("version")
+    with q.case("logs: of one daemon, of all"):
+        q.check(b"ready: socket" in i.qsfs("logs", "zstor").stdout)
+        text = i.qsfs("logs").stdout.decode()
+        q.check(all(f"==> {name}" in text for name in DAEMONS), text)
     with q.case("wrong use: exit 2 and one line"):
         for args in (("frob",), (), ("status", "--what"), ("start", "x"), ("stop", "x"), ("restart", "x"), ("wait", "x"),
-                     ("version", "x"), ("help", "x")):
+                     ("version", "x"), ("help", "x"), ("logs", "nobody"), ("logs", "zstor", "x")):
             p = i.qsfs(*args, check_exit=2)
             q.same((p.stderr.count(b"\n"), p.stdout), (1, b""), args)
     i.qsfs("stop")

@@ -193,7 +193,6 @@ static int make_session(struct app *a, bool read_only, struct err *e)
     for (int i = 0; i < a->args.argc; i++)
         add_option(&args, a->args.argv[i]);
     add_option(&args, "-odefault_permissions");
-    add_option(&args, "-ofsname=zdbfs");
     if (read_only)
         add_option(&args, "-oro");
     a->se = fuse_session_new(&args, &ops_table, sizeof ops_table, &a->ops);

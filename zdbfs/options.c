@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,7 +20,10 @@ struct raw {
     char *rhost[ROLE_COUNT], *rport[ROLE_COUNT], *runix[ROLE_COUNT], *rname[ROLE_COUNT],
         *rpass[ROLE_COUNT];
     char *size, *cachesize, *memory, *flush, *idle, *timeout, *logfile, *sync;
-    int nocache, autons, background, check, ro, rw, takeover;
+    int nocache, autons, background, check, ro, rw, takeover, foreground;
+    int fsname, subtype; /* given */
+    char *word[2];       /* [SOURCE] MOUNTPOINT */
+    unsigned nwords;
 };
 
 #define TEXT(t, f)                    \
@@ -66,6 +70,20 @@ static const struct fuse_opt opts[] = {
     FLAG("--takeover", takeover),
     FLAG("ro", ro),
     FLAG("rw", rw),
+    FLAG("-f", foreground),
+    FUSE_OPT_KEY("-f", FUSE_OPT_KEY_KEEP),
+    FLAG("fsname=", fsname),
+    FUSE_OPT_KEY("fsname=", FUSE_OPT_KEY_KEEP),
+    FLAG("subtype=", subtype),
+    FUSE_OPT_KEY("subtype=", FUSE_OPT_KEY_KEEP),
+    /* of mount(8) and fstab, not meant for us */
+    FUSE_OPT_KEY("defaults", FUSE_OPT_KEY_DISCARD),
+    FUSE_OPT_KEY("auto", FUSE_OPT_KEY_DISCARD),
+    FUSE_OPT_KEY("noauto", FUSE_OPT_KEY_DISCARD),
+    FUSE_OPT_KEY("user", FUSE_OPT_KEY_DISCARD),
+    FUSE_OPT_KEY("users", FUSE_OPT_KEY_DISCARD),
+    FUSE_OPT_KEY("nofail", FUSE_OPT_KEY_DISCARD),
+    FUSE_OPT_KEY("_netdev", FUSE_OPT_KEY_DISCARD),
     FUSE_OPT_KEY("ro", FUSE_OPT_KEY_KEEP),
     FUSE_OPT_KEY("rw", FUSE_OPT_KEY_KEEP),
     FUSE_OPT_END,
@@ -91,6 +109,8 @@ static void free_raw(struct raw *r)
     free(r->timeout);
     free(r->logfile);
     free(r->sync);
+    for (unsigned i = 0; i < r->nwords; i++)
+        free(r->word[i]);
 }
 
 static char *keep(struct options *o, char *text) /* takes text */
@@ -270,15 +290,80 @@ static int from_cmdline(struct options *o, struct fuse_args *args, enum options_
     return check_mountpoint(o->mountpoint, e);
 }
 
+/* Words that are no options: those of `zdbfs MOUNTPOINT` and, as mount(8) calls it,
+ * `zdbfs SOURCE MOUNTPOINT`. */
+static int take_word(void *data, const char *arg, int key, struct fuse_args *out)
+{
+    struct raw *r = data;
+
+    (void)out;
+    if (key != FUSE_OPT_KEY_NONOPT) /* x-systemd.automount and the like are for others */
+        return strncasecmp(arg, "x-", 2) != 0;
+    if (r->nwords < 2)
+        r->word[r->nwords] = xstrdup(arg);
+    r->nwords++;
+    return 0;
+}
+
+/* A path of a socket, or host:port; what the options say wins. */
+static int use_source(struct raw *r, struct err *e)
+{
+    const char *source = r->word[0], *colon = strrchr(source, ':');
+
+    if (source[0] == '/') {
+        if (!r->unix_path && !r->host)
+            r->unix_path = xstrdup(source);
+        return 0;
+    }
+    if (!colon || colon == source || !colon[1])
+        return err_set(e, EINVAL, "\"%s\" is no source, expected the path of a socket or host:port",
+                       source);
+    if (!r->host && !r->unix_path) {
+        r->host = xasprintf("%.*s", (int)(colon - source), source);
+        if (!r->port)
+            r->port = xstrdup(colon + 1);
+    }
+    return 0;
+}
+
+static int use_words(struct raw *r, struct fuse_args *args, struct err *e)
+{
+    unsigned given = r->nwords;
+    char *name;
+
+    r->nwords = MIN(given, 2u);
+    if (given > 2)
+        return err_set(e, EINVAL,
+                       "too many arguments; usage: zdbfs [-o option,...] [SOURCE] "
+                       "MOUNTPOINT");
+    int n = given == 2 ? use_source(r, e) : 0;
+    if (n < 0)
+        return n;
+    if (given && fuse_opt_add_arg(args, r->word[given - 1]) != 0)
+        return err_set(e, ENOMEM, "out of memory");
+    if (given == 2 && !r->foreground)
+        r->background = 1; /* mount(8) waits for the end of what it has started */
+    if (!r->fsname) {
+        name = xasprintf("-ofsname=%s", given == 2 ? r->word[0] : "zdbfs");
+        n = fuse_opt_add_arg(args, name);
+        free(name);
+    }
+    if (n == 0 && !r->subtype)
+        n = fuse_opt_add_arg(args, "-osubtype=zdbfs");
+    return n != 0 ? err_set(e, ENOMEM, "out of memory") : 0;
+}
+
 int options_parse(struct options *o, struct fuse_args *args, enum options_action *action,
                   struct err *e)
 {
     struct raw r = {0};
 
     *o = (struct options){0};
-    int n = fuse_opt_parse(args, &r, opts, NULL) < 0
+    int n = fuse_opt_parse(args, &r, opts, take_word) < 0
                 ? err_set(e, EINVAL, "wrong command line; see zdbfs --help")
                 : 0;
+    if (n == 0)
+        n = use_words(&r, args, e);
     if (n == 0)
         n = addresses(o, &r, e);
     if (n == 0)
@@ -302,7 +387,7 @@ void options_fini(struct options *o)
 void options_help(void)
 {
     printf(
-        "usage: zdbfs [options] MOUNTPOINT\n"
+        "usage: zdbfs [options] [SOURCE] MOUNTPOINT\n"
         "       zdbfs --check [-o host=...,...]\n"
         "\n"
         "zdbfs options (-o name[=value],...)\n"

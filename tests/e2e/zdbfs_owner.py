@@ -202,6 +202,57 @@ def test_owner_features_of_a_newer_program_are_refused():
     z.stop()
 
 
+# --- mount(8) --------------------------------------------------------------------------------------
+
+def mounted(path):
+    """(type, source) of what is mounted there, or None."""
+    for line in open("/proc/self/mounts"):
+        source, where, kind, *_ = line.split()
+        if where == str(path):
+            return kind, source
+    return None
+
+
+def ended(path):
+    def running():
+        for p in os.listdir("/proc"):
+            try:
+                if p.isdigit() and str(path).encode() in open(f"/proc/{p}/cmdline", "rb").read():
+                    return True
+            except OSError:
+                pass                                               # it has just ended
+        return False
+    q.same(q.run("fusermount3", "-u", path).returncode, 0)
+    q.wait_for(lambda: not running(), 30, "end of the mount")
+
+
+def test_owner_as_mount_8_and_fstab_call_it():
+    z, tcp = q.start_zdb(unix=True, mode="seq"), q.start_zdb(mode="seq")
+    fstab = "rw,autons,nofail,noatime,_netdev,x-systemd.automount,user"
+    for source, zdb in ((z.socket, z), (f"{tcp.host}:{tcp.port}", tcp)):
+        d = q.tmpdir("mnt")
+        p = q.run(q.BIN / "zdbfs", source, d, "-o", fstab)
+        q.same(p.returncode, 0, p.stderr.decode())
+        q.same(mounted(d), ("fuse.zdbfs", str(source)))
+        (d / "f").write_bytes(b"x")
+        ended(d)
+    d = q.tmpdir("mnt")
+    p = q.run(q.BIN / "zdbfs", z.socket, d, "-o", "ro,fsname=photos,subtype=mine")
+    q.same((p.returncode, mounted(d)), (0, ("fuse.mine", "photos")), p.stderr.decode())
+    try:
+        (d / "g").write_bytes(b"")
+        raise q.Failure("written to a read-only mount")
+    except OSError as e:
+        q.same(e.errno, errno.EROFS)
+    ended(d)
+    for wrong, word in ((["nosource", d], "nosource"), (["a", "b", d], "too many"), (["-o", "port=x", d], "-o port"),
+                        (["-o", "nonsense=3", d], "nonsense")):
+        p = q.run(q.BIN / "zdbfs", *wrong)
+        q.check(p.returncode == 1 and word in p.stderr.decode(), p.stderr)
+    z.stop()
+    tcp.stop()
+
+
 # --- what the original wrote after a crash of ours ------------------------------------------------
 
 class Original:

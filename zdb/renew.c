@@ -73,8 +73,10 @@ int renew_reload(struct ns *ns, struct err *e)
 int renew_flush(struct ns *ns)
 {
     struct err e = {0};
-    int r = ns_checkpoint_flushing(ns);
+    int r;
 
+    ns_sync_wait(ns); /* it may be about to write the watermark */
+    r = ns_checkpoint_flushing(ns);
     if (r < 0)
         return -NS_EINDEX;
     ns_seg_tell(ns, true);

@@ -188,8 +188,12 @@ class Volume:
             elif e.type == "n":
                 parent, old = self.split(e.data)
                 parent2, new = self.split(e.data2)
-                if parent is not parent2:
-                    raise BadRecord(f"rename to another directory: {bytes(e.data2).decode()}")
+                if parent is not parent2:       # each of the two directories is durable by itself
+                    node = self.live[id(parent)].pop(old)
+                    self.live[id(parent2)][new] = node
+                    parent2.ops.append(Op(pos, "+", new, node))
+                    parent.ops.append(Op(pos, "-", old))
+                    continue
                 self.live[id(parent)][new] = self.live[id(parent)].pop(old)
                 parent.ops.append(Op(pos, "r", old, new))
             elif e.type == "!":

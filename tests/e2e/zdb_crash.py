@@ -13,6 +13,7 @@ import pathlib
 import random
 import shutil
 import signal
+import socket
 import struct
 import sys
 import time
@@ -21,6 +22,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "crash"))
 import load    # noqa: E402
 import record  # noqa: E402
 import verify  # noqa: E402
+import volume  # noqa: E402
 import zfiles  # noqa: E402
 from verify import q  # noqa: E402
 
@@ -373,6 +375,131 @@ def test_ours_the_original_ours():
         return problems
 
     every_state("ours, the original, ours", list(range(max(10, A.states // 80))), work, 4)
+
+
+class Steps:
+    """One client, one request after the other, recorded; what namespace v has after each."""
+
+    def __init__(self, top, mode, seed):
+        rng, self.name = random.Random(seed), f"steps {mode}"
+        data, index, log = top / "data", top / "index", top / "record"
+        for d in (data, index):
+            d.mkdir(parents=True, mode=0o700)
+        env = record.shim_env(log, data, index, delay_us=rng.choice((0, 4000)))
+        z = q.Zdb("--datasize", verify.DATASIZE, dir=top, data=data, index=index, env=env)
+        z.start()
+        self.s = socket.create_connection(("127.0.0.1", z.port))
+        self.port, self.sent, self.received, self.ops, now = self.s.getsockname()[1], 0, 0, [(0, 0, None, True)], None
+        self.do("SELECT", "default")
+        for i in range(160):
+            kind = rng.random()
+            if now is None:
+                self.do("NSNEW", "v")
+                now = {}
+                self.done(now, True)
+                if mode == "seq":
+                    self.do("NSSET", "v", "mode", "seq")
+                self.do("NSSET", "v", "password", "p")
+                self.do("NSSET", "v", "public", "0")
+                self.do("SELECT", "v", "p")
+            elif kind < 0.05:
+                self.do("FLUSH")
+                now = {}
+                self.done(now, True)
+            elif kind < 0.08:
+                self.do("SELECT", "default")
+                self.do("NSDEL", "v")
+                now = None
+                self.done(now, True)
+            elif kind < 0.16:
+                self.do("SYNC")
+                self.done(now, True)
+            elif kind < 0.20:
+                self.do("NSJUMP")
+            elif kind < 0.22:
+                self.do("RELOAD", "v")
+            elif kind < 0.34 and now:
+                key = rng.choice(sorted(now))
+                self.do("DEL", key)
+                now = {k: v for k, v in now.items() if k != key}
+                self.done(now, False)
+            else:
+                value = b"%d " % i + rng.randbytes(rng.choice((10, 300, 9000)))
+                key = rng.choice(sorted(now)) if now and rng.random() < 0.5 else b"" if mode == "seq" else b"k%d" % i
+                now = {**now, self.do("SET", key, value): value}
+                self.done(now, False)
+        z.stop()
+        events = volume.read_log(log)
+        self.events, self.volume = events, volume.Volume(events, {"data": str(data), "index": str(index)})
+        streams = volume.Streams(events)
+        self.ops = [(streams.position("r", self.port, b) if b else -1, streams.position("s", self.port, e) if e else -1, state, durable)
+                    for b, e, state, durable in self.ops]
+        self.writes = [i + 1 for i, e in enumerate(events) if e.type in "wtxonumfF" and i >= self.ops[0][0]]
+        shutil.rmtree(top)
+
+    def do(self, *args):
+        args = [a if isinstance(a, bytes) else a.encode() for a in args]
+        out = b"*%d\r\n" % len(args) + b"".join(b"$%d\r\n%s\r\n" % (len(a), a) for a in args)
+        self.begin = self.sent + 1
+        self.sent += len(out)
+        self.s.sendall(out)
+        reply = b""
+        while not reply.endswith(b"\r\n") or (reply[:1] == b"$" and len(reply) < reply.index(b"\r\n") + 4 + int(reply[1:reply.index(b"\r\n")])):
+            reply += self.s.recv(65536)
+        q.check(reply[:1] != b"-", f"{args[:2]}: {reply!r}")
+        self.received += len(reply)
+        return reply[reply.index(b"\r\n") + 2:-2] if reply[:1] == b"$" else reply
+
+    def done(self, state, durable):
+        self.ops.append((self.begin, self.received, state, durable))
+
+    def try_state(self, seed, where):
+        rng = random.Random(seed)
+        where.mkdir()
+        pos, kind = rng.choice(self.writes), rng.choice(volume.KINDS)
+        volume.write_tree(self.volume.cut(pos, kind, rng), where)
+        first = max(i for i, (_, end, _, durable) in enumerate(self.ops) if durable and end < pos)
+        allowed = [state for i, (begin, _, state, _) in enumerate(self.ops) if i >= first and begin < pos]
+        server, problems, seen = verify.Server(where), [], []
+        try:
+            for n in range(3):
+                server.start()
+                with server.client() as c:
+                    here = b"v" in c.ok("NSLIST")
+                    if here:
+                        c.ok("NSSET", "v", "password", "*")
+                    now = verify.look(c, "v", [], problems) if here else None
+                    if n == 0 and now not in allowed:
+                        problems.append(f"{len(now) if now is not None else None} keys, allowed: "
+                                        f"{[len(a) if a is not None else None for a in allowed]}; {sorted(now or ())[:3]}, last {sorted(allowed[-1] or ())[:3]}")
+                    if n > 0 and now != seen:
+                        problems.append(f"start {n + 1} shows something else")
+                    if now is not None and n == 1:
+                        c.ok("SELECT", "v")
+                        now = {**now, c.ok("SET", b"" if c.info("v")["mode"] == "sequential" else b"after", b"x"): b"x"}
+                    seen = now
+                server.stop(rng.choice((signal.SIGKILL, signal.SIGTERM)))
+        except (verify.Refused, q.Failure, OSError) as e:
+            problems.append(str(e))
+        if problems:
+            with open(server.log, errors="replace") as log:
+                problems.append(" | ".join(line.strip()[-140:] for line in log if " WARN " in line or " ERROR " in line)[:700])
+            problems.insert(0, f"{self.name}, position {pos} of {len(self.events)}, {kind} (state {seed})")
+        server.stop(signal.SIGKILL)
+        shutil.rmtree(where)
+        return problems
+
+
+def test_steps_at_every_moment():
+    """FLUSH, NSDEL and NSNEW, jumps and reloads among writes: after a power cut a namespace is what it was after one of the requests
+    since the last that was answered as durable, and none of an older one with its name is ever seen."""
+    runs = [Steps(SHM / f"steps-{i}", mode, f"{A.seed}/steps/{i}") for i, mode in enumerate(("user", "seq", "user", "seq"))]
+
+    def work(task):
+        i, n = task
+        return runs[i].try_state(f"{A.seed}/steps/{i}/{n}", SHM / f"step-{i}-{n}")
+
+    every_state("steps", [(n % 4, n) for n in range(max(20, A.states // 20))], work)
 
 
 def test_number_of_states():

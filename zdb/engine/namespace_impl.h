@@ -277,6 +277,8 @@ void ns_sync_soon(struct ns *ns);       /* the same, at the end of the round */
 int ns_sync_block(struct ns *ns);       /* at once, on this thread */
 /* At once: data, index and watermark.  closing: nothing is written afterwards. */
 int ns_sync_settle(struct ns *ns, bool closing);
+/* The job that is running has run: files and watermark are not touched by a helper any more. */
+void ns_sync_wait(struct ns *ns);
 void ns_sync_forget(struct ns *ns);                /* all segments are gone */
 void ns_sync_abandon(struct ns *ns);               /* the namespace goes: waiters get -ECANCELED */
 void ns_sync_tick(struct ns *ns, uint64_t now_ms); /* --synctime */

@@ -443,6 +443,11 @@ static int wait_for_running(struct ns_sync_job *j)
     return j->result;
 }
 
+void ns_sync_wait(struct ns *ns)
+{
+    (void)wait_for_running(ns->sync.running);
+}
+
 static int run_now(struct ns *ns)
 {
     struct ns_sync_job *j;

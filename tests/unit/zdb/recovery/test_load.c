@@ -1,0 +1,279 @@
+/* The rule of recovery, on the files of small namespaces: what is behind the watermark is replayed,
+ * the first record that is not whole ends history, damage before it does not, a broken index is
+ * built anew, foreign files are taken as they are. */
+#include "tests/unit/unit.h"
+#include "common/loop.h"
+#include "common/path.h"
+#include "zdb/engine/namespace_impl.h"
+#include "zdb/store.h"
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char top[64], data_dir[96], index_dir[96];
+static struct loop *loop;
+static struct nslist *list;
+
+static struct ns *start(void)
+{
+    struct nslist_conf conf = {
+        .data_dir = data_dir, .index_dir = index_dir, .mode = NS_MIXED, .datasize = 256 * MIB};
+
+    ck_assert_int_eq(loop_new(&loop, NULL), 0);
+    ck_assert_int_eq(nslist_new(&list, &conf, loop, NULL), 0);
+    ck_assert_int_eq(nslist_load(list, NULL), 0);
+    return nslist_default(list);
+}
+
+/* As a kill does: what is in the files stays. */
+static void stop(bool in_order)
+{
+    if (in_order)
+        ck_assert_int_eq(nslist_close(list), 0);
+    nslist_free(list);
+    loop_free(loop);
+    list = NULL;
+}
+
+static void setup(void)
+{
+    snprintf(top, sizeof top, "%s/qsfs-load.XXXXXX",
+             access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+    ck_assert_ptr_nonnull(mkdtemp(top));
+    snprintf(data_dir, sizeof data_dir, "%s/data", top);
+    snprintf(index_dir, sizeof index_dir, "%s/index", top);
+}
+
+static void teardown(void)
+{
+    if (list)
+        stop(false);
+    path_remove_tree(top);
+}
+
+static void set(struct ns *ns, const char *key, const char *value)
+{
+    struct ns_set_out out;
+
+    ck_assert_int_eq(ns_set(ns, slice_str(key), slice_str(value), 1, &out, NULL), 1);
+    ck_assert_int_eq(nslist_commit(list), 0);
+}
+
+static void is(struct ns *ns, const char *key, const char *value)
+{
+    struct buf out = BUF_INIT;
+    struct ns_entry e;
+    int r = ns_find(ns, slice_str(key), &e, NULL);
+
+    ck_assert_int_eq(r, value != NULL);
+    if (value) {
+        ck_assert_int_eq(ns_read(ns, slice_str(key), &e, &out, NULL), 0);
+        ck_assert(slice_eq_str(buf_slice(&out), value));
+    }
+    buf_fini(&out);
+}
+
+static void path_of(char out[160], char kind, unsigned n)
+{
+    snprintf(out, 160, "%s/default/%c%u", kind == 'i' ? index_dir : data_dir, kind, n);
+}
+
+static off_t size_of(char kind, unsigned n)
+{
+    char path[160];
+    struct stat st;
+
+    path_of(path, kind, n);
+    return stat(path, &st) == 0 ? st.st_size : -1;
+}
+
+static void change(char kind, unsigned n, off_t at)
+{
+    char path[160];
+    uint8_t b;
+
+    path_of(path, kind, n);
+    CLEANUP(base_close) int fd = open(path, O_RDWR);
+    ck_assert_int_eq(pread(fd, &b, 1, at), 1);
+    b ^= 0x55;
+    ck_assert_int_eq(pwrite(fd, &b, 1, at), 1);
+}
+
+static void cut(char kind, unsigned n, off_t size)
+{
+    char path[160];
+
+    path_of(path, kind, n);
+    ck_assert_int_eq(truncate(path, size), 0);
+}
+
+START_TEST(what_is_behind_the_watermark_is_replayed)
+{
+    struct ns *ns = start();
+
+    set(ns, "a", "one");
+    set(ns, "b", "one");
+    set(ns, "a", "two");
+    ck_assert_int_eq(ns_del(ns, slice_str("b"), 1, NULL), 0);
+    ck_assert_int_eq(nslist_commit(list), 0);
+    stop(false);
+    cut('i', 0, INDEX_HEADER_SIZE); /* nothing of the index reached the disk */
+    ns = start();
+    is(ns, "a", "two");
+    is(ns, "b", NULL);
+}
+END_TEST
+
+START_TEST(the_first_record_that_is_not_whole_ends_history)
+{
+    struct ns *ns = start();
+    off_t at;
+
+    set(ns, "a", "one");
+    at = size_of('d', 0);
+    set(ns, "a", "two");
+    set(ns, "b", "three");
+    stop(false);
+    change('d', 0, at + DATA_REC_SIZE + 1);
+    for (int i = 0; i < 2; i++) {
+        ns = start();
+        is(ns, "a", "one");
+        is(ns, "b", NULL);
+        ck_assert_int_eq(size_of('d', 0), at);
+        stop(false);
+    }
+}
+END_TEST
+
+START_TEST(damage_before_the_watermark_ends_nothing)
+{
+    struct ns *ns = start();
+    off_t at, size;
+
+    set(ns, "a", "one");
+    at = size_of('d', 0);
+    set(ns, "b", "two");
+    set(ns, "c", "three");
+    stop(true);
+    size = size_of('d', 0);
+    change('d', 0, at + DATA_REC_SIZE + 1);
+    ns = start();
+    is(ns, "a", "one");
+    is(ns, "c", "three");
+    ck_assert_int_eq(size_of('d', 0), size);
+}
+END_TEST
+
+START_TEST(a_broken_index_of_an_older_segment_is_built_from_its_data)
+{
+    char path[160];
+    struct ns *ns = start();
+
+    set(ns, "a", "one");
+    set(ns, "b", "one");
+    ck_assert_int_eq(ns_jump(ns), 0);
+    set(ns, "a", "two");
+    ck_assert_int_eq(ns_del(ns, slice_str("b"), 1, NULL), 0);
+    set(ns, "c", "three");
+    stop(true);
+    for (int i = 0; i < 2; i++) { /* a garbled length; no file */
+        path_of(path, 'i', 0);
+        if (i == 0)
+            change('i', 0, INDEX_HEADER_SIZE);
+        else
+            ck_assert_int_eq(unlink(path), 0);
+        ns = start();
+        is(ns, "a", "two");
+        is(ns, "b", NULL);
+        is(ns, "c", "three");
+        stop(true);
+    }
+    snprintf(path, sizeof path, "%s/default/i0.damaged", index_dir);
+    ck_assert_int_eq(access(path, F_OK), 0);
+}
+END_TEST
+
+START_TEST(of_foreign_files_only_a_torn_tail_is_cut)
+{
+    char path[160];
+    struct ns *ns = start();
+    off_t before, end;
+
+    set(ns, "a", "one");
+    before = size_of('d', 0);
+    set(ns, "a", "two");
+    set(ns, "b", "three");
+    end = size_of('d', 0);
+    stop(true);
+    snprintf(path, sizeof path, "%s/default/" WATERMARK_FILE, index_dir);
+    ck_assert_int_eq(unlink(path), 0);
+    change('d', 0, before + DATA_REC_SIZE + 1); /* damage, not the end */
+    ns = start();
+    is(ns, "b", "three");
+    ck_assert_int_eq(size_of('d', 0), end);
+    stop(true);
+    ck_assert_int_eq(unlink(path), 0);
+    cut('d', 0, end - 1);
+    ns = start();
+    is(ns, "b", NULL);
+    ck_assert_int_lt(size_of('d', 0), end - 1);
+}
+END_TEST
+
+START_TEST(a_version_whose_data_is_lost_gives_way_to_the_one_before)
+{
+    char path[160];
+    struct ns *ns = start();
+
+    set(ns, "a", "one");
+    set(ns, "a", "two");
+    stop(true);
+    snprintf(path, sizeof path, "%s/default/" WATERMARK_FILE, index_dir);
+    ck_assert_int_eq(unlink(path), 0);
+    cut('d', 0, size_of('d', 0) - 1);
+    for (int i = 0; i < 2; i++) {
+        ns = start();
+        is(ns, "a", "one");
+        stop(i == 0);
+    }
+}
+END_TEST
+
+START_TEST(a_flush_that_was_interrupted_is_finished)
+{
+    struct ns *ns = start();
+
+    set(ns, "a", "one");
+    ck_assert_int_eq(ns_jump(ns), 0);
+    set(ns, "b", "two");
+    ns_sync_wait(ns);
+    ck_assert_int_eq(ns_checkpoint_flushing(ns), 0);
+    stop(false);
+    ns = start();
+    is(ns, "a", NULL);
+    is(ns, "b", NULL);
+    set(ns, "c", "three");
+    stop(false);
+    ns = start();
+    is(ns, "c", "three");
+}
+END_TEST
+
+static TCase *load_case(void)
+{
+    TCase *tc = tcase_create("load");
+
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_test(tc, what_is_behind_the_watermark_is_replayed);
+    tcase_add_test(tc, the_first_record_that_is_not_whole_ends_history);
+    tcase_add_test(tc, damage_before_the_watermark_ends_nothing);
+    tcase_add_test(tc, a_broken_index_of_an_older_segment_is_built_from_its_data);
+    tcase_add_test(tc, of_foreign_files_only_a_torn_tail_is_cut);
+    tcase_add_test(tc, a_version_whose_data_is_lost_gives_way_to_the_one_before);
+    tcase_add_test(tc, a_flush_that_was_interrupted_is_finished);
+    return tc;
+}
+
+UNIT_MAIN("load", load_case)

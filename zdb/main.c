@@ -50,7 +50,7 @@ static void end(struct app *a, int signo)
     a->signo = signo;
     loop_stop(a->loop);
     if (a->hooks)
-        hook_interrupt(a->hooks); /* of the start */
+        hooks_interrupt(a->hooks); /* of the start */
 }
 
 static void on_term(void *arg)
@@ -140,7 +140,7 @@ static int init_hooks(struct app *a, struct err *e)
                           .max_queued = a->share.hooks,
                           .max_urgent = a->share.hooks};
 
-    int r = hook_new(&a->hooks, a->loop, &c, e);
+    int r = hooks_new(&a->hooks, a->loop, &c, e);
     if (r < 0)
         return r;
     a->events = events_new(a->hooks);
@@ -179,7 +179,7 @@ static int init_store(struct app *a, struct err *e)
     if (r < 0)
         return r;
     events_bind(a->events, a->nslist);
-    hook_wait(a->hooks, "namespaces-init", 2, (const char *const[]){o->index, o->data});
+    hooks_wait(a->hooks, "namespaces-init", 2, (const char *const[]){o->index, o->data});
     r = nslist_load(a->nslist, e);
     if (r < 0)
         return r;
@@ -227,7 +227,7 @@ static void drain_hooks(struct app *a, uint64_t *left_ms)
 {
     uint64_t begin = base_now_ms();
 
-    hook_drain(a->hooks, *left_ms);
+    hooks_drain(a->hooks, *left_ms);
     *left_ms -= MIN(*left_ms, base_now_ms() - begin);
 }
 
@@ -240,7 +240,7 @@ static int close_store(struct app *a, bool tell_close)
 
     if (tell_close) {
         drain_hooks(a, &left_ms);
-        hook_wait(a->hooks, "close", 0, NULL);
+        hooks_wait(a->hooks, "close", 0, NULL);
     }
     int r = nslist_close(a->nslist);
     if (r == 0)
@@ -248,18 +248,18 @@ static int close_store(struct app *a, bool tell_close)
     if (r < 0)
         log_error("shutdown: not everything is on stable storage: %s", strerror(-r));
     drain_hooks(a, &left_ms);
-    if (hook_pending(a->hooks) > 0)
-        log_warn("shutdown: %zu hooks have not ended", hook_pending(a->hooks));
+    if (hooks_pending(a->hooks) > 0)
+        log_warn("shutdown: %zu hooks have not ended", hooks_pending(a->hooks));
     return r;
 }
 
 static int start_serving(struct app *a, struct err *e)
 {
-    int r = hook_wait(a->hooks, "ready", 0, NULL);
+    int r = hooks_wait(a->hooks, "ready", 0, NULL);
 
     if (a->signo)
         return 0;
-    if (r != 0 && hook_enabled(a->hooks))
+    if (r != 0 && hooks_enabled(a->hooks))
         return err_set(e, ECANCELED, "hook ready of %s failed (%d); see the log", a->o.hook, r);
     server_start(a->server);
     say_ready(a);
@@ -282,7 +282,7 @@ static int serve(struct app *a, struct err *e)
     r = a->signo ? 0 : loop_run(a->loop);
     log_info("zdb ends (signal %d)", a->signo);
     server_stop(a->server);
-    hook_cancel_urgent(a->hooks); /* nobody waits for their files any more */
+    hooks_cancel_urgent(a->hooks); /* nobody waits for their files any more */
     int closed = close_store(a, true);
     if (r < 0 || closed < 0)
         return err_set(e, EIO, "shutdown was not clean; see the log");
@@ -316,7 +316,7 @@ static void fini(struct app *a)
     nslist_free(a->nslist);
     events_free(a->events);
     if (a->hooks)
-        hook_free(a->hooks);
+        hooks_free(a->hooks);
     req_db_fini(&a->db);
     loop_free(a->loop);
 }

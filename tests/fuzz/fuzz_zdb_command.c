@@ -58,7 +58,7 @@ static void start(void)
     atexit(clean);
     snprintf(data, sizeof data, "%s/data", dir);
     snprintf(idx, sizeof idx, "%s/index", dir);
-    FUZZ_CHECK(loop_new(&loop, NULL) == 0 && hook_new(&hooks, loop, &hc, NULL) == 0);
+    FUZZ_CHECK(loop_new(&loop, NULL) == 0 && hooks_new(&hooks, loop, &hc, NULL) == 0);
     FUZZ_CHECK(nslist_new(&list, &nc, loop, NULL) == 0 && nslist_load(list, NULL) == 0);
     FUZZ_CHECK(req_db_init(&db, &zc, loop, NULL) == 0);
     db.nslist = list;

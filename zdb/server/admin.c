@@ -165,11 +165,11 @@ static void put_hook(const struct hook_info *i, void *arg)
 enum req_result cmd_hooks(struct req *r)
 {
     if (r->argc == 2 && req_word(r->argv[1], "PENDING"))
-        return req_int(r, (int64_t)(hook_pending(r->db->hooks) + nslist_pending(r->db->nslist)));
+        return req_int(r, (int64_t)(hooks_pending(r->db->hooks) + nslist_pending(r->db->nslist)));
     if (r->argc > 1)
         return req_error(r, REPLY_UNEXPECTED_ARGS);
-    resp_put_array(r->out, hook_each(r->db->hooks, NULL, NULL));
-    hook_each(r->db->hooks, put_hook, r->out);
+    resp_put_array(r->out, hooks_each(r->db->hooks, NULL, NULL));
+    hooks_each(r->db->hooks, put_hook, r->out);
     return REQ_DONE;
 }
 

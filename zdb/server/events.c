@@ -62,11 +62,11 @@ static void on_jump_index(void *arg, struct ns *ns, const char *closed, const ch
 {
     struct events *ev = arg;
 
-    if (!hook_enabled(ev->hooks))
+    if (!hooks_enabled(ev->hooks))
         return;
     CLEANUP(base_free) char *list = dirty_text(dirty, ndirty);
     const char *args[] = {closed, opened, list};
-    hook_push(ev->hooks, ns_name(ns), "jump-index", 3, args, on_done, question_new(ev, token));
+    hooks_push(ev->hooks, ns_name(ns), "jump-index", 3, args, on_done, question_new(ev, token));
 }
 
 static void on_jump_data(void *arg, struct ns *ns, const char *closed, const char *opened)
@@ -74,7 +74,7 @@ static void on_jump_data(void *arg, struct ns *ns, const char *closed, const cha
     struct events *ev = arg;
     const char *args[] = {closed, opened};
 
-    hook_push(ev->hooks, ns_name(ns), "jump-data", 2, args, NULL, NULL);
+    hooks_push(ev->hooks, ns_name(ns), "jump-data", 2, args, NULL, NULL);
 }
 
 static int on_missing_data(void *arg, struct ns *ns, const char *path, uint64_t token)
@@ -82,16 +82,16 @@ static int on_missing_data(void *arg, struct ns *ns, const char *path, uint64_t 
     struct events *ev = arg;
 
     (void)ns;
-    if (!hook_enabled(ev->hooks))
+    if (!hooks_enabled(ev->hooks))
         return -ENOENT;
-    hook_now(ev->hooks, "missing-data", 1, &path, on_done, question_new(ev, token));
+    hooks_now(ev->hooks, "missing-data", 1, &path, on_done, question_new(ev, token));
     return 0;
 }
 
 static void push_name(void *arg, const char *event, const char *name)
 {
     struct events *ev = arg;
-    hook_push(ev->hooks, name, event, 1, &name, NULL, NULL);
+    hooks_push(ev->hooks, name, event, 1, &name, NULL, NULL);
 }
 
 static void on_created(void *arg, const char *name)
@@ -121,7 +121,7 @@ static void on_closing(void *arg, struct ns *ns, const char *index, const char *
     CLEANUP(base_free) char *list = dirty_text(dirty, ndirty);
     const char *args[] = {ns_name(ns), index, data, list};
 
-    hook_push(ev->hooks, ns_name(ns), "namespace-closing", 4, args, NULL, NULL);
+    hooks_push(ev->hooks, ns_name(ns), "namespace-closing", 4, args, NULL, NULL);
 }
 
 struct events *events_new(struct hooks *hooks)
@@ -158,7 +158,7 @@ void events_free(struct events *ev)
     if (!ev)
         return;
     while ((q = LIST_FIRST(&ev->open))) {
-        hook_forget(ev->hooks, q);
+        hooks_forget(ev->hooks, q);
         question_free(q);
     }
     free(ev);

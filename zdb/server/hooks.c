@@ -3,7 +3,7 @@
  *
  *   state    in queue?  in answers?  spawn?  left by
  *   WAITING  yes        no           NULL    run_start, on_no_place (urgent ones: nobody waits for
- *                                            a place for ever), hook_cancel_urgent
+ *                                            a place for ever), hooks_cancel_urgent
  *   RUNNING  head       no           yes     on_end
  *   OWED     no         yes          NULL    on_answer (could not be started, no place, no program)
  *   DONE     no         no           NULL    expire
@@ -25,6 +25,7 @@
 #include "common/output.h"
 #include "common/spawn.h"
 #include "zdb/server/handover.h"
+#include "zdb/server/words.h"
 
 #define START_TURN_US 3000 /* a round's share */
 #define BACKOFF_MS    50   /* doubled with each failure */
@@ -40,8 +41,7 @@ struct run {
     struct hooks *h;
     struct queue *q; /* NULL: urgent */
     enum run_state state;
-    char *name, *args[HOOK_MAX_ARGS + 1];
-    unsigned nargs;
+    struct words w;
     uint64_t timeout_ms, started, finished;
     uint64_t place_ms; /* urgent: when it has waited long enough for a place */
     uint64_t tried_ms; /* first try to start it, 0: none */
@@ -79,16 +79,14 @@ struct hooks {
     uint64_t lost;                  /* events that found the queue full */
     bool start_armed;
     size_t nall, waiting_or_running, queued_running, urgent_running;
-    struct waiting *waiting; /* the hook_wait under way */
+    struct waiting *waiting; /* the hooks_wait under way */
 };
 
 static void run_free(struct run *r)
 {
     TAILQ_REMOVE(&r->h->all, r, all);
     r->h->nall--;
-    free(r->name);
-    for (unsigned i = 0; i < r->nargs; i++)
-        free(r->args[i]);
+    words_fini(&r->w);
     free(r);
 }
 
@@ -187,9 +185,9 @@ static void on_end(void *arg, int status, bool timed_out)
     r->status = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
     r->result = timed_out ? -ETIMEDOUT : r->status;
     if (timed_out)
-        log_error("hook %s: killed after %" PRIu64 " ms", r->name, r->timeout_ms);
+        log_error("hook %s: killed after %" PRIu64 " ms", r->w.name, r->timeout_ms);
     else if (r->status != 0)
-        log_warn("hook %s: exit status %d", r->name, r->status);
+        log_warn("hook %s: exit status %d", r->w.name, r->status);
     if (r->q)
         h->queued_running--;
     else
@@ -199,23 +197,13 @@ static void on_end(void *arg, int status, bool timed_out)
     answer(r);
 }
 
-static void fill_argv(const struct run *r, const char *argv[HOOK_MAX_ARGS + 4])
-{
-    argv[0] = r->h->conf.path;
-    argv[1] = r->name;
-    argv[2] = r->h->conf.instance;
-    for (unsigned i = 0; i < r->nargs; i++)
-        argv[3 + i] = r->args[i];
-    argv[3 + r->nargs] = NULL;
-}
-
 static int run_spawn(struct run *r, struct err *e)
 {
     const char *argv[HOOK_MAX_ARGS + 4];
-    CLEANUP(base_free) char *log_name = xasprintf("hook %s", r->name);
+    CLEANUP(base_free) char *log_name = xasprintf("hook %s", r->w.name);
     struct spawn_conf c = {.argv = argv, .timeout_ms = r->timeout_ms, .log_name = log_name};
 
-    fill_argv(r, argv);
+    words_argv(&r->w, r->h->conf.path, r->h->conf.instance, argv);
     return spawn_start(&r->sp, r->h->loop, &c, on_end, r, e);
 }
 
@@ -248,11 +236,11 @@ static bool run_start(struct run *r)
     int rc = run_spawn(r, &e);
     if (rc < 0) {
         if (!h->broken_ms) {
-            log_error("hook %s: %s", r->name, e.text);
+            log_error("hook %s: %s", r->w.name, e.text);
             h->broken_ms = base_now_ms();
         }
         if (give_up(r, rc)) {
-            log_error("hook %s %s: given up: %s", r->name, r->nargs ? r->args[0] : "", e.text);
+            log_error("hook %s %s: given up: %s", r->w.name, words_first(&r->w), e.text);
             if (!r->q)
                 TAILQ_REMOVE(&h->urgent, r, next);
             leave(r);
@@ -324,8 +312,8 @@ static void on_no_place(void *arg)
 
     while ((r = TAILQ_FIRST(&h->urgent)) && r->place_ms <= now) {
         TAILQ_REMOVE(&h->urgent, r, next);
-        log_error("hook %s %s: not started: no place for %" PRIu64 " ms, %zu others run", r->name,
-                  r->nargs ? r->args[0] : "", r->timeout_ms, h->urgent_running);
+        log_error("hook %s %s: not started: no place for %" PRIu64 " ms, %zu others run", r->w.name,
+                  words_first(&r->w), r->timeout_ms, h->urgent_running);
         leave(r);
         owe(r, -ETIMEDOUT);
     }
@@ -349,27 +337,13 @@ static struct queue *queue_get(struct hooks *h, const char *name)
     return q;
 }
 
-static bool is_fast(const char *name)
-{
-    static const char *const fast[] = {"missing-data", "namespaces-init", "ready", "close"};
-    for (size_t i = 0; i < ARRAY_LEN(fast); i++)
-        if (strcmp(name, fast[i]) == 0)
-            return true;
-    return false;
-}
-
 /* The last one that waits is the same: it will tell the same. */
 static bool is_told(const struct queue *q, const char *name, unsigned nargs,
                     const char *const *args)
 {
     const struct run *r = TAILQ_LAST(&q->runs, run_list);
 
-    if (!r || r->state != WAITING || r->done || strcmp(r->name, name) != 0 || r->nargs != nargs)
-        return false;
-    for (unsigned i = 0; i < nargs; i++)
-        if (strcmp(r->args[i], args[i]) != 0)
-            return false;
-    return true;
+    return r && r->state == WAITING && !r->done && words_same(&r->w, name, nargs, args);
 }
 
 static void drop_event(struct run *r)
@@ -380,7 +354,7 @@ static void drop_event(struct run *r)
         log_error(
             "hook %s %s: not run: %zu hooks wait or run already; events lost since the start: "
             "%" PRIu64,
-            r->name, r->nargs ? r->args[0] : "", h->waiting_or_running, h->lost);
+            r->w.name, words_first(&r->w), h->waiting_or_running, h->lost);
     owe(r, -ENOBUFS);
 }
 
@@ -391,11 +365,8 @@ static void push(struct hooks *h, const char *queue, const char *name, unsigned 
 
     expire(h);
     r->h = h;
-    r->name = xstrdup(name);
-    r->nargs = MIN(nargs, HOOK_MAX_ARGS);
-    for (unsigned i = 0; i < r->nargs; i++)
-        r->args[i] = xstrdup(args[i]);
-    r->timeout_ms = is_fast(name) ? h->conf.fast_timeout_ms : h->conf.slow_timeout_ms;
+    words_init(&r->w, name, nargs, args);
+    r->timeout_ms = words_waited_for(&r->w) ? h->conf.fast_timeout_ms : h->conf.slow_timeout_ms;
     r->place_ms = base_now_ms() + r->timeout_ms;
     r->done = done;
     r->arg = arg;
@@ -420,7 +391,7 @@ static void push(struct hooks *h, const char *queue, const char *name, unsigned 
     schedule(h);
 }
 
-int hook_new(struct hooks **out, struct loop *l, const struct hook_conf *c, struct err *e)
+int hooks_new(struct hooks **out, struct loop *l, const struct hook_conf *c, struct err *e)
 {
     (void)e;
     struct hooks *h = xcalloc(1, sizeof *h);
@@ -453,7 +424,7 @@ static void hand_over(struct hooks *h)
     {
         if (!r->sp)
             continue;
-        log_warn("hook %s: left running", r->name);
+        log_warn("hook %s: left running", r->w.name);
         if (r->q)
             handover_await(&over, r->pid, r->timeout_ms);
         spawn_detach(r->sp);
@@ -464,7 +435,7 @@ static void hand_over(struct hooks *h)
         const char *argv[HOOK_MAX_ARGS + 4];
         if (r->state != WAITING || !r->q)
             continue;
-        fill_argv(r, argv);
+        words_argv(&r->w, r->h->conf.path, r->h->conf.instance, argv);
         handover_add(&over, argv, r->timeout_ms);
     }
     if (over.runs)
@@ -474,7 +445,7 @@ static void hand_over(struct hooks *h)
     output_end(h->loop);
 }
 
-void hook_free(struct hooks *h)
+void hooks_free(struct hooks *h)
 {
     struct run *r;
     struct queue *q, *tmp;
@@ -495,13 +466,13 @@ void hook_free(struct hooks *h)
     free(h);
 }
 
-bool hook_enabled(const struct hooks *h)
+bool hooks_enabled(const struct hooks *h)
 {
     return h->conf.path != NULL;
 }
 
-void hook_push(struct hooks *h, const char *queue, const char *name, unsigned nargs,
-               const char *const *args, hook_done_fn *done, void *arg)
+void hooks_push(struct hooks *h, const char *queue, const char *name, unsigned nargs,
+                const char *const *args, hook_done_fn *done, void *arg)
 {
     const struct queue *q;
 
@@ -514,8 +485,8 @@ void hook_push(struct hooks *h, const char *queue, const char *name, unsigned na
     push(h, queue, name, nargs, args, done, arg);
 }
 
-void hook_now(struct hooks *h, const char *name, unsigned nargs, const char *const *args,
-              hook_done_fn *done, void *arg)
+void hooks_now(struct hooks *h, const char *name, unsigned nargs, const char *const *args,
+               hook_done_fn *done, void *arg)
 {
     if (h->conf.path || done)
         push(h, NULL, name, nargs, args, done, arg);
@@ -528,24 +499,24 @@ static void on_waited(void *arg, int result)
     w->result = result;
 }
 
-int hook_wait(struct hooks *h, const char *name, unsigned nargs, const char *const *args)
+int hooks_wait(struct hooks *h, const char *name, unsigned nargs, const char *const *args)
 {
     struct waiting w = {0};
 
     if (!h->conf.path)
         return -ENOENT;
-    hook_now(h, name, nargs, args, on_waited, &w);
+    hooks_now(h, name, nargs, args, on_waited, &w);
     h->waiting = &w;
     while (!w.over) {
         if (loop_once(h->loop, 1000) < 0)
             on_waited(&w, -EIO);
     }
     h->waiting = NULL;
-    hook_forget(h, &w);
+    hooks_forget(h, &w);
     return w.result;
 }
 
-void hook_cancel_urgent(struct hooks *h)
+void hooks_cancel_urgent(struct hooks *h)
 {
     struct run *r;
 
@@ -557,22 +528,22 @@ void hook_cancel_urgent(struct hooks *h)
     TAILQ_FOREACH(r, &h->all, all)
     {
         if (r->sp && !r->q) {
-            log_warn("hook %s %s: ended: nobody waits for it any more", r->name,
-                     r->nargs ? r->args[0] : "");
+            log_warn("hook %s %s: ended: nobody waits for it any more", r->w.name,
+                     words_first(&r->w));
             spawn_kill(r->sp);
         }
     }
 }
 
-void hook_interrupt(struct hooks *h)
+void hooks_interrupt(struct hooks *h)
 {
     if (!h->waiting)
         return;
-    hook_cancel_urgent(h);
+    hooks_cancel_urgent(h);
     on_waited(h->waiting, -EINTR);
 }
 
-void hook_forget(struct hooks *h, const void *arg)
+void hooks_forget(struct hooks *h, const void *arg)
 {
     struct run *r;
 
@@ -581,19 +552,19 @@ void hook_forget(struct hooks *h, const void *arg)
         r->done = NULL;
 }
 
-size_t hook_drain(struct hooks *h, uint64_t timeout_ms)
+size_t hooks_drain(struct hooks *h, uint64_t timeout_ms)
 {
     uint64_t deadline = base_now_ms() + timeout_ms;
 
-    while (hook_pending(h) > 0) {
+    while (hooks_pending(h) > 0) {
         uint64_t now = base_now_ms();
         if (now >= deadline || loop_once(h->loop, (int)MIN(deadline - now, 1000)) < 0)
             break;
     }
-    return hook_pending(h);
+    return hooks_pending(h);
 }
 
-size_t hook_each(const struct hooks *h, hook_each_fn *fn, void *arg)
+size_t hooks_each(const struct hooks *h, hook_each_fn *fn, void *arg)
 {
     const struct run *r;
     size_t n = 0;
@@ -606,21 +577,21 @@ size_t hook_each(const struct hooks *h, hook_each_fn *fn, void *arg)
         if (!fn)
             continue;
         const char *args[HOOK_MAX_ARGS];
-        for (unsigned i = 0; i < r->nargs; i++)
-            args[i] = r->args[i];
-        struct hook_info info = {r->name,    args,        r->nargs, r->pid,
+        for (unsigned i = 0; i < r->w.nargs; i++)
+            args[i] = r->w.args[i];
+        struct hook_info info = {r->w.name,  args,        r->w.nargs, r->pid,
                                  r->started, r->finished, r->status};
         fn(&info, arg);
     }
     return n;
 }
 
-size_t hook_pending(const struct hooks *h)
+size_t hooks_pending(const struct hooks *h)
 {
     return h->waiting_or_running;
 }
 
-size_t hook_running(const struct hooks *h)
+size_t hooks_running(const struct hooks *h)
 {
     return h->queued_running + h->urgent_running;
 }

@@ -43,7 +43,7 @@ static void setup(void)
     snprintf(data, sizeof data, "%s/data", dir);
     snprintf(idx, sizeof idx, "%s/index", dir);
     ck_assert_int_eq(loop_new(&loop, &e), 0);
-    ck_assert_int_eq(hook_new(&hooks, loop, &hc, &e), 0);
+    ck_assert_int_eq(hooks_new(&hooks, loop, &hc, &e), 0);
     ck_assert_msg(nslist_new(&list, &nc, loop, &e) == 0 && nslist_load(list, &e) == 0, "%s",
                   e.text);
     ck_assert_int_eq(req_db_init(&db, &zc, loop, &e), 0);
@@ -64,7 +64,7 @@ static void teardown(void)
     req_db_fini(&db);
     nslist_close(list);
     nslist_free(list);
-    hook_free(hooks);
+    hooks_free(hooks);
     loop_free(loop);
     path_remove_tree(dir);
 }

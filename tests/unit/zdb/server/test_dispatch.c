@@ -61,7 +61,7 @@ static void open_db(const struct zdb_conf *conf, enum ns_mode mode)
     snprintf(data, sizeof data, "%s/data", dir);
     snprintf(idx, sizeof idx, "%s/index", dir);
     ck_assert_int_eq(loop_new(&loop, &e), 0);
-    ck_assert_int_eq(hook_new(&hooks, loop, &hc, &e), 0);
+    ck_assert_int_eq(hooks_new(&hooks, loop, &hc, &e), 0);
     ck_assert_msg(nslist_new(&list, &nc, loop, &e) == 0, "%s", e.text);
     ck_assert_msg(nslist_load(list, &e) == 0, "%s", e.text);
     ck_assert_int_eq(req_db_init(&db, conf, loop, &e), 0);
@@ -78,7 +78,7 @@ static void close_db(void)
     req_db_fini(&db);
     nslist_close(list);
     nslist_free(list);
-    hook_free(hooks);
+    hooks_free(hooks);
     loop_free(loop);
     path_remove_tree(dir);
 }

@@ -41,12 +41,12 @@ static void setup(void)
 
 static void start(void)
 {
-    ck_assert_int_eq(hook_new(&hooks, loop, &conf, NULL), 0);
+    ck_assert_int_eq(hooks_new(&hooks, loop, &conf, NULL), 0);
 }
 
 static void teardown(void)
 {
-    hook_free(hooks);
+    hooks_free(hooks);
     loop_free(loop);
     path_remove_tree(dir);
 }
@@ -75,7 +75,7 @@ static void on_done(void *arg, int result)
 
 static void push(const char *queue, const char *name, const char *what, struct answer *a)
 {
-    hook_push(hooks, queue, name, 1, &what, a ? on_done : NULL, a);
+    hooks_push(hooks, queue, name, 1, &what, a ? on_done : NULL, a);
 }
 
 START_TEST(runs_of_a_queue_follow_each_other_in_order)
@@ -86,9 +86,9 @@ START_TEST(runs_of_a_queue_follow_each_other_in_order)
     push("ns", "one", "slow", &a[0]);
     push("ns", "two", "exit 3", &a[1]);
     push("ns", "three", "", &a[2]);
-    ck_assert_uint_eq(hook_pending(hooks), 3);
+    ck_assert_uint_eq(hooks_pending(hooks), 3);
     ck_assert_int_eq(a[0].count, 0); /* never from inside the call */
-    ck_assert_uint_eq(hook_drain(hooks, 20000), 0);
+    ck_assert_uint_eq(hooks_drain(hooks, 20000), 0);
     ck_assert_str_eq(text(), "+one slow\n-one slow\n+two exit 3\n-two exit 3\n+three \n-three \n");
     ck_assert_int_eq(a[0].result, 0);
     ck_assert_int_eq(a[1].result, 3);
@@ -107,14 +107,14 @@ START_TEST(a_hanging_queue_stops_no_other_and_no_urgent_run)
     push("a", "hung", "sleep", &hung);
     push("a", "behind", "", NULL);
     push("b", "other", "", &other);
-    hook_now(hooks, "missing-data", 1, &what, on_done, &urgent);
+    hooks_now(hooks, "missing-data", 1, &what, on_done, &urgent);
     for (int i = 0; i < 200 && !(other.count && urgent.count); i++)
         loop_once(loop, 100);
     ck_assert_int_eq(other.count, 1);
     ck_assert_int_eq(urgent.count, 1);
     ck_assert_int_eq(hung.count, 0);
-    ck_assert_uint_eq(hook_pending(hooks), 2);
-    hook_forget(hooks, &hung);
+    ck_assert_uint_eq(hooks_pending(hooks), 2);
+    hooks_forget(hooks, &hung);
 }
 END_TEST
 
@@ -126,7 +126,7 @@ START_TEST(time_limit_kills_and_says_so)
     start();
     push("q", "hung", "sleep", &a);
     push("q", "behind", "", &behind);
-    ck_assert_uint_eq(hook_drain(hooks, 20000), 0);
+    ck_assert_uint_eq(hooks_drain(hooks, 20000), 0);
     ck_assert_int_eq(a.result, -ETIMEDOUT);
     ck_assert_int_eq(behind.count, 1);
 }
@@ -141,9 +141,9 @@ START_TEST(an_urgent_run_without_a_place_is_answered_in_time)
     conf.fast_timeout_ms = 1500;
     start();
     for (int i = 0; i < PLACES; i++)
-        hook_now(hooks, "missing-data", 1, &deaf, on_done, &hung);
+        hooks_now(hooks, "missing-data", 1, &deaf, on_done, &hung);
     for (int i = 0; i < 3; i++)
-        hook_now(hooks, "missing-data", 1, &quick, on_done, &late[i]);
+        hooks_now(hooks, "missing-data", 1, &quick, on_done, &late[i]);
     uint64_t begin = base_now_ms();
     while (!late[2].count && base_now_ms() - begin < 30000)
         loop_once(loop, 100);
@@ -152,10 +152,10 @@ START_TEST(an_urgent_run_without_a_place_is_answered_in_time)
         ck_assert_int_eq(late[i].result, -ETIMEDOUT);
     }
     ck_assert_int_eq(hung.count, 0);
-    ck_assert_uint_eq(hook_drain(hooks, 30000), 0);
+    ck_assert_uint_eq(hooks_drain(hooks, 30000), 0);
     ck_assert_int_eq(hung.count, PLACES);
-    hook_now(hooks, "missing-data", 1, &quick, on_done, &late[0]);
-    ck_assert_uint_eq(hook_drain(hooks, 20000), 0);
+    hooks_now(hooks, "missing-data", 1, &quick, on_done, &late[0]);
+    ck_assert_uint_eq(hooks_drain(hooks, 20000), 0);
     ck_assert_int_eq(late[0].result, 0);
 }
 END_TEST
@@ -166,7 +166,7 @@ START_TEST(without_a_program_the_answer_comes_from_the_loop)
 
     conf.path = NULL;
     start();
-    ck_assert(!hook_enabled(hooks));
+    ck_assert(!hooks_enabled(hooks));
     push("q", "any", "", &a);
     push("q", "any", "", NULL);
     ck_assert_int_eq(a.count, 0);
@@ -174,8 +174,8 @@ START_TEST(without_a_program_the_answer_comes_from_the_loop)
         loop_once(loop, 100);
     ck_assert_int_eq(a.count, 1);
     ck_assert_int_eq(a.result, -ENOENT);
-    ck_assert_uint_eq(hook_each(hooks, NULL, NULL), 0);
-    ck_assert_int_eq(hook_wait(hooks, "ready", 0, NULL), -ENOENT);
+    ck_assert_uint_eq(hooks_each(hooks, NULL, NULL), 0);
+    ck_assert_int_eq(hooks_wait(hooks, "ready", 0, NULL), -ENOENT);
 }
 END_TEST
 
@@ -192,7 +192,7 @@ START_TEST(a_program_that_cannot_start_fails_and_the_queue_goes_on)
     ck_assert_int_eq(a.count, 1);
     ck_assert_int_eq(b.count, 1);
     ck_assert_int_ne(a.result, 0);
-    ck_assert_uint_eq(hook_pending(hooks), 0);
+    ck_assert_uint_eq(hooks_pending(hooks), 0);
 }
 END_TEST
 
@@ -202,8 +202,8 @@ START_TEST(forgotten_runs_end_without_an_answer)
 
     start();
     push("q", "one", "slow", &a);
-    hook_forget(hooks, &a);
-    ck_assert_uint_eq(hook_drain(hooks, 20000), 0);
+    hooks_forget(hooks, &a);
+    ck_assert_uint_eq(hooks_drain(hooks, 20000), 0);
     ck_assert_int_eq(a.count, 0);
     ck_assert_str_eq(text(), "+one slow\n-one slow\n");
 }
@@ -222,8 +222,8 @@ START_TEST(listing_has_arguments_times_and_status)
 
     start();
     push("q", "one", "exit 9", NULL);
-    hook_drain(hooks, 20000);
-    ck_assert_uint_eq(hook_each(hooks, first_info, &i), 1);
+    hooks_drain(hooks, 20000);
+    ck_assert_uint_eq(hooks_each(hooks, first_info, &i), 1);
     ck_assert_str_eq(i.name, "one");
     ck_assert_uint_eq(i.nargs, 1);
     ck_assert_int_gt(i.pid, 0);
@@ -244,9 +244,9 @@ START_TEST(listing_is_bounded)
         push(NULL, "one", "", NULL);
         loop_once(loop, 0);
     }
-    for (int i = 0; i < 1000 && hook_pending(hooks); i++)
+    for (int i = 0; i < 1000 && hooks_pending(hooks); i++)
         loop_once(loop, 100);
-    ck_assert_uint_le(hook_each(hooks, NULL, NULL), HOOK_KEEP_MAX + 1);
+    ck_assert_uint_le(hooks_each(hooks, NULL, NULL), HOOK_KEEP_MAX + 1);
 }
 END_TEST
 
@@ -283,7 +283,7 @@ START_TEST(what_waits_at_the_end_runs_in_order_and_one_at_a_time)
         push(i % 2 ? "q" : "first", "n", what, NULL);
         snprintf(want + strlen(want), sizeof want - strlen(want), "+n it's %d\n", i);
     }
-    hook_free(hooks);
+    hooks_free(hooks);
     hooks = NULL;
     snprintf(what, sizeof what, "-n it's %d\n", N - 1);
     for (int i = 0; i < 1000 && !strstr(text(), what); i++)
@@ -311,13 +311,13 @@ START_TEST(many_starts_are_spread_over_rounds)
     for (int i = 0; i < 200; i++) {
         snprintf(queue, sizeof queue, "%d", i);
         push(queue, "n", "", i == 0 ? &first : i == 199 ? &last : NULL);
-        ck_assert_uint_le(hook_each(hooks, NULL, NULL), 0); /* nothing from inside the call */
+        ck_assert_uint_le(hooks_each(hooks, NULL, NULL), 0); /* nothing from inside the call */
     }
     for (; !last.count && rounds < 100000; rounds++) {
         loop_once(loop, 100);
-        ck_assert_uint_le(hook_running(hooks), 8);
+        ck_assert_uint_le(hooks_running(hooks), 8);
     }
-    ck_assert_uint_eq(hook_drain(hooks, 30000), 0);
+    ck_assert_uint_eq(hooks_drain(hooks, 30000), 0);
     ck_assert_int_eq(first.count, 1);
     ck_assert_int_eq(last.result, 0);
 }
@@ -335,7 +335,7 @@ START_TEST(the_queue_has_a_limit_and_says_so)
         snprintf(what, sizeof what, "%d", i);
         push("q", "n", what, NULL);
     }
-    ck_assert_uint_eq(hook_pending(hooks), HOOK_PENDING_MAX);
+    ck_assert_uint_eq(hooks_pending(hooks), HOOK_PENDING_MAX);
     push("q", "n", "x", &a);
     loop_once(loop, 100);
     loop_once(loop, 100);
@@ -351,10 +351,10 @@ START_TEST(equal_events_that_wait_are_one)
     push("q", "first", "slow", NULL);
     for (int i = 0; i < 1000; i++)
         push("q", "updated", "", NULL);
-    ck_assert_uint_eq(hook_pending(hooks), 2);
+    ck_assert_uint_eq(hooks_pending(hooks), 2);
     push("q", "other", "", NULL);
     push("q", "updated", "", NULL);
-    ck_assert_uint_eq(hook_pending(hooks), 4);
+    ck_assert_uint_eq(hooks_pending(hooks), 4);
 }
 END_TEST
 
@@ -372,7 +372,7 @@ START_TEST(a_program_that_is_missing_for_a_moment_is_tried_again)
         loop_once(loop, 10);
     ck_assert_int_eq(a.count, 0);
     ck_assert_int_eq(rename(aside, program), 0);
-    ck_assert_uint_eq(hook_drain(hooks, 20000), 0);
+    ck_assert_uint_eq(hooks_drain(hooks, 20000), 0);
     ck_assert_int_eq(a.result, 0);
     ck_assert_str_eq(text(), "+one \n-one \n");
 }
@@ -385,14 +385,14 @@ START_TEST(nobody_waits_for_urgent_ones_that_are_cancelled)
 
     conf.max_urgent = 1;
     start();
-    hook_now(hooks, "missing-data", 1, &deaf, on_done, &running);
-    hook_now(hooks, "missing-data", 1, &deaf, on_done, &waiting);
+    hooks_now(hooks, "missing-data", 1, &deaf, on_done, &running);
+    hooks_now(hooks, "missing-data", 1, &deaf, on_done, &waiting);
     push("q", "one", "", &queued);
     for (int i = 0; i < 100 && !strstr(text(), "+missing-data"); i++)
         loop_once(loop, 20);
     uint64_t begin = base_now_ms();
-    hook_cancel_urgent(hooks);
-    ck_assert_uint_eq(hook_drain(hooks, 10000), 0);
+    hooks_cancel_urgent(hooks);
+    ck_assert_uint_eq(hooks_drain(hooks, 10000), 0);
     ck_assert_uint_lt(base_now_ms() - begin, 5000);
     loop_once(loop, 10);
     ck_assert_int_eq(running.result, 128 + 9);
@@ -406,7 +406,7 @@ START_TEST(what_waits_at_the_end_is_handed_over)
     start();
     push("q", "slow", "slow", NULL);
     push("q", "waiting", "", NULL);
-    hook_free(hooks);
+    hooks_free(hooks);
     hooks = NULL;
     for (int i = 0; i < 500 && !(strstr(text(), "-slow") && strstr(text(), "-waiting")); i++)
         usleep(20000);

@@ -86,7 +86,7 @@ static size_t prefix_of(struct slice text, const char **out)
     const size_t head = strlen(OWNER_HEAD);
     const uint8_t *end;
 
-    if (text.len < head || memcmp(text.p, OWNER_HEAD, head) != 0)
+    if (!text.p || text.len < head || memcmp(text.p, OWNER_HEAD, head) != 0)
         return SIZE_MAX;
     end = memchr(text.p + head, '\n', text.len - head);
     *out = (const char *)text.p + head;

@@ -173,7 +173,7 @@ static int step(struct objects *o, struct rd *r, uint64_t seen, bool write, stru
 {
     struct buf plain = BUF_INIT;
     struct meta_record m;
-    struct slice record;
+    struct slice record = {0};
     char *key = NULL;
     int more = next_entry(o, r, seen, &plain, &key, &record, e), w = 0;
 
@@ -213,7 +213,7 @@ static int walk(struct objects *o, struct slice in, bool write, struct backup_co
 
 int backup_restore(struct objects *o, struct slice in, struct backup_counts *n, struct err *e)
 {
-    struct err own, *why = e ? e : &own;
+    struct err own = {0}, *why = e ? e : &own;
     int r;
 
     *n = (struct backup_counts){0};

@@ -134,7 +134,7 @@ static int write_key(const struct metastore *ms, struct key *k, struct err *e)
 /* The key is right, and the volume the one that this state_dir belongs to. */
 static int settle_key(const struct metastore *ms, struct sample *s, struct err *e)
 {
-    struct key k;
+    struct key k = {0};
     int r = check_key(ms, &k, e);
 
     *s = k.sample;
@@ -269,7 +269,7 @@ static int take_lease(const struct metastore *ms, const struct sample *s, bool t
                       const atomic_bool *stop, struct err *e)
 {
     uint64_t begin = base_now_ms();
-    struct note_lease l;
+    struct note_lease l = {0};
     struct found f;
     unsigned need;
     int r, acks;
@@ -320,7 +320,7 @@ int claim_change_key(const struct metastore *ms, struct err *e)
     struct zstor_conf former_conf = *ms->conf;
     struct metastore former = *ms;
     struct note_lease l = {.held = true, .serial = 1};
-    struct key k;
+    struct key k = {0};
     int r = check_key(ms, &k, e);
 
     if (r == 1) { /* begun before */

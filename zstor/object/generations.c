@@ -59,7 +59,7 @@ static size_t load(struct generations *g, struct slice text)
 {
     size_t at = HEAD;
 
-    if (text.len < HEAD || memcmp(text.p, magic, HEAD) != 0)
+    if (!text.p || text.len < HEAD || memcmp(text.p, magic, HEAD) != 0)
         return 0;
     for (; text.len - at >= ENTRY; at += ENTRY, g->written++) {
         const uint8_t *p = text.p + at;

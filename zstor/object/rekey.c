@@ -38,7 +38,7 @@ static int save(struct rekey *k, const char *key, struct meta_record *m, struct 
 static int one(struct rekey *k, const char *key, struct err *e)
 {
     CLEANUP(base_close) int lock = -1;
-    struct metastore_state st;
+    struct metastore_state st = {0};
     struct meta_record m;
     int r = object_lock(k->o->conf->state_dir, key, k->ctl, &lock, e);
 

@@ -67,7 +67,7 @@ static int file_parse(struct volume *v, struct slice text)
     struct slice rest, id;
     const uint8_t *blank;
 
-    if (text.len < head + hex + 3 || memcmp(text.p, FILE_HEAD, head) != 0 ||
+    if (!text.p || text.len < head + hex + 3 || memcmp(text.p, FILE_HEAD, head) != 0 ||
         text.p[text.len - 1] != '\n' || text.p[head + hex] != ' ' ||
         parse_hex(slice_of(text.p + head, hex), v->instance, sizeof v->instance) < 0)
         return -EBADMSG;

@@ -131,13 +131,13 @@ START_TEST(many_are_opened_at_once_and_the_slow_ones_are_left_behind)
     struct pool_conn *c[8];
     int rc[8];
 
-    start(3000);
+    start(20000);
     for (int i = 0; i < 8; i++)
         a[i] = i == 5 ? NULL : &addr[i];
     atomic_store(&ns[3]->hang, true);
     uint64_t begin = base_now_ms();
-    pool_get_many(p, a, 8, &(struct pool_want){.wait_ms = 200}, c, rc);
-    ck_assert_uint_lt(base_now_ms() - begin, 2000);
+    pool_get_many(p, a, 8, &(struct pool_want){.enough = 6, .grace_ms = 200}, c, rc);
+    ck_assert_uint_lt(base_now_ms() - begin, 19000); /* not the time-out of the one that hangs */
     for (int i = 0; i < 8; i++) {
         ck_assert_int_eq(rc[i], i == 3 ? -ETIMEDOUT : i == 5 ? -ENOENT : 0);
         ck_assert((c[i] != NULL) == (rc[i] == 0));

@@ -374,6 +374,9 @@ int kv_len_many(struct kv *kv, enum role role, const uint64_t *keys, size_t n, u
 static int push_write(struct zclient *c, const struct kv_req *q)
 {
     uint8_t k[8];
+    const struct slice sync[] = {slice_str("SYNC")};
+    if (q->op == KV_SYNC)
+        return zclient_push(c, 1, sync);
     key_bytes(q->key, k);
     struct slice key = slice_of(k, q->op == KV_INSERT ? 0 : 8);
     struct slice argv[3] = {slice_str(q->op == KV_DEL ? "DEL" : "SET"), key, q->value};

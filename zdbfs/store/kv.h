@@ -44,7 +44,7 @@ int kv_get_many(struct kv *kv, enum role role, const uint64_t *keys, size_t n, u
 int kv_len_many(struct kv *kv, enum role role, const uint64_t *keys, size_t n, uint64_t deadline_ms,
                 uint64_t *out);
 
-enum kv_op { KV_INSERT, KV_SET, KV_DEL };
+enum kv_op { KV_INSERT, KV_SET, KV_DEL, KV_SYNC /* where kv_has_sync */ };
 
 struct kv_req {
     enum kv_op op;

@@ -56,15 +56,19 @@ static int append_once(struct journal *j, struct slice stream, uint64_t deadline
 
     for (uint32_t i = 0; i < nchunks && r == 0; i++) {
         r = redo_format_encode_chunk(&chunk, REDO_COMMIT, generation, j->seq, stream, i);
+        struct kv_req q[] = {{.op = KV_INSERT, .value = buf_slice(&chunk)}, {.op = KV_SYNC}};
+        bool last = i + 1 == nchunks && kv_has_sync(j->kv);
+        if (r == 0) /* the SYNC travels with the last one: one round trip */
+            r = kv_write(j->kv, ROLE_TEMP, q, last ? 2 : 1, deadline_ms);
         if (r == 0)
-            r = kv_insert(j->kv, ROLE_TEMP, buf_slice(&chunk), deadline_ms, &rec.key[i]);
-        if (r == 0)
-            rec.nkeys++;
+            rec.key[rec.nkeys++] = q[0].key;
+        if (r == 0 && last && q[1].epoch != epoch)
+            r = -ESTALE;
         j->bytes += chunk.len + RECORD_OVERHEAD;
     }
     buf_fini(&chunk);
-    if (r == 0)
-        r = kv_sync_since(j->kv, ROLE_TEMP, epoch, deadline_ms);
+    if (r == 0 && kv_epoch(j->kv, ROLE_TEMP) != epoch && !kv_has_sync(j->kv))
+        r = -ESTALE;
     if (r < 0) {
         /* its chunks are left: the next attempt writes the same ones, and whole or not they are
          * known by their number */

@@ -8,10 +8,11 @@
 #include "zstor/backend/pool_impl.h"
 #include "zstor/format/types.h"
 
-#define STEP_MS       250  /* deadlines are looked at so often */
-#define INFO_GRACE_MS 1000 /* who has not said by then how much room it has is not written to now \
-                            */
-#define ASK_GRACE_MS 5000  /* and is not there, when it was asked for that alone */
+#define STEP_MS 250 /* deadlines are looked at so often */
+#define INFO_GRACE_MS                                                                            \
+    1000                  /* who has not said by then how much room it has is not written to now \
+                           */
+#define ASK_GRACE_MS 5000 /* and is not there, when it was asked for that alone */
 
 static enum health_track track_of(const struct backend_op *op)
 {

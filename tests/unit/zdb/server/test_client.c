@@ -265,12 +265,56 @@ START_TEST(end_of_the_set_sends_what_is_ready)
 }
 END_TEST
 
+/* One sync wakes many that have much to do: their work is spread over rounds, and who comes with a
+ * small request is served in between.  Counted, not timed. */
+START_TEST(clients_woken_together_do_not_fill_a_round)
+{
+    enum { CLIENTS = 300, GETS = 1000 };
+    static char text[GETS * 32 + 128];
+    int fd[CLIENTS], probe = open_client(), rounds = 0, ping_rounds = 0;
+    uint64_t all = (uint64_t)CLIENTS * (GETS + 2), most = 0, before;
+    bool asked = false, answered = false;
+    char reply[16];
+
+    for (int i = 0; i < CLIENTS; i++) {
+        size_t n =
+            (size_t)sprintf(text,
+                            "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$4\r\n%04d\r\n*1\r\n$4\r\nSYNC\r\n", i);
+        for (int k = 0; k < GETS; k++)
+            n += (size_t)sprintf(text + n, "*2\r\n$3\r\nGET\r\n$1\r\nn\r\n");
+        fd[i] = open_client();
+        put(fd[i], text);
+    }
+    for (; rounds < 100000 && (db.executed < all || (asked && !answered)); rounds++) {
+        before = db.executed;
+        loop_once(loop, 100);
+        most = MAX(most, db.executed - before);
+        if (!asked && db.executed > all / 20) { /* they are under way */
+            put(probe, "*1\r\n$4\r\nPING\r\n");
+            asked = true;
+            all++;
+        } else if (asked && !answered) {
+            ping_rounds++;
+            answered = recv(probe, reply, sizeof reply, 0) > 0;
+        }
+    }
+    ck_assert_uint_eq(db.executed, all);
+    ck_assert_uint_le(most, all / 3);
+    ck_assert(answered);
+    ck_assert_int_le(ping_rounds, 3);
+    for (int i = 0; i < CLIENTS; i++)
+        close(fd[i]);
+    close(probe);
+}
+END_TEST
+
 static TCase *client_cases(void)
 {
     TCase *t = tcase_create("client");
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_set_timeout(t, 60);
     tcase_add_test(t, a_batch_is_answered_in_one_piece);
+    tcase_add_test(t, clients_woken_together_do_not_fill_a_round);
     tcase_add_test(t, bytes_one_by_one_make_requests_too);
     tcase_add_test(t, an_error_is_sent_then_the_connection_ends);
     tcase_add_test(t, an_error_without_a_close_of_the_peer_ends_too);

@@ -569,7 +569,7 @@ fi
 is_mounted "$mount" || mkdir -p "$mount" || die "--mount: $mount cannot be made"
 
 build
-for file in "$built/zdb" "$built/zdbfs" "$built/zstor" "$top/hooks/zdb-hook.sh" "$here/qsfs" "$here/qsfs-units" "$here/qsfs-status" \
+for file in "$built/zdb" "$built/zdbfs" "$built/zstor" "$top/hooks/zdb-hook.sh" "$here/qsfs" "$here/qsfs-units" "$here/qsfs-status" "$here/qsfs-doctor" \
     "$here/toml2yaml.py"; do
     [ ! -e "$file" ] || install_program "$file"
 done

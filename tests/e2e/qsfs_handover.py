@@ -127,9 +127,18 @@ def test_commands():
         q.check(b"ready: socket" in i.qsfs("logs", "zstor").stdout)
         text = i.qsfs("logs").stdout.decode()
         q.check(all(f"==> {name}" in text for name in DAEMONS), text)
+    with q.case("doctor: all is well, and what is not gets a remedy"):
+        text = i.qsfs("doctor").stdout.decode()
+        q.check("FIX" not in text and text.count("\n") >= 12, text)
+        i.kill9("backend2")
+        (i.top / "etc" / "zstor.yaml").chmod(0o644)
+        lines = [x for x in i.qsfs("doctor", check_exit=1).stdout.decode().splitlines() if x.startswith("FIX")]
+        q.check(any("backend2 runs: qsfs start" in x for x in lines) and any("chmod 600" in x for x in lines), lines)
+        (i.top / "etc" / "zstor.yaml").chmod(0o600)
+        i.qsfs("start")
     with q.case("wrong use: exit 2 and one line"):
         for args in (("frob",), (), ("status", "--what"), ("start", "x"), ("stop", "x"), ("restart", "x"), ("wait", "x"),
-                     ("version", "x"), ("help", "x"), ("logs", "nobody"), ("logs", "zstor", "x")):
+                     ("version", "x"), ("help", "x"), ("logs", "nobody"), ("doctor", "x"), ("logs", "zstor", "x")):
             p = i.qsfs(*args, check_exit=2)
             q.same((p.stderr.count(b"\n"), p.stdout), (1, b""), args)
     i.qsfs("stop")

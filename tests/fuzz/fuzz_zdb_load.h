@@ -102,7 +102,8 @@ static void load_make(int mode)
     struct ns *ns;
     uint8_t id[8] = {0};
 
-    FUZZ_CHECK(nslist_create(l, slice_str(LOAD_NS), &ns, NULL) == 0);
+    FUZZ_CHECK(nslist_create(l, slice_str(LOAD_NS), NULL, NULL) == 0);
+    ns = nslist_find(l, slice_str(LOAD_NS));
     FUZZ_CHECK(ns_set_mode(ns, mode ? NS_SEQ : NS_USER) == 0);
     for (uint32_t i = 0; i < 12; i++) {
         char text[32];

@@ -851,7 +851,9 @@ def test_ops_set_id_bits_go_when_others_change_the_content():
     for what, how in changes.items():
         p = d / what
         p.write_bytes(b"x" * 200000)
-        for mode, left in ((0o6777, 0o777), (0o4666, 0o666)):
+        for mode, left in ((0o6777, 0o777), (0o4666, 0o666), (0o2666, 0o666)):
+            if (what, mode) == ("write", 0o2666):
+                continue                   # the kernel decides that for a mount with its own cache, and keeps it
             os.chmod(p, mode)
             r = q.run("python3", "-c", f"""
 import ctypes, os

@@ -172,6 +172,8 @@ void ops_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set,
         r = ops_links(&q, in);
     if (r == 0 && to_set & FUSE_SET_ATTR_SIZE)
         r = resize(&q, in, st->st_size);
+    if (r == 0 && to_set & FUSE_SET_ATTR_SIZE && !(to_set & FUSE_SET_ATTR_MODE))
+        ops_drop_set_id(&q, in);
     if (r == 0) {
         fs_lock(q.fs);
         change(in, st, to_set);

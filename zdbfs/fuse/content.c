@@ -39,14 +39,31 @@ void ops_writer(struct fs *fs, struct inode *in, int flags, int change)
         pthread_cond_signal(&fs->flush_work);
 }
 
+static bool in_group(const struct ops_req *q, gid_t gid)
+{
+    gid_t list[256];
+
+    int n = fuse_req_getgroups(q->req, (int)ARRAY_LEN(list), list);
+    for (int i = 0; i < MIN(n, (int)ARRAY_LEN(list)); i++)
+        if (list[i] == gid)
+            return true;
+    return fuse_req_ctx(q->req)->gid == gid;
+}
+
 /* Content was changed by somebody without privileges: set-id bits go, as at a write (where the
  * kernel does it). */
-static void drop_set_id(const struct ops_req *q, struct inode *in)
+void ops_drop_set_id(const struct ops_req *q, struct inode *in)
 {
     if (fuse_req_ctx(q->req)->uid == 0)
         return;
     fs_lock(q->fs);
-    uint32_t bits = S_ISUID | (in->a.mode & S_IXGRP ? S_ISGID : 0);
+    uint32_t mode = in->a.mode;
+    gid_t gid = in->a.gid;
+    fs_unlock(q->fs);
+    if (!(mode & (S_ISUID | S_ISGID)))
+        return;
+    uint32_t bits = S_ISUID | (mode & S_IXGRP || !in_group(q, gid) ? S_ISGID : 0);
+    fs_lock(q->fs);
     if (in->a.mode & bits) {
         in->a.mode &= ~bits;
         inode_dirty(q->fs, in);
@@ -66,7 +83,7 @@ void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         if (r == 0)
             r = file_truncate(q.fs, in, 0, q.deadline_ms);
         if (r == 0)
-            drop_set_id(&q, in);
+            ops_drop_set_id(&q, in);
         if (r == 0)
             r = ops_store(&q);
     }
@@ -339,7 +356,7 @@ void ops_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t le
     } else if (r == 0)
         r = -EOPNOTSUPP;
     if (r == 0)
-        drop_set_id(&q, in);
+        ops_drop_set_id(&q, in);
     inode_put(q.fs, in);
     if (r == 0)
         r = ops_store(&q);

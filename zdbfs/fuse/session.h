@@ -42,6 +42,8 @@ void ops_fill_entry(struct fs *fs, struct inode *in, struct fuse_entry_param *e)
 int ops_store(const struct ops_req *q);
 /* A directory of upstream: count its subdirectories, so that its link count is right. */
 int ops_links(const struct ops_req *q, struct inode *in);
+/* The content was changed: set-id bits go, unless root did it. */
+void ops_drop_set_id(const struct ops_req *q, struct inode *in);
 /* With fs.lock: opened or closed with these flags. */
 void ops_writer(struct fs *fs, struct inode *in, int flags, int change);
 

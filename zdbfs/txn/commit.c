@@ -245,6 +245,9 @@ static bool settle(struct fs *fs, uint64_t epoch, uint64_t seq)
         bcache_settle(&fs->bc, b);
     }
     fs_unsynced_settle(fs, epoch, seq);
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    bcache_check(&fs->bc);
+#endif
     if (whole)
         fs->synced_seq = seq;
     return whole;

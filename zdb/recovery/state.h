@@ -62,6 +62,12 @@ void load_count(struct ns *ns, uint64_t length, size_t keylen, bool live);
  * with l->e set. */
 int load_mode(struct load *l);
 
+/* recovery/judge.c: l->mark, l->foreign, l->from.  0 or -errno with l->e set. */
+int load_judge(struct load *l, const struct watermark *w);
+/* The place moves back to the beginning of found[i]; durable before anything is changed.  0 (also
+ * on a read-only filesystem, with l->no_rebuild), or -errno with l->e set. */
+int load_move_back(struct load *l, size_t i);
+
 /* Records of the index file of s up to limit into memory.  0; -EUCLEAN: it is broken and can be
  * built anew, nothing was changed; -errno with l->e set.  What is behind a record whose data is
  * lost (foreign files, newest segment) is not loaded: s->index.size is less than the file. */

@@ -7,7 +7,7 @@
 
 static bool is_blank(struct slice in)
 {
-    return in.len > 0 && (in.p[0] == '\r' || in.p[0] == '\n');
+    return in.p && in.len > 0 && (in.p[0] == '\r' || in.p[0] == '\n');
 }
 
 static void skip_blank_lines(struct buf *in)

@@ -54,7 +54,7 @@ c_sources()
 shell_scripts()
 {
     local scripts
-    mapfile -t scripts < <(files '*.sh' bootstrap/qsfs bootstrap/qsfs-units bootstrap/qsfs-status packaging/qsfs .ci/run)
+    mapfile -t scripts < <(files '*.sh' bootstrap/qsfs bootstrap/qsfs-units bootstrap/qsfs-status bootstrap/qsfs-doctor packaging/qsfs .ci/run)
     shellcheck -x "${scripts[@]}"
 }
 

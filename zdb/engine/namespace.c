@@ -267,6 +267,9 @@ static int append_data(struct ns *ns, struct slice key, struct slice val, uint8_
         ns_data_failed(ns);
         return r;
     }
+    if (crc == 0 && !(flags & DATA_DELETED)) /* a value that a lost page looks like: the index
+                                                vouches */
+        s->index_promised = true;            /* for it, so SYNC covers that as well */
     ns_checkpoint_grown(ns, data_rec_size(&rec));
     if (ns_checkpoint_is_far(ns)) {
         ns_checkpoint_want(ns);
@@ -490,6 +493,19 @@ static int flag_now(struct ns *ns, const struct ns_entry *old)
     return 0;
 }
 
+/* The key of the deletion record at off ends in a sector of which it has only zeros: so it would
+ * look if that had never reached the disk.  Then the index says it at once, too. */
+static bool looks_torn(uint32_t off, struct slice key)
+{
+    uint64_t begin = (uint64_t)off + DATA_REC_SIZE, end = begin + key.len;
+    uint64_t sector = (end - 1) & ~(uint64_t)511;
+    bool zero = sector >= begin;
+
+    for (uint64_t i = sector; zero && i < end; i++)
+        zero = key.p[i - begin] == 0;
+    return zero;
+}
+
 int ns_del(struct ns *ns, struct slice key, uint32_t timestamp, struct ns_wait *w)
 {
     uint8_t bytes[INDEX_REC_MAX];
@@ -511,10 +527,12 @@ int ns_del(struct ns *ns, struct slice key, uint32_t timestamp, struct ns_wait *
     r = append_deletion(ns, key, timestamp, &written, &off);
     if (r < 0)
         return r;
-    if (written) {
+    if (written && !looks_torn(off, key)) {
         ns_patch_supersede(ns, old.file, old.off);
     } else {
         r = flag_now(ns, &old);
+        if (r < 0 && written)
+            data_undo(&ns_active(ns)->data, off);
         if (r < 0)
             return r;
     }

@@ -104,7 +104,7 @@ install: all
 
 # build/qsfs_VERSION_ARCH.deb
 deb: all
-	packaging/deb.sh $(BIN)
+	bootstrap/packaging/deb.sh $(BIN)
 
 clean:
 	rm -rf build compile_commands.json

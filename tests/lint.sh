@@ -54,7 +54,7 @@ c_sources()
 shell_scripts()
 {
     local scripts
-    mapfile -t scripts < <(files '*.sh' bootstrap/qsfs bootstrap/qsfs-units bootstrap/qsfs-status bootstrap/qsfs-doctor packaging/qsfs .ci/run)
+    mapfile -t scripts < <(files '*.sh' bootstrap/qsfs bootstrap/qsfs-units bootstrap/qsfs-status bootstrap/qsfs-doctor bootstrap/packaging/qsfs .ci/run)
     shellcheck -x "${scripts[@]}"
 }
 
@@ -81,6 +81,20 @@ paths()
     fi
 }
 
+# What may stand at the top of the tree.
+top_level()
+{
+    local name
+    while read -r name; do
+        case $name in
+            Makefile | zdbfs | zdb | zstor | common | hooks | bootstrap | tests | docs | README.md | LICENSE | .*) ;;
+            build | build.log | compile_commands.json) ;;
+            *) echo "$name: does not belong at the top of the tree" ;;
+        esac
+    done < <(find . -mindepth 1 -maxdepth 1 -printf '%P\n') | if grep .; then return 1; fi
+}
+
+step top_level top_level
 step layers tests/check-layers.sh
 step format c_format
 step clang_tidy c_sources

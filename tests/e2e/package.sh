@@ -12,7 +12,7 @@ dpkg_root()
 }
 
 claim "package: it is built"
-packaging/deb.sh "$QSFS_BIN" >"$HOME/out"
+bootstrap/packaging/deb.sh "$QSFS_BIN" >"$HOME/out"
 deb=$(cat "$HOME/out")
 test "$(dpkg-deb -f "$deb" Version)" = "$version"
 

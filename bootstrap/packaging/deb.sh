@@ -2,7 +2,7 @@
 # deb.sh BIN - build/qsfs_VERSION_ARCH.deb from the programs in BIN and this tree; needs dpkg-deb, strip and gzip only.
 # Dependencies are the packages of the libraries that the programs load.
 set -eu
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 bin=$1
 version=$(sed -n 's/^#define QSFS_VERSION "\(.*\)"$/\1/p' common/version.h)
 architecture=$(dpkg --print-architecture)
@@ -12,8 +12,8 @@ trap 'rm -rf "$root"' EXIT
 umask 022
 chmod 0755 "$root"
 
-if [ "$(sed -n '1s/^qsfs (\(.*\)) .*/\1/p' packaging/changelog)" != "$version" ]; then
-    echo "deb: the first entry of packaging/changelog is not of version $version" >&2
+if [ "$(sed -n '1s/^qsfs (\(.*\)) .*/\1/p' bootstrap/packaging/changelog)" != "$version" ]; then
+    echo "deb: the first entry of bootstrap/packaging/changelog is not of version $version" >&2
     exit 1
 fi
 
@@ -26,22 +26,22 @@ into()
     install -m "$mode" "$@" "$directory"
 }
 
-into usr/bin 0755 "$bin/zdb" "$bin/zdbfs" "$bin/zstor" packaging/qsfs
+into usr/bin 0755 "$bin/zdb" "$bin/zdbfs" "$bin/zstor" bootstrap/packaging/qsfs
 strip --strip-unneeded --remove-section=.comment --remove-section=.note "$root"/usr/bin/z*
 into usr/lib/qsfs/bootstrap 0755 bootstrap/bootstrap.sh bootstrap/qsfs bootstrap/qsfs-units bootstrap/qsfs-status bootstrap/qsfs-doctor bootstrap/toml2yaml.py
 into usr/lib/qsfs/bootstrap 0644 bootstrap/packages.sh
 into usr/lib/qsfs/hooks 0755 hooks/zdb-hook.sh
 into usr/share/doc/qsfs/examples 0644 bootstrap/zstor.example.yaml docs/examples/zstor-all-keys.yaml
-into usr/share/doc/qsfs 0644 packaging/copyright README.md docs/*.md
-gzip -9n <packaging/changelog >"$root/usr/share/doc/qsfs/changelog.gz"
+into usr/share/doc/qsfs 0644 bootstrap/packaging/copyright README.md docs/*.md
+gzip -9n <bootstrap/packaging/changelog >"$root/usr/share/doc/qsfs/changelog.gz"
 for page in docs/man/*; do
     section=${page##*.}
     install -d -m 0755 "$root/usr/share/man/man$section"
     gzip -9n <"$page" >"$root/usr/share/man/man$section/${page##*/}.gz"
 done
-into usr/share/bash-completion/completions 0644 packaging/completions/bash/*
-into usr/share/zsh/vendor-completions 0644 packaging/completions/zsh/*
-into usr/share/fish/vendor_completions.d 0644 packaging/completions/fish/*
+into usr/share/bash-completion/completions 0644 bootstrap/packaging/completions/bash/*
+into usr/share/zsh/vendor-completions 0644 bootstrap/packaging/completions/zsh/*
+into usr/share/fish/vendor_completions.d 0644 bootstrap/packaging/completions/fish/*
 
 # libc6, libfuse3-3 ...: who owns what the programs load
 depends=$(for program in "$bin"/zdb "$bin"/zdbfs "$bin"/zstor; do
@@ -72,8 +72,8 @@ Description: quantum storage filesystem
  "qsfs bootstrap" makes an installation of the calling user.
 END
 (cd "$root" && find usr -type f -print0 | sort -z | xargs -0 md5sum) >"$root/DEBIAN/md5sums"
-find "$root" -newermt "@$(date -d "$(sed -n 's/^ -- .*>  //p' packaging/changelog | head -n 1)" +%s)" -print0 |
-    xargs -0r touch -h -d "$(sed -n 's/^ -- .*>  //p' packaging/changelog | head -n 1)"
+find "$root" -newermt "@$(date -d "$(sed -n 's/^ -- .*>  //p' bootstrap/packaging/changelog | head -n 1)" +%s)" -print0 |
+    xargs -0r touch -h -d "$(sed -n 's/^ -- .*>  //p' bootstrap/packaging/changelog | head -n 1)"
 mkdir -p build
 dpkg-deb --root-owner-group -Zxz --build "$root" "$package" >/dev/null
 echo "$package"

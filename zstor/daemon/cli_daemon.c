@@ -125,8 +125,10 @@ static int repair_state(const struct cli *c, char **text, uint64_t *bad, struct 
     int r = control_request(c->conf->socket, &req, -1, &reply, e);
 
     *text = NULL;
-    if (r < 0 || !reply)
+    if (r < 0)
         return r;
+    if (!reply)
+        return err_set(e, EPROTO, "the daemon's answer makes no sense");
     if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 3 &&
         reply->element[0]->type == REDIS_REPLY_INTEGER &&
         reply->element[1]->type == REDIS_REPLY_INTEGER &&
@@ -155,7 +157,7 @@ int cli_daemon_backend(struct cli *c)
         return code;
     for (;;) {
         r = repair_state(c, &text, &bad, &e);
-        if (r < 0)
+        if (r < 0 || !text)
             return cli_fail(&e);
         if (!change || c->req.notblocking || r == 0)
             break;

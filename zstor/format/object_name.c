@@ -102,8 +102,8 @@ int keypath_key(const char *prefix, const char *path, const char *root, char **o
     char hex[2 * DIGEST_LEN + 1];
     int r = keypath_name(path, root, &name, e);
 
-    if (r < 0)
-        return r;
+    if (r < 0 || !name)
+        return r < 0 ? r : -EINVAL;
     digest_of(slice_str(name), digest);
     parse_to_hex(digest, sizeof digest, hex);
     *out = xasprintf("/%s/meta/%s", prefix, hex);

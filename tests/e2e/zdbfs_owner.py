@@ -290,12 +290,30 @@ class Original:
         self.c.ok("SET", key(0), v[:8] + bytes([v[8] & 0xfe]) + v[9:None if keep_tail else 24])
 
 
+def names_in_root(zdb):
+    """As a program sees them that does not know the journal."""
+    names = set()
+    with zdb.client("zdbfs-meta") as c:
+        root = c.ok("GET", key(1))
+        for lst in struct.unpack_from("<128Q", root, 44):
+            v = c.ok("GET", key(lst)) if lst != NONE else None
+            off = 16
+            for _ in range(struct.unpack_from("<I", v, 8)[0] if v else 0):
+                n, = struct.unpack_from("<H", v, off)
+                names.add(v[off + 10:off + 10 + n].decode())
+                off += 11 + n
+    return names
+
+
 def crashed():
+    """The last commit may be in the journal alone for a moment after the fsync, where the original would not see it."""
     z = q.start_zdb(unix=True, mode="seq")
     m = q.mount_zdbfs(z)
+    ours = {f"ours{i}" for i in range(40)}
     for i in range(40):
         (m.path / f"ours{i}").write_bytes(b"x" * i)
         fsync(m.path / f"ours{i}")
+    q.wait_for(lambda: ours <= names_in_root(z), what="the classic values")
     m.kill9()
     q.unmount(m.path)
     return z, m

@@ -259,9 +259,8 @@ static int append_data(struct ns *ns, struct slice key, struct slice val, uint8_
         .previous = ns->last_data, .crc = crc, .timestamp = timestamp, .flags = flags};
     int r = ns_checkpoint_is_open(ns) ? 0 : ns_checkpoint_open(ns);
 
-    if (r == 0)
+    if (r >= 0)
         r = data_append(&s->data, &rec, key, val, ns->env->reserve, off);
-
     if (r < 0) {
         log_error("data %s: cannot be written: %s", s->data.path, strerror(-r));
         ns_data_failed(ns);

@@ -185,3 +185,10 @@ int aside_index_is_worth(const char *path, uint64_t from, uint64_t end)
     rd = rd_of(slice_of(bytes, (size_t)(end - from)));
     return index_rec_decode(&rd, &rec) != 0;
 }
+
+int aside_is_zero(const char *path, uint64_t from, uint64_t end)
+{
+    CLEANUP(base_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    return fd < 0 ? -errno : is_zero(fd, from, end);
+}

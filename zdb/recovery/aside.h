@@ -20,5 +20,7 @@ int aside_tail(const char *path, uint64_t from, uint64_t end, char **as);
  * 0, -errno. */
 int aside_data_is_worth(const char *path, uint64_t from, uint64_t end);
 int aside_index_is_worth(const char *path, uint64_t from, uint64_t end);
+/* Nothing but zeros there, up to the end of the file?  1, 0, -errno. */
+int aside_is_zero(const char *path, uint64_t from, uint64_t end);
 
 #endif

@@ -42,6 +42,35 @@ static bool fits(struct load *l, const struct watermark *w, bool *index_is_broke
     return true;
 }
 
+/* What the header of its segment says of the mode is not something else. */
+static bool header_agrees(const struct load *l, const struct watermark *w)
+{
+    CLEANUP(base_free) char *path = xasprintf("%s/i%u", l->ns->index_dir, w->segment);
+    CLEANUP(base_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    uint8_t bytes[INDEX_HEADER_SIZE];
+    struct index_header h;
+
+    if (fd < 0 || pread(fd, bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes ||
+        index_header_decode(slice_of(bytes, sizeof bytes), &h) < 0)
+        return true;
+    return h.mode == (w->mode == NS_SEQ ? INDEX_MODE_SEQ : INDEX_MODE_USER);
+}
+
+bool load_tells_mode(struct load *l, const struct watermark *w)
+{
+    enum ns_mode before = l->ns->mode, forced = l->ns->env->mode;
+    bool index_is_broken;
+
+    if (!w->sequence || w->mode > NS_SEQ || (forced != NS_MIXED && w->mode != (uint32_t)forced) ||
+        !header_agrees(l, w))
+        return false;
+    l->ns->mode = (enum ns_mode)w->mode;
+    if (fits(l, w, &index_is_broken))
+        return true;
+    l->ns->mode = before;
+    return false;
+}
+
 /* The place moves back to the beginning of this segment; durable before anything is changed. */
 int load_move_back(struct load *l, size_t i)
 {

@@ -149,8 +149,28 @@ static bool proves_itself(struct load *l, struct seg *s)
            load_has_key(l, s->id, &rec) == 1;
 }
 
+/* The newest index file has no record, its header did not reach the disk, and its data file has no
+ * name yet: a power cut came while the segment was made.  The newest data file is never evicted, so
+ * there is nothing that it could speak of.  1, 0, -errno. */
+static int is_unborn(const struct load *l, const struct seg *s, const struct load_seg *f)
+{
+    if (f->data || f != &l->found[l->n - 1] || s->id < l->mark.safe_segment)
+        return 0;
+    return f->index_size <= INDEX_HEADER_SIZE ? 1 : aside_is_zero(s->index.path, 0, f->index_size);
+}
+
+static int bear(struct load *l, struct seg *s, struct load_seg *f)
+{
+    log_warn("index %s: no header and no data file, begun anew", s->index.path);
+    if (ftruncate(s->index.file->fd, 0) < 0)
+        return err_sys(l->e, errno, "index %s", s->index.path);
+    f->index_size = INDEX_HEADER_SIZE;
+    l->changed = true;
+    return write_index_header(l, s);
+}
+
 /* 0; -EUCLEAN: it is no index file, and can be built anew; -errno. */
-static int load_header(struct load *l, struct seg *s, const struct load_seg *f)
+static int load_header(struct load *l, struct seg *s, struct load_seg *f)
 {
     uint8_t bytes[INDEX_HEADER_SIZE];
     struct index_header h = {0};
@@ -170,6 +190,9 @@ static int load_header(struct load *l, struct seg *s, const struct load_seg *f)
         log_warn("index %s: garbled header, set right", s->index.path);
         return write_index_header(l, s);
     }
+    n = is_unborn(l, s, f);
+    if (n != 0)
+        return n > 0 ? bear(l, s, f) : err_sys(l->e, (int)-n, "index %s", s->index.path);
     if (!f->data || l->no_rebuild || (r == -EPROTONOSUPPORT && f->index_size > INDEX_HEADER_SIZE))
         return err_set(l->e, -r, "index %s: %s; restore the file from a backup", s->index.path,
                        r == -EPROTONOSUPPORT ? "unknown version" : "not an index file");
@@ -184,7 +207,7 @@ static int load_header(struct load *l, struct seg *s, const struct load_seg *f)
 static int record_at(struct seg *s, uint64_t from, uint64_t off, struct data_walk_rec *rec,
                      bool *lands)
 {
-    struct data_walk w;
+    struct data_walk w = {0};
     int r = data_open(&s->data);
 
     if (r == 0)
@@ -512,7 +535,7 @@ static int finish_flush(struct load *l)
 
 static int load_files(struct load *l, const struct watermark *w)
 {
-    int r = load_mode(l);
+    int r = load_tells_mode(l, w) ? 0 : load_mode(l);
 
     if (r == 0)
         r = load_judge(l, w);

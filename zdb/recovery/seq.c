@@ -173,16 +173,16 @@ static void apply(struct load *l, const uint8_t *slot, uint64_t id)
 static int take_back(struct load *l, struct seg *s, uint32_t file, uint32_t at,
                      struct index_rec *slot)
 {
-    uint8_t id[INDEX_SEQ_KEY], bytes[INDEX_REC_MAX];
+    uint8_t bytes[INDEX_REC_MAX];
     uint32_t previous = slot->previous;
+    struct slice id = slot->key; /* the caller's */
     struct seg *home = ns_seg_find(l->ns, file);
 
-    memcpy(id, slot->key.p, sizeof id);
     for (unsigned n = 0; n < VERSIONS_MAX && load_is_lost(l, slot->dataid, slot); n++) {
         struct index_rec copy;
         if (!slot->parent_off ||
             ns_seg_record(l->ns, slot->parent_file, slot->parent_off, &copy, bytes, NULL) < 0 ||
-            !slice_eq(copy.key, slice_of(id, sizeof id))) {
+            !slice_eq(copy.key, id)) {
             slot->flags = INDEX_DELETED;
             break;
         }
@@ -190,10 +190,10 @@ static int take_back(struct load *l, struct seg *s, uint32_t file, uint32_t at,
         slot->flags = 0;
     }
     log_warn("index %s: the data of id %llu did not reach the disk, %s", home->index.path,
-             (unsigned long long)le64_get(id),
+             (unsigned long long)le64_get(id.p),
              slot->flags ? "it is deleted" : "it has its former value");
     slot->previous = previous;
-    slot->key = slice_of(id, sizeof id);
+    slot->key = id;
     l->changed = l->replayed = true;
     ns_sync_note(l->ns, s);
     return index_file_rewrite(&home->index, at, slot);

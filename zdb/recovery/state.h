@@ -62,6 +62,9 @@ void load_count(struct ns *ns, uint64_t length, size_t keylen, bool live);
  * with l->e set. */
 int load_mode(struct load *l);
 
+/* recovery/judge.c: the watermark fits, and its mode is ns->mode now.  false: ns->mode is
+ * untouched, the files have to be asked. */
+bool load_tells_mode(struct load *l, const struct watermark *w);
 /* recovery/judge.c: l->mark, l->foreign, l->from.  0 or -errno with l->e set. */
 int load_judge(struct load *l, const struct watermark *w);
 /* The place moves back to the beginning of found[i]; durable before anything is changed.  0 (also

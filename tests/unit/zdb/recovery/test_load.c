@@ -261,6 +261,77 @@ START_TEST(a_flush_that_was_interrupted_is_finished)
 }
 END_TEST
 
+/* Zeros from there on, the size stays: pages that never reached the disk. */
+static void blank(char kind, unsigned n, off_t at)
+{
+    off_t size = size_of(kind, n);
+
+    cut(kind, n, at);
+    cut(kind, n, size);
+}
+
+static void append_value(struct ns *ns, const char *value)
+{
+    struct ns_set_out out;
+
+    ck_assert_int_eq(ns_set(ns, slice_str(""), slice_str(value), 1, &out, NULL), 1);
+    ck_assert_int_eq(nslist_commit(list), 0);
+}
+
+START_TEST(the_watermark_tells_the_mode_when_little_reached_the_disk)
+{
+    struct ns *ns = start();
+
+    ck_assert_int_eq(ns_set_mode(ns, NS_SEQ), 0);
+    stop(true);
+    ns = start();
+    for (int i = 0; i < 4; i++)
+        append_value(ns, "lost");
+    ck_assert_int_eq(ns_jump(ns), 0);
+    append_value(ns, "of a segment behind the end");
+    stop(false);
+    blank('i', 0, INDEX_HEADER_SIZE);
+    blank('d', 0, DATA_HEADER_SIZE);
+    blank('i', 1, 0);
+    for (int i = 0; i < 2; i++) {
+        struct ns_info info;
+        ns = start();
+        ns_info(ns, &info);
+        ck_assert_int_eq(info.mode, NS_SEQ);
+        ck_assert_uint_eq(info.next_id, (uint64_t)i);
+        append_value(ns, "new");
+        stop(true);
+    }
+}
+END_TEST
+
+START_TEST(an_index_whose_header_never_reached_the_disk_is_begun_anew)
+{
+    struct ns *ns = start();
+    char path[160];
+
+    stop(false);
+    for (int i = 0; i < 2; i++) { /* with a watermark, and without */
+        blank('i', 0, 0);
+        path_of(path, 'd', 0);
+        ck_assert_int_eq(unlink(path), 0);
+        snprintf(path, sizeof path, "%s/default/zdb-watermark", index_dir);
+        ck_assert(i == 0 || unlink(path) == 0);
+        ns = start();
+        set(ns, "a", "one");
+        is(ns, "a", "one");
+        stop(true);
+        if (i == 0)
+            path_remove_tree(top);
+        if (i == 0) {
+            ck_assert_int_eq(mkdir(top, 0700), 0);
+            start();
+            stop(false);
+        }
+    }
+}
+END_TEST
+
 static TCase *load_case(void)
 {
     TCase *tc = tcase_create("load");
@@ -273,6 +344,8 @@ static TCase *load_case(void)
     tcase_add_test(tc, of_foreign_files_only_a_torn_tail_is_cut);
     tcase_add_test(tc, a_version_whose_data_is_lost_gives_way_to_the_one_before);
     tcase_add_test(tc, a_flush_that_was_interrupted_is_finished);
+    tcase_add_test(tc, the_watermark_tells_the_mode_when_little_reached_the_disk);
+    tcase_add_test(tc, an_index_whose_header_never_reached_the_disk_is_begun_anew);
     return tc;
 }
 

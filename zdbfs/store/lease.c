@@ -17,6 +17,8 @@ enum {
     OVERTAKE_TRIES = 5, /* against an owner that writes itself again */
     RENEW_RETRY_MS = 1000,
     TAKE_MS = 10000,
+    QUIET_STEP_MS = 40, /* between two looks at what a dead owner has sent and zdb not yet read */
+    QUIET_MS = 5000,
 };
 
 struct lease {
@@ -243,8 +245,36 @@ static int judge(const struct head *h, bool takeover, bool *wait, struct err *e)
     return 0;
 }
 
+/* Requests of a killed owner may still lie in its connections; zdb carries them out.  It is over
+ * when nothing changes from one look to the next: zdb reads each connection in between. */
+static int wait_until_quiet(struct lease *l)
+{
+    struct kv_info now[ROLE_COUNT], before[ROLE_COUNT] = {0};
+    uint64_t until = base_now_ms() + QUIET_MS;
+    unsigned still = 0;
+
+    while (still < 2 && base_now_ms() < until) {
+        bool same = true;
+        for (int role = 0; role < ROLE_COUNT; role++) {
+            int r = kv_info(l->kv, (enum role)role, base_now_ms() + TAKE_MS, &now[role]);
+            if (r < 0)
+                return r;
+            same = same && now[role].next_key == before[role].next_key &&
+                   now[role].entries == before[role].entries &&
+                   now[role].data_bytes == before[role].data_bytes;
+            before[role] = now[role];
+        }
+        still = same ? still + 1 : 0;
+        if (still < 2)
+            usleep(QUIET_STEP_MS * 1000);
+    }
+    if (still < 2)
+        log_warn("somebody else writes into the namespaces of the volume; going on");
+    return 0;
+}
+
 /* Write ourselves over what was read at `since`, and see that it stays.  1: ours; 0: not. */
-static int claim(struct lease *l, const struct head *mine, bool wait, uint64_t since)
+static int claim(struct lease *l, const struct head *mine, bool wait, bool left, uint64_t since)
 {
     uint64_t deadline = base_now_ms() + TAKE_MS;
     struct head h = {0};
@@ -257,6 +287,9 @@ static int claim(struct lease *l, const struct head *mine, bool wait, uint64_t s
         log_info("waiting %d s until the last requests of another mount are over",
                  (LEASE_FRESH_MS + OVERTAKE_MS) / 1000);
     usleep((wait ? LEASE_FRESH_MS + OVERTAKE_MS : SETTLE_MS) * 1000);
+    r = left ? wait_until_quiet(l) : 0;
+    if (r < 0)
+        return r;
     r = read_head(l, &h, base_now_ms() + TAKE_MS);
     return r < 0 ? r : same_owner(&h, mine);
 }
@@ -286,7 +319,7 @@ int lease_take(struct lease *l, const char *where, bool takeover, struct err *e)
         if (!l->journal_counts) /* with the same write: what the journal holds is too old */
             mine.generation = mine.generation >= HEAD_MAX_GENERATION ? 1 : mine.generation + 1;
         uint64_t epoch = kv_epoch(l->kv, ROLE_META);
-        r = claim(l, &mine, wait, since);
+        r = claim(l, &mine, wait, h.owned, since);
         if (r == 1) {
             l->head = mine;
             l->held = true;

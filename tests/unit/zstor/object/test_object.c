@@ -125,7 +125,9 @@ START_TEST(every_geometry_survives_the_loss_of_parity_many)
     for (unsigned i = 0; i < g->group; i++)
         atomic_store(&t.data[i]->garble, i <= g->n - g->k ? 4 : 0);
     ck_assert_int_eq(retrieve(path, path, &res), -EIO);
-    ck_assert_uint_eq(res.shards_lost, g->n - g->k + 1);
+    /* one that is slow on a busy machine counts too, once the others cannot be enough */
+    ck_assert_uint_ge(res.shards_lost, g->n - g->k + 1);
+    ck_assert_uint_le(res.shards_lost, g->n);
     free(path);
     cluster_stop(&t);
 }

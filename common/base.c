@@ -36,6 +36,20 @@ void *xcalloc(size_t n, size_t size)
     return p;
 }
 
+void *xgrow(void *p, size_t n, size_t *cap, size_t size)
+{
+    void *q;
+
+    if (n < *cap)
+        return p;
+    *cap = *cap ? *cap * 2 : 64;
+    q = xcalloc(*cap, size);
+    if (n)
+        memcpy(q, p, n * size);
+    free(p);
+    return q;
+}
+
 char *xstrdup(const char *s)
 {
     size_t n = strlen(s) + 1;

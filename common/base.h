@@ -27,6 +27,9 @@
  * -ENOMEM. */
 void *xcalloc(size_t n, size_t size);
 char *xstrdup(const char *s);
+/* Room for one more element of `size` bytes behind the n that p has; *cap: elements it has room
+ * for. What comes back takes the place of p. */
+void *xgrow(void *p, size_t n, size_t *cap, size_t size);
 char *xasprintf(const char *fmt, ...) PRINTF(1, 2);
 
 /* "fatal: <what>" to stderr (or to where base_panic_fd points: the log sets it), then abort. */

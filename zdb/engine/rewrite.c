@@ -125,7 +125,7 @@ void ns_patch_forget(struct ns *ns, uint32_t file, uint32_t off)
 
 /* A second rewrite of one place takes the place of the first, at the end of the queue: it follows
  * from younger records.  A first one that the running job makes due is written all the same: the
- * marks will say that it is. */
+ * watermark will say that it is. */
 static struct ns_patch *put(struct ns *ns, uint32_t file, uint32_t off)
 {
     struct ns_patches *p = &ns->patches;

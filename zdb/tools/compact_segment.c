@@ -12,25 +12,11 @@
 
 #define BLOCK ((size_t)1 << 20)
 
-static void *grown(void *p, size_t n, size_t *cap, size_t size)
-{
-    void *q;
-
-    if (n < *cap)
-        return p;
-    *cap = *cap ? *cap * 2 : 256;
-    q = xcalloc(*cap, size);
-    if (n)
-        memcpy(q, p, n * size);
-    free(p);
-    return q;
-}
-
 /* --- live records ---------------------------------------------------------------------------- */
 
 void compact_offs_add(struct compact_offs *o, uint32_t off)
 {
-    o->offs = grown(o->offs, o->n, &o->cap, sizeof *o->offs);
+    o->offs = xgrow(o->offs, o->n, &o->cap, sizeof *o->offs);
     o->offs[o->n++] = off;
     o->sorted = false;
 }
@@ -73,7 +59,7 @@ static bool is_truncated(const struct compact_offs *o, size_t *next,
 
 static void map_add(struct compact_map *m, uint64_t from, uint64_t to, bool truncated)
 {
-    m->places = grown(m->places, m->n, &m->cap, sizeof *m->places);
+    m->places = xgrow(m->places, m->n, &m->cap, sizeof *m->places);
     m->places[m->n++] = (struct compact_place){(uint32_t)from, (uint32_t)to, truncated};
 }
 

@@ -3,21 +3,6 @@
 #include "common/crc.h"
 #include <stdlib.h>
 
-/* Room for one more element of size bytes. */
-static void *grown(void *p, size_t n, size_t *cap, size_t size)
-{
-    void *q;
-
-    if (n < *cap)
-        return p;
-    *cap = *cap ? *cap * 2 : 64;
-    q = xcalloc(*cap, size);
-    if (n)
-        memcpy(q, p, n * size);
-    free(p);
-    return q;
-}
-
 void index_known_reset(struct index_known *k, uint64_t from)
 {
     free(k->recs);
@@ -45,7 +30,7 @@ void index_known_add(struct index_known *k, uint32_t file, uint32_t off,
         k->has_below = true;
         return;
     }
-    k->recs = grown(k->recs, k->n, &k->cap, sizeof *k->recs);
+    k->recs = xgrow(k->recs, k->n, &k->cap, sizeof *k->recs);
     k->recs[k->n++] = one;
 }
 
@@ -67,7 +52,7 @@ void index_known_sort(struct index_known *k)
 void index_known_merge(struct index_known *k, struct index_known *more)
 {
     for (size_t i = 0; i < more->n; i++) {
-        k->recs = grown(k->recs, k->n, &k->cap, sizeof *k->recs);
+        k->recs = xgrow(k->recs, k->n, &k->cap, sizeof *k->recs);
         k->recs[k->n++] = more->recs[i];
     }
     index_known_reset(more, 0);
@@ -112,7 +97,7 @@ void index_copies_reset(struct index_copies *c)
 void index_copies_add(struct index_copies *c, uint32_t file, uint32_t off,
                       const struct index_rec *rec)
 {
-    c->copies = grown(c->copies, c->n, &c->cap, sizeof *c->copies);
+    c->copies = xgrow(c->copies, c->n, &c->cap, sizeof *c->copies);
     c->copies[c->n++] = (struct index_copy){le64_get(rec->key.p), rec->dataid, rec->off, file, off};
     c->sorted = false;
 }

@@ -22,15 +22,7 @@ struct facts {
 
 static void add(struct facts *fs, struct fact f)
 {
-    if (fs->n == fs->cap) {
-        size_t cap = fs->cap ? 2 * fs->cap : 256;
-        struct fact *fresh = xcalloc(cap, sizeof *fresh);
-        if (fs->n)
-            memcpy(fresh, fs->f, fs->n * sizeof *fresh);
-        free(fs->f);
-        fs->f = fresh;
-        fs->cap = cap;
-    }
+    fs->f = xgrow(fs->f, fs->n, &fs->cap, sizeof *fs->f);
     fs->f[fs->n++] = f;
 }
 

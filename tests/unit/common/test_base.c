@@ -119,9 +119,26 @@ START_TEST(overflow_helpers_tell)
 }
 END_TEST
 
+START_TEST(a_list_that_grows_keeps_what_it_has)
+{
+    size_t cap = 0;
+    uint32_t *p = NULL;
+
+    for (uint32_t i = 0; i < 1000; i++) {
+        p = xgrow(p, i, &cap, sizeof *p);
+        ck_assert_uint_gt(cap, i);
+        p[i] = i;
+    }
+    for (uint32_t i = 0; i < 1000; i++)
+        ck_assert_uint_eq(p[i], i);
+    free(p);
+}
+END_TEST
+
 static TCase *base(void)
 {
     TCase *t = tcase_create("base");
+    tcase_add_test(t, a_list_that_grows_keeps_what_it_has);
     tcase_add_test(t, cleanup_frees_and_keeps_errno);
     tcase_add_test(t, cleanup_closes_and_keeps_errno);
     tcase_add_test(t, xcalloc_is_zeroed_and_never_null);

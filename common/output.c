@@ -83,7 +83,7 @@ static void output_free(struct output *o)
     free(o);
 }
 
-/* false: nobody can write any more */
+/* false: nobody can write any more, the pipe is closed here too */
 static bool read_some(struct output *o)
 {
     char chunk[4096];
@@ -94,21 +94,16 @@ static bool read_some(struct output *o)
             continue;
         if (n < 0 && errno == EAGAIN)
             return true;
-        if (n <= 0)
+        if (n <= 0) {
+            loop_watch_free(o->watch);
+            o->watch = NULL;
+            base_close(&o->fd);
+            o->fd = -1;
             return false;
+        }
         take(o, chunk, (size_t)n);
     }
     return true;
-}
-
-static void at_end(struct output *o)
-{
-    loop_watch_free(o->watch);
-    o->watch = NULL;
-    base_close(&o->fd);
-    o->fd = -1;
-    if (o->left)
-        output_free(o);
 }
 
 static void on_readable(void *arg, unsigned events)
@@ -116,8 +111,8 @@ static void on_readable(void *arg, unsigned events)
     struct output *o = arg;
 
     (void)events;
-    if (!read_some(o))
-        at_end(o);
+    if (!read_some(o) && o->left)
+        output_free(o);
 }
 
 struct output *output_new(struct loop *l, int fd, const char *name)
@@ -137,13 +132,11 @@ void output_leave(struct output *o)
 {
     if (!o)
         return;
-    if (o->watch && !read_some(o))
-        at_end(o);
-    flush_line(o);
-    if (!o->watch) {
+    if (!o->watch || !read_some(o)) {
         output_free(o);
         return;
     }
+    flush_line(o);
     o->left = true;
     TAILQ_INSERT_TAIL(&outputs, o, entry);
     if (++nleft > OUTPUT_LEFT_MAX)
@@ -159,11 +152,8 @@ void output_hand_over(struct output *o)
     if (!o)
         return;
     reap_cats();
-    if (o->watch && !read_some(o))
-        at_end(o);
-    if (!o->watch) {
-        if (!o->left)
-            output_free(o);
+    if (!o->watch || !read_some(o)) {
+        output_free(o);
         return;
     }
     fcntl(o->fd, F_SETFL, 0);

@@ -365,6 +365,32 @@ START_TEST(many_background_children_keep_a_reader)
 }
 END_TEST
 
+/* The last writer ends between two turns of the loop: whoever comes first finds it out, once. */
+START_TEST(an_output_may_end_at_any_moment)
+{
+    int pipes[3][2];
+
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(pipe2(pipes[i], O_CLOEXEC), 0);
+    for (int i = 0; i < 3; i++) {
+        struct output *o = output_new(l, pipes[i][0], "left");
+        ck_assert_int_eq(write(pipes[i][1], "last words\n", 11), 11);
+        if (i == 0)
+            close(pipes[i][1]);
+        output_leave(o);
+        if (i == 1) {
+            close(pipes[i][1]);
+            loop_once(l, 0);
+        }
+        if (i == 2)
+            close(pipes[i][1]);
+    }
+    output_end(l); /* of the third */
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(fcntl(pipes[i][0], F_GETFD), -1);
+}
+END_TEST
+
 START_TEST(kill_ends_it_now_and_done_runs)
 {
     struct result res;
@@ -476,6 +502,7 @@ static TCase *spawn(void)
     tcase_add_test(t, background_children_do_not_delay_the_end);
     tcase_add_test(t, background_children_may_write_after_the_end);
     tcase_add_test(t, many_background_children_keep_a_reader);
+    tcase_add_test(t, an_output_may_end_at_any_moment);
     tcase_add_test(t, kill_ends_it_now_and_done_runs);
     tcase_add_test(t, detached_runs_on_without_done_and_is_reaped_later);
     tcase_add_test(t, many_at_the_same_time);

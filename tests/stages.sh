@@ -4,10 +4,24 @@
 passed=0
 failed=0
 log=$(mktemp) || exit 1
-trap 'rm -f "$log"' EXIT
+failures=$(mktemp) || exit 1
+trap 'rm -f "$log" "$failures"' EXIT
+
+# remember NAME: what of the output in $log says why, told once more at the end
+remember()
+{
+    echo "# failed in $1:" >>"$failures"
+    {
+        grep -a '^not ok' "$log"
+        grep -a -A 25 -e '^# --- output of' -e 'ERROR: .*Sanitizer' -e 'WARNING: ThreadSanitizer' "$log"
+    } | head -n 120 | cut -c 1-400 >>"$failures"
+}
 
 stages_result()
 {
+    if [ "$failed" -ne 0 ]; then
+        cat "$failures"
+    fi
     echo "$passed passed, $failed failed"
     [ "$failed" -eq 0 ]
 }
@@ -23,10 +37,12 @@ suite()
     if [[ $line =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]]; then
         passed=$((passed + BASH_REMATCH[1]))
         failed=$((failed + BASH_REMATCH[2]))
+        [ "${BASH_REMATCH[2]}" -eq 0 ] || remember "$name"
         echo "# $name: $line, $SECONDS s since the start"
     else
         echo "$line"
-        echo "not ok $name: ended without a result"
+        remember "$name"
+        echo "not ok $name: ended without a result" | tee -a "$failures"
         failed=$((failed + 1))
     fi
 }
@@ -42,6 +58,11 @@ step()
         passed=$((passed + 1))
     else
         tail -n 60 "$log"
+        {
+            echo "# failed in $name:"
+            tail -n 60 "$log" | cut -c 1-400
+            echo "not ok $name"
+        } >>"$failures"
         echo "not ok $name"
         failed=$((failed + 1))
     fi

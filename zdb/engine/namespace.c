@@ -451,53 +451,18 @@ int ns_set(struct ns *ns, struct slice key, struct slice val, uint32_t timestamp
 
 /* --- delete ---------------------------------------------------------------------------------- */
 
-/* A deletion record has no sum: one whose key goes on in a sector in which it has only zeros looks
- * the same when that sector has never reached the disk. */
-static bool looks_torn(uint32_t off, struct slice key)
-{
-    uint64_t begin = (uint64_t)off + DATA_REC_SIZE, end = begin + key.len;
-    uint64_t sector = (end - 1) & ~(uint64_t)511;
-    bool zero = sector >= begin;
-
-    for (uint64_t i = sector; zero && i < end; i++)
-        zero = key.p[i - begin] == 0;
-    return zero;
-}
-
-/* Then a second one, which says nothing new, follows it: it begins in the sector where the key
- * ends, as a key is shorter than a sector, and so it vouches for that. */
-static int append_deletion_record(struct ns *ns, struct slice key, uint32_t timestamp)
-{
-    struct slice none = slice_of(NULL, 0);
-    uint32_t off, again, before = ns->last_data;
-    int r = append_data(ns, key, none, DATA_DELETED, 0, timestamp, &off);
-
-    if (r < 0)
-        return r;
-    ns->last_data = off;
-    if (!looks_torn(off, key))
-        return 0;
-    r = append_data(ns, key, none, DATA_DELETED, 0, timestamp, &again);
-    if (r < 0) {
-        data_undo(&ns_active(ns)->data, off);
-        ns->last_data = before;
-        return r;
-    }
-    ns->last_data = again;
-    return 0;
-}
-
 /* On a full disk the flag in the index, which needs no space, has to do. */
-static int append_deletion(struct ns *ns, struct slice key, uint32_t timestamp, bool *written)
+static int append_deletion(struct ns *ns, struct slice key, uint32_t timestamp, bool *written,
+                           uint32_t *off)
 {
     int r;
 
-    if (ns_active(ns)->data.size + DATA_REC_SIZE + DATA_KEY_MAX > UINT32_MAX) { /* room for two */
+    if (ns_active(ns)->data.size > UINT32_MAX) {
         r = ns_jump(ns);
         if (r < 0)
             return r;
     }
-    r = append_deletion_record(ns, key, timestamp);
+    r = append_data(ns, key, slice_of(NULL, 0), DATA_DELETED, 0, timestamp, off);
     *written = r == 0;
     if (r == -ENOSPC || r == -EDQUOT) {
         log_warn("namespace %s: disk full, deletion kept in the index only", ns->name);
@@ -507,11 +472,14 @@ static int append_deletion(struct ns *ns, struct slice key, uint32_t timestamp, 
 }
 
 /* There is no data record that says so. */
-static int flag_now(struct ns *ns, const struct ns_entry *old)
+static int flag_now(struct ns *ns, const struct ns_entry *old, struct ns_wait *w)
 {
     struct seg *home = ns_seg_find(ns, old->file);
-    int r = ns->sync.failed ? -EIO : ns_commit(ns); /* a helper may be writing the file again */
+    int r = ns->sync.failed ? ns_sync_idle(ns, w) : 0; /* a helper may be writing the file again */
 
+    if (r < 0)
+        return r;
+    r = ns_commit(ns);
     if (r == 0)
         r = index_file_flag(&home->index, old->off);
     if (r < 0) {
@@ -527,11 +495,25 @@ static int flag_now(struct ns *ns, const struct ns_entry *old)
     return 0;
 }
 
+/* The key of the deletion record at off ends in a sector of which it has only zeros: so it would
+ * look if that had never reached the disk.  Then the index says it at once, too. */
+static bool looks_torn(uint32_t off, struct slice key)
+{
+    uint64_t begin = (uint64_t)off + DATA_REC_SIZE, end = begin + key.len;
+    uint64_t sector = (end - 1) & ~(uint64_t)511;
+    bool zero = sector >= begin;
+
+    for (uint64_t i = sector; zero && i < end; i++)
+        zero = key.p[i - begin] == 0;
+    return zero;
+}
+
 int ns_del(struct ns *ns, struct slice key, uint32_t timestamp, struct ns_wait *w)
 {
     uint8_t bytes[INDEX_REC_MAX];
     struct index_rec rec;
     struct ns_entry old;
+    uint32_t off = 0;
     bool written;
     int r;
 
@@ -544,15 +526,20 @@ int ns_del(struct ns *ns, struct slice key, uint32_t timestamp, struct ns_wait *
                                                                  flag */
     if (r < 0)
         return r == -EINPROGRESS ? r : -NS_EINDEX;
-    r = append_deletion(ns, key, timestamp, &written);
+    r = append_deletion(ns, key, timestamp, &written, &off);
     if (r < 0)
         return r;
-    if (written)
+    if (written && !looks_torn(off, key)) {
         ns_patch_supersede(ns, old.file, old.off);
-    else
-        r = flag_now(ns, &old);
-    if (r < 0)
-        return r;
+    } else {
+        r = flag_now(ns, &old, w);
+        if (r < 0 && written)
+            data_undo(&ns_active(ns)->data, off);
+        if (r < 0)
+            return r;
+    }
+    if (written)
+        ns->last_data = off;
     index_remove(ns->keys, key);
     ns->entries--;
     ns->data_size -= old.length;

@@ -150,6 +150,7 @@ struct ns_sync_state {
     struct ns_sync_job *running;
     struct loop_defer *begin;       /* NULL until somebody has waited */
     struct ns_miss *now, *next;     /* waiters of the running job, of the one after it */
+    struct ns_miss *idle;           /* requests that change what the running job looks at */
     uint64_t last_ms;               /* when the last job ended */
     bool failed;                    /* it did badly: what it covered has to be written again */
     int error;                      /* why */
@@ -279,6 +280,9 @@ int ns_sync_block(struct ns *ns);       /* at once, on this thread */
 int ns_sync_settle(struct ns *ns, bool closing);
 /* The job that is running has run: files and watermark are not touched by a helper any more. */
 void ns_sync_wait(struct ns *ns);
+/* The same without holding the loop: 0 no job is running, or -EINPROGRESS until this one has ended.
+ */
+int ns_sync_idle(struct ns *ns, struct ns_wait *w);
 void ns_sync_forget(struct ns *ns);                /* all segments are gone */
 void ns_sync_abandon(struct ns *ns);               /* the namespace goes: waiters get -ECANCELED */
 void ns_sync_tick(struct ns *ns, uint64_t now_ms); /* --synctime */

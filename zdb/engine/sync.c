@@ -373,15 +373,17 @@ static void job_back(void *arg)
 {
     struct ns_sync_job *j = arg;
     struct ns *ns = j->ns;
-    struct ns_miss *now = ns->sync.now;
+    struct ns_miss *now = ns->sync.now, *idle = ns->sync.idle;
     int r;
 
     ns_ref(ns);
     ns->sync.running = NULL;
-    ns->sync.now = NULL;
+    ns->sync.now = ns->sync.idle = NULL;
     r = job_end(j);
     if (now)
         ns_wait_finish(now, r);
+    if (idle)
+        ns_wait_finish(idle, 0);
     if (ns->sync.next && !ns->sync.running && !ns->dead)
         start_next(ns);
     start_if(ns, has_work(ns));
@@ -446,6 +448,22 @@ static int wait_for_running(struct ns_sync_job *j)
 void ns_sync_wait(struct ns *ns)
 {
     (void)wait_for_running(ns->sync.running);
+}
+
+int ns_sync_idle(struct ns *ns, struct ns_wait *w)
+{
+    struct ns_sync_state *st = &ns->sync;
+
+    if (!st->running)
+        return 0;
+    if (!w) {
+        ns_sync_wait(ns);
+        return 0;
+    }
+    if (!st->idle)
+        st->idle = ns_wait_miss(ns);
+    ns_wait_add(w, st->idle);
+    return -EINPROGRESS;
 }
 
 static int run_now(struct ns *ns)
@@ -559,10 +577,10 @@ void ns_sync_tick(struct ns *ns, uint64_t now_ms)
 /* The namespace goes away: its waiters hear that nothing is durable. */
 void ns_sync_abandon(struct ns *ns)
 {
-    struct ns_miss *m[2] = {ns->sync.now, ns->sync.next};
+    struct ns_miss *m[] = {ns->sync.now, ns->sync.next, ns->sync.idle};
 
-    ns->sync.now = ns->sync.next = NULL;
-    for (size_t i = 0; i < 2; i++) {
+    ns->sync.now = ns->sync.next = ns->sync.idle = NULL;
+    for (size_t i = 0; i < ARRAY_LEN(m); i++) {
         if (m[i])
             ns_wait_finish(m[i], -ECANCELED);
     }

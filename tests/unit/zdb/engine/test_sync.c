@@ -95,6 +95,41 @@ START_TEST(a_file_that_could_not_be_opened_is_synced_by_the_next_one)
 }
 END_TEST
 
+/* The key of the deletion has only zeros in the sector where its record ends, so the index has to
+ * say it, too: a helper that writes the index file again is waited for. */
+START_TEST(a_deletion_is_not_refused_for_a_sync_that_failed)
+{
+    struct ns *ns = nslist_default(list);
+    size_t first = DATA_HEADER_SIZE + DATA_REC_SIZE + NS_SEQ_KEY_SIZE;
+    uint8_t zeros[NS_SEQ_KEY_SIZE] = {0}, value[512] = {1};
+    bool synced = false, idle = false;
+    struct ns_wait for_job;
+    struct ns_set_out out;
+    struct ns_entry e;
+
+    ck_assert_int_eq(ns_set_mode(ns, NS_SEQ), 0);
+    ck_assert_int_eq(ns_set(ns, slice_of(NULL, 0), slice_of(value, 511 - DATA_REC_SIZE - first), 1,
+                            &out, NULL),
+                     1);
+    ns_wait_init(&wait_for_it, woken, &synced);
+    ns_wait_init(&for_job, woken, &idle);
+    ck_assert_int_eq(ns_sync(ns, &wait_for_it), -EINPROGRESS);
+    for (int i = 0; i < 1000 && !ns->sync.running; i++)
+        loop_once(loop, 1);
+    ck_assert_ptr_nonnull(ns->sync.running);
+    ns->sync.failed = true;
+    ck_assert_int_eq(ns_del(ns, slice_of(zeros, sizeof zeros), 1, &for_job), -EINPROGRESS);
+    ck_assert_uint_eq(ns->entries, 1);
+    for (int i = 0; i < 10000 && !idle; i++)
+        loop_once(loop, 1);
+    ns->sync.failed = true;
+    ck_assert_int_eq(ns_del(ns, slice_of(zeros, sizeof zeros), 1, &for_job), 0);
+    ck_assert_int_eq(ns_find(ns, slice_of(zeros, sizeof zeros), &e, NULL), 0);
+    ns_wait_end(&for_job);
+    ns_wait_end(&wait_for_it);
+}
+END_TEST
+
 static TCase *sync_case(void)
 {
     TCase *tc = tcase_create("sync");
@@ -102,6 +137,7 @@ static TCase *sync_case(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, a_job_for_files_that_were_flushed_says_nothing_about_the_new_ones);
     tcase_add_test(tc, a_file_that_could_not_be_opened_is_synced_by_the_next_one);
+    tcase_add_test(tc, a_deletion_is_not_refused_for_a_sync_that_failed);
     return tc;
 }
 

@@ -332,37 +332,6 @@ START_TEST(an_index_whose_header_never_reached_the_disk_is_begun_anew)
 }
 END_TEST
 
-/* The key of a deletion has only zeros in the sector where it ends, and a sync has failed before.
- */
-START_TEST(a_deletion_that_ends_in_zeros_stands_in_the_data)
-{
-    const uint8_t zeros[8] = {0};
-    char value[512 - DATA_HEADER_SIZE - 2 * DATA_REC_SIZE - 8];
-    struct ns_set_out out;
-
-    for (int mode = 0; mode < 2; mode++) {
-        struct ns *ns = start();
-        struct slice key = slice_of(mode ? (const uint8_t *)"k\0\0\0" : zeros, mode ? 4 : 8);
-        size_t first = DATA_HEADER_SIZE + DATA_REC_SIZE + key.len;
-        struct slice val = slice_of(value, 512 - 1 - DATA_REC_SIZE - first);
-
-        ck_assert_int_eq(ns_set_mode(ns, mode ? NS_USER : NS_SEQ), 0);
-        memset(value, 'v', sizeof value);
-        ck_assert_int_eq(ns_set(ns, mode ? key : slice_of(NULL, 0), val, 1, &out, NULL), 1);
-        ns->sync.failed = true;
-        ck_assert_int_eq(ns_del(ns, key, 1, NULL), 0);
-        ck_assert_int_eq(nslist_commit(list), 0);
-        stop(false);
-        cut('i', 0, INDEX_HEADER_SIZE); /* nothing of the index reached the disk */
-        ns = start();
-        ck_assert_uint_eq(ns->entries, 0);
-        stop(false);
-        path_remove_tree(data_dir);
-        path_remove_tree(index_dir);
-    }
-}
-END_TEST
-
 static TCase *load_case(void)
 {
     TCase *tc = tcase_create("load");
@@ -377,7 +346,6 @@ static TCase *load_case(void)
     tcase_add_test(tc, a_flush_that_was_interrupted_is_finished);
     tcase_add_test(tc, the_watermark_tells_the_mode_when_little_reached_the_disk);
     tcase_add_test(tc, an_index_whose_header_never_reached_the_disk_is_begun_anew);
-    tcase_add_test(tc, a_deletion_that_ends_in_zeros_stands_in_the_data);
     return tc;
 }
 

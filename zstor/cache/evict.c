@@ -136,8 +136,7 @@ static void add(struct victims *list, const struct datadir_file *f, const char *
     STAILQ_INSERT_TAIL(list, v, link);
 }
 
-/* How many shards are good now; the outcome of a look is good for evict_proof_age, whatever it was.
- */
+/* How many shards are good now; what a look has found out is good for evict_proof_age. */
 static int good_shards(struct evict *ev, struct run *r, const struct datadir_file *f,
                        const char *object, unsigned need, struct err *why)
 {
@@ -155,7 +154,9 @@ static int good_shards(struct evict *ev, struct run *r, const struct datadir_fil
     if (!hashes_get(ev->conf.hashes, f->path, &f->id, digest) ||
         memcmp(digest, p.checksum, sizeof digest) != 0) /* replaced meanwhile */
         return 0;
-    hashes_prove(ev->conf.hashes, f->path, &f->id, p.good, r->era);
+    if (p.good >= need || p.good + p.lost == p.total) /* else one that did not answer now may soon
+                                                       */
+        hashes_prove(ev->conf.hashes, f->path, &f->id, p.good, r->era);
     if (p.lost > 0)
         add(&r->damaged, f, object, false);
     return (int)p.good;

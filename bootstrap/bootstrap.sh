@@ -346,31 +346,32 @@ $(backend_entries data "$4" '      ')
 END
 }
 
-# value KEY < CONFIG: a top-level value, without quotes
-value()
+# in_config FILE get|set|check [WORD...]
+in_config()
 {
-    sed -n "s/^$1:[[:space:]]*//p" | sed "s/[[:space:]]*\(#.*\)\{0,1\}\$//; s/^\"\(.*\)\"\$/\1/; s/^'\(.*\)'\$/\1/" | head -n 1
+    local file=$1
+    shift
+    "$R/bin/zstor" -c "$file" --log_file /dev/null config "$@"
 }
 
-# set_key FILE KEY VALUE WHY: the top-level key gets this value; said when that changes something.
+# value FILE KEY: nothing when it is not set
+value()
+{
+    in_config "$1" get "$2" 2>/dev/null
+}
+
+# set_key FILE KEY VALUE WHY: the key gets this value; said when that changes something.
 set_key()
 {
     local file=$1 name=$2 new=$3 why=$4 old
-    if grep -q "^$name:" "$file"; then
-        old=$(value "$name" <"$file")
-        [ "$old" != "$new" ] || return 0
-        sed "s|^$name:.*|$name: \"$new\"|" "$file" >"$file.set" && mv "$file.set" "$file"
+    old=$(value "$file" "$name")
+    [ "$old" != "$new" ] || return 0
+    in_config "$file" set "$name" "$new" || die "${custom:-$R/etc/zstor.yaml}: $name could not be set"
+    if [ -n "$old" ]; then
         say "configuration: $name was \"$old\", is now \"$new\" ($why)"
     else
-        [ -z "$(tail -c 1 "$file")" ] || echo >>"$file"
-        printf '%s: "%s"\n' "$name" "$new" >>"$file"
         say "configuration: $name: \"$new\" added ($why)"
     fi
-}
-
-set_cache()
-{
-    sed "s|^max_zdb_data_dir_size:.*|max_zdb_data_dir_size: $2|" "$1" >"$1.set" && mv "$1.set" "$1"
 }
 
 # A configuration of the user's own, with what belongs to this machine made to fit.
@@ -383,7 +384,9 @@ custom_config()
             python3 "$here/toml2yaml.py" "$custom" >"$new" || die "$custom: could not be converted"
             say "configuration: $custom converted from TOML" ;;
         *)
-            cp "$custom" "$new" || exit 1 ;;
+            if ! cp "$custom" "$new" || ! chmod 0600 "$new"; then
+                exit 1
+            fi ;;
     esac
     if ! grep -q '^groups:' "$new" || ! grep -q '^meta:' "$new"; then
         die "$custom: not a zstor configuration: 'groups' and 'meta' must stand at the start of a line"
@@ -394,20 +397,17 @@ custom_config()
     set_key "$new" zdb_data_dir_path "$R/data/local" "what the local zdb writes"
     set_key "$new" zdb_index_dir_path "$R/index/local" "what the local zdb writes"
     set_key "$new" zdbfs_mountpoint "$mount" "the installation's mount"
-    root=$(value root <"$new")
+    root=$(value "$new" root)
     root=${root%/}
     case $R/ in
         "$root"/*)
-            if ! grep -q '^root:' "$new"; then
+            if [ -z "$(value "$new" root)" ]; then
                 set_key "$new" root "$R" "paths are stored relative to it, so that another user's machine can recover"
             fi ;;
         *) set_key "$new" root "$R" "it has to contain the local zdb" ;;
     esac
-    if ! grep -q '^max_zdb_data_dir_size:' "$new"; then
-        printf 'max_zdb_data_dir_size: %d\n' "${cache_mib:-$DEFAULT_CACHE_MIB}" >>"$new"
-        say "configuration: max_zdb_data_dir_size: ${cache_mib:-$DEFAULT_CACHE_MIB} added (MiB of local cache)"
-    elif [ -n "$cache_mib" ]; then
-        set_cache "$new" "$cache_mib"
+    if [ -n "$cache_mib" ] || [ -z "$(value "$new" max_zdb_data_dir_size)" ]; then
+        set_key "$new" max_zdb_data_dir_size "${cache_mib:-$DEFAULT_CACHE_MIB}" "MiB of local cache"
     fi
 }
 
@@ -421,13 +421,13 @@ essence()
 set_geometry()
 {
     local new=$1 k n
-    k=$(value minimal_shards <"$new")
-    n=$(value expected_shards <"$new")
+    k=$(value "$new" minimal_shards)
+    n=$(value "$new" expected_shards)
     [ "$k,$n" != "$shards_needed,$shards" ] || return 0
-    if ! cmp -s <(grep -vE '^ *#|^zdb_index_dir_path:' "$new") <(local_config "$(value max_zdb_data_dir_size <"$new")" "$k" "$n" "$old_backends" "$(value zdbfs_mountpoint <"$new")" | grep -vE '^#|^zdb_index_dir_path:'); then
+    if ! cmp -s <(grep -vE '^ *#|^zdb_index_dir_path:' "$new") <(local_config "$(value "$new" max_zdb_data_dir_size)" "$k" "$n" "$old_backends" "$(value "$new" zdbfs_mountpoint)" | grep -vE '^#|^zdb_index_dir_path:'); then
         die "$R/etc/zstor.yaml was edited by hand, --geometry would undo that: set minimal_shards and expected_shards there (and list the backends)"
     fi
-    local_config "$(value max_zdb_data_dir_size <"$new")" "$shards_needed" "$shards" "$backends" "$(value zdbfs_mountpoint <"$new")" >"$new.geometry"
+    local_config "$(value "$new" max_zdb_data_dir_size)" "$shards_needed" "$shards" "$backends" "$(value "$new" zdbfs_mountpoint)" >"$new.geometry"
     mv "$new.geometry" "$new"
     say "configuration: geometry was $k of $n, is now $shards_needed of $shards for what is stored from now on"
     [ "$backends" -eq "$old_backends" ] || say "local backends: were $old_backends, are now $backends"
@@ -447,9 +447,9 @@ make_config()
         local_config "${cache_mib:-$DEFAULT_CACHE_MIB}" "$shards_needed" "$shards" "$backends" "$mount" >"$new"
     else
         cp "$config" "$new"
-        old=$(value max_zdb_data_dir_size <"$config")
+        old=$(value "$config" max_zdb_data_dir_size)
         if [ -n "$cache_mib" ] && [ "$old" != "$cache_mib" ]; then
-            set_cache "$new" "$cache_mib"
+            in_config "$new" set max_zdb_data_dir_size "$cache_mib" || exit 1
             say "configuration: local cache was ${old:-unlimited} MiB, is now $cache_mib MiB"
         fi
         [ "$backends" -eq 0 ] || set_geometry "$new"
@@ -467,7 +467,7 @@ make_config()
 make_settings()
 {
     local mib segment size free
-    mib=$(value max_zdb_data_dir_size <"$R/etc/zstor.yaml")
+    mib=$(value "$R/etc/zstor.yaml" max_zdb_data_dir_size)
     [[ $mib =~ ^[0-9]+$ ]] || die "$R/etc/zstor.yaml: max_zdb_data_dir_size: '$mib' is not a number of MiB"
     # several segments must fit the cache, one is always open
     segment=$((mib * MIB / 8))
@@ -523,22 +523,13 @@ flock -n 8 || die "another bootstrap is running (lock $R/run/bootstrap.lock)"
 # --- what is here already, and what was asked -----------------------------------------------------------------------
 
 changed=0
+backends=1      # or more: known when the programs are there
 old_backends=$(setting BACKENDS)
 if [ -n "$custom" ] || [ "$old_backends" = 0 ]; then
     [ -z "$geometry" ] || die "--geometry is for local backends; in $R/etc/zstor.yaml it is minimal_shards and expected_shards"
     backends=0
     shards=4
     shards_needed=2
-else
-    config=$R/etc/zstor.yaml
-    if [ -z "$geometry" ]; then
-        shards_needed=$(value minimal_shards 2>/dev/null <"$config")
-        shards=$(value expected_shards 2>/dev/null <"$config")
-        shards_needed=${shards_needed:-2}
-        shards=${shards:-4}
-    fi
-    backends=${old_backends:-$shards}
-    [ "$backends" -ge "$shards" ] || backends=$shards
 fi
 port_base=$(setting PORT_BASE)
 if [ -n "$port_base" ] && [ -n "$new_port_base" ] && [ "$port_base" != "$new_port_base" ]; then
@@ -574,6 +565,16 @@ for file in "$built/zdb" "$built/zdbfs" "$built/zstor" "$top/hooks/zdb-hook.sh" 
     [ ! -e "$file" ] || install_program "$file"
 done
 rm -rf "$R/run/source"
+if [ "$backends" -ne 0 ]; then
+    if [ -z "$geometry" ]; then
+        shards_needed=$(value "$R/etc/zstor.yaml" minimal_shards)
+        shards=$(value "$R/etc/zstor.yaml" expected_shards)
+        shards_needed=${shards_needed:-2}
+        shards=${shards:-4}
+    fi
+    backends=${old_backends:-$shards}
+    [ "$backends" -ge "$shards" ] || backends=$shards
+fi
 make_keys
 make_config
 make_settings

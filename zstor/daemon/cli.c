@@ -14,6 +14,7 @@
 #include "common/path.h"
 #include "common/version.h"
 #include "zstor/daemon/cli.h"
+#include "zstor/daemon/cli_config.h"
 #include "zstor/daemon/monitor.h"
 #include "zstor/options.h"
 
@@ -76,6 +77,11 @@ static const char usage_text[] =
     "        --takeover                 of a volume that another machine wrote; that one writes no "
     "more\n"
     "  takeover               the same without running the daemon\n"
+    "  config get KEY | set KEY VALUE... | check\n"
+    "                         values of the configuration file; KEY is for instance\n"
+    "                         meta.config.prefix, or groups.0.backends.2.address; VALUE - is a "
+    "line\n"
+    "                         of standard input; comments stay\n"
     "  help, version\n";
 
 static int run_status(struct cli *c)
@@ -204,6 +210,13 @@ static int backend_words(struct cli *c, int n, char **word)
         return cli_fail_usage("backend: drain B, undrain B or replace B C is expected");
     }
     return 0;
+}
+
+static int run_config(struct cli *c)
+{
+    struct err e = {0};
+
+    return cli_config(c->config, c->words, c->nwords, cli_warn_stderr, &e) < 0 ? cli_fail(&e) : 0;
 }
 
 struct command {
@@ -358,6 +371,7 @@ static const struct command commands[] = {
     {"rekey", "+:h", plain_longs, CONTROL_PING, false, cli_here_rekey},
     {"meta", "+:h", plain_longs, CONTROL_PING, false, cli_here_meta},
     {"takeover", "+:h", plain_longs, CONTROL_PING, false, cli_here_takeover},
+    {"config", "+:h", plain_longs, CONTROL_PING, false, run_config},
     {"monitor", "+:h", monitor_longs, CONTROL_PING, false, run_monitor},
 };
 
@@ -399,6 +413,11 @@ static int parse_command(struct cli *c, const struct command *cmd, int argc, cha
     } else if (cmd->run == cli_here_meta) {
         *code = cli_fail_usage("meta: needs backup or restore, and a file");
         return 1;
+    }
+    if (cmd->run == run_config) {
+        c->words = argv + optind;
+        c->nwords = argc - optind;
+        optind = argc;
     }
     if (optind < argc) {
         CLEANUP(base_free)
@@ -451,6 +470,8 @@ static int run_command(struct cli *c, const struct command *cmd)
 
     if (code)
         return code;
+    if (cmd->run == run_config) /* the file may be wrong yet */
+        return cmd->run(c);
     if (options_load(&c->conf, c->config,
                      daemon || cmd->run == cli_here_test ? cli_warn_stderr : cli_warn_log, &e) < 0)
         return cli_fail(&e);

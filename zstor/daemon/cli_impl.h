@@ -22,7 +22,8 @@ struct cli {
     uint64_t wait_s; /* wait --timeout, 0: none */
     uint64_t drain_ms;
     bool takeover; /* monitor --takeover */
-    char **words;  /* meta: backup or restore, and the file */
+    char **words;  /* meta: backup or restore, and the file; config: all */
+    int nwords;    /* config */
     struct zstor_conf *conf;
 };
 

@@ -9,45 +9,17 @@
  * sync would succeed and lose them.  New records go to a new segment, and the next job first writes
  * again, from the page cache, what no good one has covered (engine/rescue.c); it waits longer after
  * each failure, and who asks meanwhile hears of the last one. */
-#include "common/io.h"
 #include "common/log.h"
 #include "common/loop.h"
-#include "common/path.h"
 #include "common/workq.h"
 #include "zdb/engine/namespace_impl.h"
+#include "zdb/engine/sync_job.h"
 #include <assert.h>
-#include <fcntl.h>
-#include <semaphore.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #define PATCHES_A_TURN 4096 /* neighbours are written together */
 #define RETRY_MIN_MS   250  /* after a failure; doubled with each that follows */
 #define RETRY_MAX_MS   30000
-
-struct part {
-    char *path; /* given.  Opened by the helper, one at a time: a job takes few descriptors */
-    uint32_t seg;
-    bool is_data;
-    bool may_go;         /* sealed: whoever evicted it has it */
-    uint64_t from, size; /* durable, and the end when the job was made */
-};
-
-struct ns_sync_job {
-    struct ns *ns; /* referenced */
-    struct part *parts;
-    size_t n;
-    uint64_t writes;     /* changes that it covers */
-    uint64_t generation; /* of the files that it is about: ns.generation when it was made */
-    bool everything, directories;
-    bool first, last;      /* of a checkpoint */
-    struct watermark mark; /* last: to be written in the end */
-    bool again;            /* what no good job has covered is written again first */
-    int result;
-    bool lost; /* what was to be written again is gone */
-    sem_t ran; /* posted when the helper thread is done with it */
-    bool waited;
-};
 
 void ns_sync_note_quiet(struct ns *ns, struct seg *s)
 {
@@ -104,17 +76,18 @@ void ns_sync_everything(struct ns *ns)
 static void take(struct ns_sync_job *j, struct seg *s)
 {
     if (s->index.unsynced && (j->first || j->last || s->index_promised)) {
-        j->parts[j->n++] =
-            (struct part){.path = xstrdup(s->index.path), .seg = s->id, .size = s->index.size};
+        j->parts[j->n++] = (struct ns_sync_part){.path = xstrdup(s->index.path),
+                                                 .seg = s->id,
+                                                 .size = s->index.size};
         s->index.unsynced = false;
     }
     if (s->data.unsynced) {
-        j->parts[j->n++] = (struct part){.path = xstrdup(s->data.path),
-                                         .seg = s->id,
-                                         .is_data = true,
-                                         .may_go = !s->data.active,
-                                         .from = s->synced,
-                                         .size = s->data.size};
+        j->parts[j->n++] = (struct ns_sync_part){.path = xstrdup(s->data.path),
+                                                 .seg = s->id,
+                                                 .is_data = true,
+                                                 .may_go = !s->data.active,
+                                                 .from = s->synced,
+                                                 .size = s->data.size};
         s->data.unsynced = false;
     }
 }
@@ -161,67 +134,6 @@ static struct ns_sync_job *job_new(struct ns *ns)
     relist(ns);
     st->everything = st->directories = false;
     return j;
-}
-
-/* --- it runs --------------------------------------------------------------------------------- */
-
-static int sync_fs(const char *dir)
-{
-    CLEANUP(base_close) int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-    return fd < 0 || syncfs(fd) < 0 ? -errno : 0;
-}
-
-static int write_again(struct ns_sync_job *j)
-{
-    int r = 0;
-
-    for (size_t i = 0; r == 0 && i < j->n; i++) {
-        const struct part *p = &j->parts[i];
-        r = p->is_data ? ns_rescue_data(p->path, p->from, p->size)
-                       : ns_rescue_index(p->path, p->size);
-        j->lost |= r == -EBADMSG || r == -ENODATA;
-    }
-    return r;
-}
-
-static int sync_part(const struct part *p)
-{
-    CLEANUP(base_close) int fd = open(p->path, O_RDONLY | O_CLOEXEC);
-
-    if (fd < 0)
-        return errno == ENOENT && p->may_go ? 0 : -errno;
-    return io_fdatasync(fd);
-}
-
-static int write_mark(struct ns_sync_job *j)
-{
-    CLEANUP(base_free) char *data = xasprintf("%s/d%u", j->ns->data_dir, j->mark.segment);
-    CLEANUP(base_free) char *idx = xasprintf("%s/i%u", j->ns->index_dir, j->mark.segment);
-
-    return ns_checkpoint_write(j->ns->index_dir, &j->mark, data, idx);
-}
-
-static void job_run(struct ns_sync_job *j) /* helper thread, or the loop when it has to be at once
-                                            */
-{
-    int r = j->again ? write_again(j) : 0;
-
-    if (r == 0 && j->everything) {
-        r = sync_fs(j->ns->index_dir);
-        if (r == 0)
-            r = sync_fs(j->ns->data_dir);
-    }
-    if (r == 0 && j->directories) {
-        r = path_sync_dir(j->ns->index_dir);
-        if (r == 0)
-            r = path_sync_dir(j->ns->data_dir);
-    }
-    for (size_t i = 0; r == 0 && i < j->n; i++)
-        r = sync_part(&j->parts[i]);
-    if (r == 0 && j->last)
-        r = write_mark(j);
-    j->result = r;
 }
 
 /* --- it is over ------------------------------------------------------------------------------ */
@@ -400,7 +312,7 @@ static void job_thread(void *arg) /* helper thread */
 {
     struct ns_sync_job *j = arg;
 
-    job_run(j);
+    ns_sync_job_run(j);
     sem_post(&j->ran);
     loop_post(j->ns->env->loop, job_back, j);
 }
@@ -409,7 +321,7 @@ static void job_push(struct ns_sync_job *j)
 {
     if (workq_push(j->ns->env->syncer, job_thread, j) < 0) { /* more namespaces at once than the
                                                                 queue holds */
-        job_run(j);
+        ns_sync_job_run(j);
         sem_post(&j->ran);
         loop_post(j->ns->env->loop, job_back, j);
     }
@@ -474,7 +386,7 @@ static int run_now(struct ns *ns)
     if (r < 0)
         return r;
     j = job_new(ns);
-    job_run(j);
+    ns_sync_job_run(j);
     return job_end(j);
 }
 

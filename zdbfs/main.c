@@ -20,6 +20,7 @@
 #include "common/io.h"
 #include "common/log.h"
 #include "common/version.h"
+#include "zdbfs/ask.h"
 #include "zdbfs/fsck/walk.h"
 #include "zdbfs/txn/commit.h"
 #include "zdbfs/fuse/flusher.h"
@@ -30,6 +31,7 @@
 #include "zdbfs/core/space.h"
 #include "zdbfs/store/lease.h"
 #include "zdbfs/txn/leaks.h"
+#include "zdbfs/txn/point.h"
 #include "zdbfs/txn/volume.h"
 #include "zdbfs/core/writeback.h"
 
@@ -51,6 +53,7 @@ struct app {
     struct lease *lease;
     bool clean; /* nothing is left in the journal */
     struct journal *journal;
+    struct points *points;
     struct ids *ids;
     struct fs *fs;
     struct commit *commit;
@@ -222,7 +225,10 @@ static int own_volume(struct app *a, struct err *e)
     if (r == 0)
         r = journal_open(&a->journal, a->kv, a->lease, e);
     if (r == 0 && !a->o.kv.read_only)
-        r = leaks_free(a->kv, a->lease, e);
+        r = leaks_free(a->kv, a->lease,
+                       lease_was_at_point(a->lease) && !journal_replayed(a->journal), e);
+    if (r == 0 && !a->o.kv.read_only)
+        r = points_open(&a->points, a->kv, a->lease, e);
     return r;
 }
 
@@ -230,6 +236,8 @@ static void disown_volume(struct app *a)
 {
     journal_free(a->journal);
     a->journal = NULL;
+    points_free(a->points);
+    a->points = NULL;
     if (a->lease && lease_give_back(a->lease, a->clean, kv_deadline(a->kv)) < 0)
         log_warn("the volume could not be given back; the next mount does not mind");
     lease_free(a->lease);
@@ -280,7 +288,7 @@ static int start_threads(struct app *a, struct err *e)
     a->clean = false;
     r = writeback_start(&a->wb, a->fs, e);
     if (r == 0)
-        r = commit_start(&a->commit, a->fs, a->journal, e);
+        r = commit_start(&a->commit, a->fs, a->journal, a->points, e);
     if (r < 0)
         return r;
     int code = pthread_create(&a->ids_thread, NULL, run_ids, a->ids);
@@ -445,6 +453,15 @@ static void close_app(struct app *a)
 
 /* ---- command line --------------------------------------------------------------------------- */
 
+static int list_points(struct app *a, struct err *e)
+{
+    int r = kv_open(&a->kv, &a->o.kv, e);
+
+    if (r == 0)
+        r = open_head(a, e);
+    return r < 0 ? r : ask_points(a->kv, a->head.points_key, a->o.json, e);
+}
+
 static int check_volume(struct app *a, struct err *e)
 {
     struct check_result c = {0};
@@ -457,7 +474,7 @@ static int check_volume(struct app *a, struct err *e)
     if (r == 0)
         r = journal_open(&a->journal, a->kv, a->lease, e);
     if (r == 0)
-        r = check_run(a->kv, &c, e);
+        r = check_run(a->kv, a->head.points_key, &c, e);
     if (r < 0)
         return r;
     printf("%" PRIu64 " directories, %" PRIu64 " files, %" PRIu64 " others, %" PRIu64
@@ -526,7 +543,10 @@ int main(int argc, char **argv)
         puts("zdbfs " QSFS_VERSION);
         fuse_lowlevel_version();
     } else if (r == 0) {
-        r = a.o.check ? check_volume(&a, &e) : run_mount(&a, &e);
+        r = a.o.check    ? check_volume(&a, &e)
+            : a.o.points ? list_points(&a, &e)
+            : a.o.point  ? ask_point(a.o.mountpoint, &e)
+                         : run_mount(&a, &e);
     }
     close_app(&a);
     if (r < 0 && e.text[0])

@@ -19,8 +19,8 @@ struct raw {
     char *host, *port, *unix_path;
     char *rhost[ROLE_COUNT], *rport[ROLE_COUNT], *runix[ROLE_COUNT], *rname[ROLE_COUNT],
         *rpass[ROLE_COUNT];
-    char *size, *cachesize, *memory, *flush, *idle, *timeout, *logfile, *sync;
-    int nocache, autons, background, check, ro, rw, takeover, foreground;
+    char *size, *cachesize, *memory, *flush, *idle, *point, *timeout, *logfile, *sync;
+    int nocache, autons, background, check, points, json, ask_point, ro, rw, takeover, foreground;
     int fsname, subtype; /* given */
     char *word[2];       /* [SOURCE] MOUNTPOINT */
     unsigned nwords;
@@ -59,6 +59,7 @@ static const struct fuse_opt opts[] = {
     TEXT("memory=%s", memory),
     TEXT("flush=%s", flush),
     TEXT("idle=%s", idle),
+    TEXT("point=%s", point),
     TEXT("timeout=%s", timeout),
     TEXT("logfile=%s", logfile),
     TEXT("sync=%s", sync),
@@ -66,6 +67,9 @@ static const struct fuse_opt opts[] = {
     FLAG("autons", autons),
     FLAG("background", background),
     FLAG("--check", check),
+    FLAG("--points", points),
+    FLAG("--json", json),
+    FLAG("--point", ask_point),
     FLAG("takeover", takeover),
     FLAG("--takeover", takeover),
     FLAG("ro", ro),
@@ -106,6 +110,7 @@ static void free_raw(struct raw *r)
     free(r->memory);
     free(r->flush);
     free(r->idle);
+    free(r->point);
     free(r->timeout);
     free(r->logfile);
     free(r->sync);
@@ -199,6 +204,8 @@ static int numbers(struct options *o, struct raw *r, struct err *e)
         n = err_set(e, EINVAL,
                     "-o idle: \"%s\" is no number of milliseconds, expected 0 to 3600000", r->idle);
     if (n == 0)
+        n = seconds("point", r->point, 0, 30 * 86400, 300, &o->point_ms, e);
+    if (n == 0)
         n = seconds("timeout", r->timeout, 1, 3600, 120, &o->kv.timeout_ms, e);
     if (n == 0 && r->cachesize && parse_u64(r->cachesize, 0, 1 << 20, &blocks) < 0)
         n = err_set(e, EINVAL, "-o cachesize: \"%s\" is no number of blocks, expected 0 to 1048576",
@@ -217,6 +224,9 @@ static int numbers(struct options *o, struct raw *r, struct err *e)
     o->autons = r->autons;
     o->background = r->background;
     o->check = r->check;
+    o->points = o->kv.only_meta = r->points;
+    o->point = r->ask_point;
+    o->json = r->json;
     o->takeover = r->takeover;
     o->read_only = r->ro && !r->rw;
     o->logfile = r->logfile;
@@ -282,8 +292,14 @@ static int from_cmdline(struct options *o, struct fuse_args *args, enum options_
     *action = c.show_help ? OPTIONS_HELP : c.show_version ? OPTIONS_SHOW_VERSION : OPTIONS_RUN;
     if (*action != OPTIONS_RUN)
         return 0;
-    if (o->check)
-        return o->mountpoint ? err_set(e, EINVAL, "--check takes no mount point") : 0;
+    if (o->json && !o->points)
+        return err_set(e, EINVAL, "--json goes with --points");
+    if (o->check || o->points)
+        return o->mountpoint ? err_set(e, EINVAL, "%s takes no mount point",
+                                       o->check ? "--check" : "--points")
+                             : 0;
+    if (o->point)
+        return o->mountpoint ? 0 : err_set(e, EINVAL, "--point: the mount point is missing");
     if (!o->mountpoint)
         return err_set(e, EINVAL,
                        "mount point is missing; usage: zdbfs [-o option,...] MOUNTPOINT");
@@ -336,10 +352,11 @@ static int use_words(struct raw *r, struct fuse_args *args, struct err *e)
         return err_set(e, EINVAL,
                        "too many arguments; usage: zdbfs [-o option,...] [SOURCE] "
                        "MOUNTPOINT");
-    int n = given == 2 ? use_source(r, e) : 0;
+    bool reads = r->check || r->points; /* there is nothing to mount */
+    int n = given == 2 || (given == 1 && reads) ? use_source(r, e) : 0;
     if (n < 0)
         return n;
-    if (given && fuse_opt_add_arg(args, r->word[given - 1]) != 0)
+    if (given && !(given == 1 && reads) && fuse_opt_add_arg(args, r->word[given - 1]) != 0)
         return err_set(e, ENOMEM, "out of memory");
     if (given == 2 && !r->foreground)
         r->background = 1; /* mount(8) waits for the end of what it has started */
@@ -371,7 +388,7 @@ int options_parse(struct options *o, struct fuse_args *args, enum options_action
     if (n == 0)
         n = from_cmdline(o, args, action, e);
     free_raw(&r);
-    o->kv.read_only = o->read_only || o->check;
+    o->kv.read_only = o->read_only || o->check || o->points;
     return n;
 }
 
@@ -388,7 +405,9 @@ void options_help(void)
 {
     printf(
         "usage: zdbfs [options] [SOURCE] MOUNTPOINT\n"
-        "       zdbfs --check [-o host=...,...]\n"
+        "       zdbfs --check [-o host=...,...] [SOURCE]\n"
+        "       zdbfs --points [--json] [-o host=...,...] [SOURCE]\n"
+        "       zdbfs --point MOUNTPOINT\n"
         "\n"
         "zdbfs options (-o name[=value],...)\n"
         "    host=S port=N unix=S   zdb server: address, port, or unix socket (localhost, 9900)\n"
@@ -401,6 +420,10 @@ void options_help(void)
         "    cachesize=N            accepted; raises memory when it asks for more than half of it\n"
         "    flush=SECONDS          unsynced changes are stored after that time (5)\n"
         "    idle=MILLISECONDS      and so long after the last change (50); 0: not for that\n"
+        "    point=SECONDS          the volume as it is can be brought back from remote storage, "
+        "made\n"
+        "                           so long after a change (300); 0: only when asked, and at the "
+        "end\n"
         "    timeout=SECONDS        a request that zdb does not answer fails with EIO (120)\n"
         "    nocache                store every change at once\n"
         "    sync=close             close() waits for stable storage\n"
@@ -410,6 +433,8 @@ void options_help(void)
         "    logfile=S              append an operation log\n"
         "    --check                read the whole volume, report what is wrong, exit 0 or 1; "
         "nothing is written\n"
+        "    --points               list the points of the volume, newest first\n"
+        "    --point                make a point of a mounted volume, and print it\n"
         "\n"
         "general and FUSE options\n");
     fuse_cmdline_help();

@@ -14,12 +14,15 @@ struct options {
     uint64_t memory_bytes; /* of all caches together */
     uint64_t flush_ms;     /* unsynced changes are stored after this time at most */
     uint64_t idle_ms;      /* so long after the last change all is stored; 0: not for that */
-    bool nocache;          /* store every change at once */
-    bool sync_close;       /* close() waits for stable storage */
+    uint64_t point_ms; /* a point is made so long after the first change since the last; 0: not */
+    bool nocache;      /* store every change at once */
+    bool sync_close;   /* close() waits for stable storage */
     bool autons, background, foreground, check;
-    bool takeover;  /* from whoever has the volume mounted */
-    bool read_only; /* -o ro */
-    bool debug;     /* libfuse's */
+    bool points, json; /* --points: list them, and end */
+    bool point;        /* --point: ask the mount for one, and end */
+    bool takeover;     /* from whoever has the volume mounted */
+    bool read_only;    /* -o ro */
+    bool debug;        /* libfuse's */
     bool clone_fd;
     unsigned max_threads;
     char *logfile;    /* operation log */

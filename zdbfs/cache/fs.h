@@ -19,6 +19,7 @@
 #include "zdbfs/cache/names.h"
 #include "zdbfs/store/reserved.h"
 #include "zdbfs/format/inode.h"
+#include "zdbfs/format/point.h"
 #include "zdbfs/store/kv.h"
 #include "zdbfs/options.h"
 #include "zdbfs/cache/lookups.h"
@@ -145,6 +146,11 @@ struct fs {
     uint64_t kept_seq;   /* of the commits, those whose values are on stable storage in meta */
     bool data_full;      /* the last store of data had no space */
     bool stopping;
+
+    /* points (txn/point) */
+    uint64_t point_want, point_made; /* asked for; answered */
+    int point_error;                 /* of the last one */
+    struct point point;              /* the newest of this mount */
 
     /* free space, as last heard */
     struct kv_info info_meta, info_data;

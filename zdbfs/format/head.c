@@ -17,6 +17,8 @@ enum {
     FIELD_EPOCH = 2,
     FIELD_OWNER = 3,
     FIELD_FLOOR = 4,
+    FIELD_POINTS = 5,
+    FIELD_AT_POINT = 6,
     FIELD_CRITICAL = 0x8000,
 };
 
@@ -38,6 +40,12 @@ static void put_text(struct buf *b, const char *text)
     buf_put_str(b, text);
 }
 
+static void put_number(struct buf *b, uint16_t type, uint64_t value)
+{
+    put_field(b, type, 8);
+    buf_put_le64(b, value);
+}
+
 static void encode_tail(struct buf *b, const struct head *h)
 {
     const struct head_owner *o = &h->owner;
@@ -46,14 +54,14 @@ static void encode_tail(struct buf *b, const struct head *h)
     buf_put(b, tail_magic, 4);
     buf_put_u8(b, TAIL_VERSION);
     buf_put_zero(b, TAIL_HEAD - 5);
-    put_field(b, FIELD_FEATURES, 8);
-    buf_put_le64(b, h->features);
-    put_field(b, FIELD_EPOCH, 8);
-    buf_put_le64(b, h->epoch);
-    if (h->floor) {
-        put_field(b, FIELD_FLOOR, 8);
-        buf_put_le64(b, h->floor);
-    }
+    put_number(b, FIELD_FEATURES, h->features);
+    put_number(b, FIELD_EPOCH, h->epoch);
+    if (h->floor)
+        put_number(b, FIELD_FLOOR, h->floor);
+    if (h->points_key)
+        put_number(b, FIELD_POINTS, h->points_key);
+    if (h->at_point)
+        put_number(b, FIELD_AT_POINT, h->at_point);
     if (h->owned) {
         put_field(b, FIELD_OWNER,
                   16 + 8 + 8 + 4 + 4 + 8 + 8 + 16 + 16 + 2 + strlen(o->host) + strlen(o->where));
@@ -122,6 +130,12 @@ static bool decode_field(uint16_t type, struct slice v, struct head *out)
         return !r.bad;
     case FIELD_FLOOR:
         out->floor = rd_le64(&r);
+        return !r.bad;
+    case FIELD_POINTS:
+        out->points_key = rd_le64(&r);
+        return !r.bad;
+    case FIELD_AT_POINT:
+        out->at_point = rd_le64(&r);
         return !r.bad;
     case FIELD_OWNER:
         out->owned = true;

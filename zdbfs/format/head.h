@@ -5,6 +5,8 @@
  * 29 u8 zero   30 u16 zero   32 u32 length of the fields   36 u32 CRC-32C (usual one) of bytes
  * 24..35 and the fields   40 fields: u16 type | u16 zero | u32 length | bytes
  *   type 4  u64 first data key that the present or last owner could use (txn/leaks)
+ *        5  u64 meta key of the list of points (format/point)
+ *        6  u64 number of the point that the volume stands at; only until something is written
  *        1  u64 features that a program has to know to use the volume, one bit each
  *        2  u64 epoch: counts the owners
  *        3  owner, only while somebody has it mounted: 16 bytes instance | u64 renewals | u64 wall
@@ -44,7 +46,9 @@ struct head {
     bool tail;           /* there is one; all that follows is in it */
     uint64_t features;
     uint64_t epoch;
-    uint64_t floor; /* 0: not known */
+    uint64_t floor;      /* 0: not known */
+    uint64_t points_key; /* 0: none yet */
+    uint64_t at_point;   /* 0: not at one */
     bool owned;
     struct head_owner owner;
 };

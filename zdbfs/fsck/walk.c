@@ -331,7 +331,7 @@ static void check_links(struct check *c)
             finding(c, "inode %" PRIu64 ": says %u names, has %u", s->ino, s->nlink, s->names);
 }
 
-int check_run(struct kv *kv, struct check_result *out, struct err *e)
+int check_run(struct kv *kv, uint64_t points_key, struct check_result *out, struct err *e)
 {
     struct check c = {.kv = kv, .out = out};
     struct seen *s, *next;
@@ -342,6 +342,8 @@ int check_run(struct kv *kv, struct check_result *out, struct err *e)
     *s = (struct seen){.ino = ROOT, .mode = S_IFDIR, .names = 1};
     HASH_ADD(hh, c.seen, ino, sizeof s->ino, s);
     replay_key_add(&c.meta_keys, ROOT);
+    if (points_key)
+        replay_key_add(&c.meta_keys, points_key);
     replay_key_add(&c.dirs, ROOT);
     while (c.dirs.n && r == 0)
         r = check_dir(&c, c.dirs.key[--c.dirs.n]);

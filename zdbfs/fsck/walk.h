@@ -12,7 +12,8 @@ struct check_result {
                                           fault */
 };
 
-/* 0 and *out, or -errno when it could not be read to the end. */
-int check_run(struct kv *kv, struct check_result *out, struct err *e);
+/* points_key: of the list of points, or 0.  0 and *out, or -errno when it could not be read to the
+ * end. */
+int check_run(struct kv *kv, uint64_t points_key, struct check_result *out, struct err *e);
 
 #endif

@@ -237,6 +237,22 @@ static void snapshot(const struct ops_req *q)
     fuse_reply_ioctl(q->req, 0, now, sizeof now);
 }
 
+static void point(const struct ops_req *q)
+{
+    uint8_t answer[POINT_ANSWER_BYTES];
+    struct point p;
+
+    int r = q->fs->read_only ? -EROFS : writeback_all(q->fs, q->deadline_ms);
+    if (r == 0)
+        r = commit_point(q->fs, q->deadline_ms, &p);
+    if (r < 0) {
+        ops_error(q, r);
+        return;
+    }
+    point_answer_encode(&p, answer);
+    fuse_reply_ioctl(q->req, 0, answer, sizeof answer);
+}
+
 static void statistics(const struct ops_req *q)
 {
     uint8_t record[STATS_BYTES];
@@ -263,6 +279,8 @@ void ops_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned int cmd, void *arg,
     (void)in_bufsz;
     if (cmd == IOCTL_SNAPSHOT && out_bufsz >= 8)
         snapshot(&q);
+    else if (cmd == POINT_IOCTL && out_bufsz >= POINT_ANSWER_BYTES)
+        point(&q);
     else if (cmd == IOCTL_STATISTICS && out_bufsz >= STATS_BYTES)
         statistics(&q);
     else

@@ -645,9 +645,10 @@ int kv_rscan(struct kv *kv, enum role role, uint64_t deadline_ms, kv_scan_fn *fn
     return scan(kv, role, "RSCAN", deadline_ms, fn, arg);
 }
 
-int kv_flush(struct kv *kv, enum role role, uint64_t deadline_ms)
+/* A word that zdb may refuse. */
+static int command(struct kv *kv, enum role role, const char *word, uint64_t deadline_ms)
 {
-    const struct slice argv[] = {slice_str("FLUSH")};
+    const struct slice argv[] = {slice_str(word)};
     redisReply *reply = NULL;
 
     int r = may_write(kv, deadline_ms);
@@ -657,6 +658,16 @@ int kv_flush(struct kv *kv, enum role role, uint64_t deadline_ms)
         r = -EPERM;
     kv_val_free_reply(reply);
     return r;
+}
+
+int kv_flush(struct kv *kv, enum role role, uint64_t deadline_ms)
+{
+    return command(kv, role, "FLUSH", deadline_ms);
+}
+
+int kv_jump(struct kv *kv, enum role role, uint64_t deadline_ms)
+{
+    return command(kv, role, "NSJUMP", deadline_ms);
 }
 
 /* "name: value" lines */
@@ -712,7 +723,11 @@ static uint64_t next_key(struct slice text)
 
 void kv_parse_info(struct slice text, struct kv_info *out)
 {
+    uint64_t segment = number(text, "data_current_id", UINT64_MAX);
     *out = (struct kv_info){
+        .segment_known = segment <= UINT32_MAX,
+        .segment = (uint32_t)segment,
+        .segment_bytes = number(text, "data_current_offset", 0),
         .entries = number(text, "entries", 0),
         .next_key = next_key(text),
         .data_bytes = number(text, "data_size_bytes", 0),
@@ -774,7 +789,7 @@ void kv_overlay_del(struct kv *kv, uint64_t key)
 /* INFO has to say what keys are like; the first connection of each role, in order. */
 static int connect_all(struct kv *kv, struct err *e)
 {
-    for (int role = 0; role < ROLE_COUNT; role++) {
+    for (int role = 0; role < (kv->conf->only_meta ? 1 : ROLE_COUNT); role++) {
         struct conn c;
         int r =
             conn_get(kv->pool[role],

@@ -13,6 +13,7 @@ struct kv_conf {
     struct conn_addr addr[ROLE_COUNT];
     uint64_t timeout_ms; /* of one request; kv_deadline() */
     bool read_only;      /* nothing is ever written: writing calls are -EROFS */
+    bool only_meta;      /* the other namespaces are not asked, and may not be there */
 };
 
 struct kv;
@@ -90,10 +91,18 @@ int kv_flush(struct kv *kv, enum role role, uint64_t deadline_ms); /* FLUSH: eve
                                                                       start at 0.
                                                                       -EPERM: refused */
 
+/* NSJUMP: what comes next is in a new segment.  -EPERM: refused. */
+int kv_jump(struct kv *kv, enum role role, uint64_t deadline_ms);
+
+enum { KV_EMPTY_SEGMENT = 28 }; /* bytes of one without records */
+
 struct kv_info {                               /* NSINFO */
     uint64_t entries, data_bytes, limit_bytes; /* limit 0: none */
     uint64_t next_key;   /* of sequential namespaces; 0 when it does not say */
     uint64_t free_bytes; /* on the server's disk; UINT64_MAX when it does not say */
+    bool segment_known;  /* only admins are told */
+    uint32_t segment;    /* the one that is written to */
+    uint64_t segment_bytes;
     bool password, is_public, sequential;
 };
 

@@ -2,6 +2,7 @@
 #include "zdbfs/store/lease.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -27,6 +28,7 @@ struct lease {
     pthread_cond_t wake;
     struct head head; /* as we have written it, or read it */
     bool held, lost, journal_counts, was_in_use;
+    uint64_t was_at_point;
     uint64_t seen_ms; /* when our name was last seen in it */
     pthread_t thread;
     bool running, stop;
@@ -189,6 +191,48 @@ uint64_t lease_floor(struct lease *l)
     return floor;
 }
 
+uint64_t lease_epoch(struct lease *l)
+{
+    pthread_mutex_lock(&l->lock);
+    uint64_t epoch = l->head.epoch;
+    pthread_mutex_unlock(&l->lock);
+    return epoch;
+}
+
+uint64_t lease_points_key(struct lease *l)
+{
+    pthread_mutex_lock(&l->lock);
+    uint64_t key = l->head.points_key;
+    pthread_mutex_unlock(&l->lock);
+    return key;
+}
+
+int lease_enter_point(struct lease *l, uint64_t number, uint64_t points_key, uint64_t deadline_ms)
+{
+    pthread_mutex_lock(&l->lock);
+    struct head h = l->head;
+    h.at_point = number;
+    h.points_key = points_key;
+    int r = store(l, &h, deadline_ms);
+    pthread_mutex_unlock(&l->lock);
+    return r;
+}
+
+int lease_leave_point(struct lease *l, uint64_t deadline_ms)
+{
+    pthread_mutex_lock(&l->lock);
+    l->head.at_point = 0; /* also when it fails: the next renewal says so */
+    struct head h = l->head;
+    int r = store(l, &h, deadline_ms);
+    pthread_mutex_unlock(&l->lock);
+    return r;
+}
+
+uint64_t lease_was_at_point(const struct lease *l)
+{
+    return l->was_at_point;
+}
+
 int lease_set_floor(struct lease *l, uint64_t floor, uint64_t deadline_ms)
 {
     pthread_mutex_lock(&l->lock);
@@ -294,6 +338,42 @@ static int claim(struct lease *l, const struct head *mine, bool wait, bool left,
     return r < 0 ? r : same_owner(&h, mine);
 }
 
+/* It stands at a point, and the owner in its header may be one of before it was brought back there:
+ * an owner that lives is about to write that it goes on.  0: somebody has; 1: nobody does. */
+static int wait_at_point(struct lease *l, const struct head *h)
+{
+    uint64_t until = base_now_ms() + LEASE_FRESH_MS + OVERTAKE_MS;
+    struct head now = *h;
+
+    log_info("the volume stands at point %" PRIu64
+             ": waiting %d s for an owner that goes on from it",
+             h->at_point, (LEASE_FRESH_MS + OVERTAKE_MS) / 1000);
+    while (base_now_ms() < until) {
+        usleep(SETTLE_MS * 1000);
+        int r = read_head(l, &now, base_now_ms() + TAKE_MS);
+        if (r < 0)
+            return r;
+        if (now.at_point != h->at_point || now.epoch != h->epoch ||
+            now.owner.renewals != h->owner.renewals)
+            return 0;
+    }
+    return 1;
+}
+
+/* What belongs to the point stays as it is: what we write goes into new segments. */
+static int leave_segments(struct lease *l)
+{
+    for (int role = ROLE_META; role <= ROLE_DATA; role++) {
+        struct kv_info info;
+        int r = kv_info(l->kv, (enum role)role, base_now_ms() + TAKE_MS, &info);
+        if (r == 0 && info.segment_bytes > KV_EMPTY_SEGMENT)
+            r = kv_jump(l->kv, (enum role)role, base_now_ms() + TAKE_MS);
+        if (r < 0 && r != -EPERM)
+            return r;
+    }
+    return 0;
+}
+
 int lease_take(struct lease *l, const char *where, bool takeover, struct err *e)
 {
     int r = 0;
@@ -305,13 +385,27 @@ int lease_take(struct lease *l, const char *where, bool takeover, struct err *e)
         r = read_head(l, &h, since + TAKE_MS);
         if (r < 0)
             break;
+        if (h.at_point && h.owned && !takeover && owner_look(&h.owner) != OWNER_GONE) {
+            r = wait_at_point(l, &h);
+            if (r < 0)
+                break;
+            if (r == 0)
+                continue;
+            h.owned = false;
+        }
         r = judge(&h, takeover, &wait, e);
         if (r < 0)
             return r;
+        r = h.at_point ? leave_segments(l) : 0;
+        if (r < 0)
+            break;
+        since = h.at_point ? base_now_ms() : since;
         l->journal_counts = h.in_use || !h.tail;
         l->was_in_use = h.in_use;
+        l->was_at_point = h.at_point;
         struct head mine = h;
         mine.tail = mine.in_use = mine.owned = true;
+        mine.at_point = 0;
         mine.epoch = MAX(h.epoch, l->head.epoch) + 1;
         owner_self(&mine.owner, where);
         mine.owner.wall_ms = base_wall_ns() / 1000000;

@@ -40,6 +40,13 @@ int lease_set_generation(struct lease *l, uint64_t generation, uint64_t deadline
 bool lease_was_in_use(const struct lease *l); /* when it was taken: it ended in a crash */
 uint64_t lease_floor(struct lease *l);
 int lease_set_floor(struct lease *l, uint64_t floor, uint64_t deadline_ms);
-uint64_t lease_size_bytes(const struct lease *l); /* as given when the volume was made */
+/* Points (txn/point).  While the header says that the volume stands at one, nobody owns it who
+ * does not renew it: so a volume that was brought back to a point can be mounted. */
+uint64_t lease_epoch(struct lease *l);
+uint64_t lease_points_key(struct lease *l); /* 0: none yet */
+int lease_enter_point(struct lease *l, uint64_t number, uint64_t points_key, uint64_t deadline_ms);
+int lease_leave_point(struct lease *l, uint64_t deadline_ms);
+uint64_t lease_was_at_point(const struct lease *l); /* when it was taken; 0: not */
+uint64_t lease_size_bytes(const struct lease *l);   /* as given when the volume was made */
 
 #endif

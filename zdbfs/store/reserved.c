@@ -84,6 +84,10 @@ int ids_take(struct ids *s, unsigned n, uint64_t *out, uint64_t deadline_ms)
     pthread_mutex_lock(&s->lock);
     uint64_t seen = s->attempt;
     while (s->n < n && r == 0) {
+        if (s->stop) {
+            r = -EIO;
+            break;
+        }
         s->waiting += n;
         pthread_cond_broadcast(&s->changed);
         int t = pthread_cond_timedwait(&s->changed, &s->lock, &ts);

@@ -8,10 +8,12 @@
 #include "common/log.h"
 #include "zdbfs/format/redo.h"
 #include "zdbfs/core/writeback.h"
+#include "zdbfs/txn/point.h"
 
 enum {
     RETRY_MS = 1000,
     RETIRE_RECORDS = 32,
+    POINT_RETRY_MS = 60000,
     RETIRE_IDLE_MS = 1000, /* without a new commit: old records are deleted */
     KEEP_BYTES = 1024 * 1024,
 };
@@ -24,6 +26,9 @@ enum {
 struct commit {
     struct fs *fs;
     struct journal *j;
+    struct points *points;
+    bool changed;      /* something was committed since the last point */
+    uint64_t point_ms; /* when to make one; 0: not */
     pthread_t thread;
     bool running, stop;  /* stop: under fs.lock */
     uint64_t give_up_ms; /* after stop */
@@ -328,14 +333,38 @@ static int apply(struct commit *c)
     }
 }
 
+static void note_change(struct commit *c)
+{
+    c->changed = true;
+    if (!c->point_ms && c->fs->opt->point_ms)
+        c->point_ms = base_now_ms() + c->fs->opt->point_ms;
+}
+
+/* L, released meanwhile: nothing may be committed while the header says that the volume stands at a
+ * point. */
+static int leave_point(struct commit *c)
+{
+    int r;
+
+    fs_unlock(c->fs);
+    do {
+        attempt(c);
+        r = points_leave(c->points, kv_deadline(c->fs->kv));
+    } while (r < 0 && failed(c, "storing the header", r));
+    fs_lock(c->fs);
+    return r;
+}
+
 /* L, released meanwhile. */
 static int commit_once(struct commit *c)
 {
     struct fs *fs = c->fs;
     uint64_t seq = ++fs->snap_seq; /* who comes after this waits for the next one: the SYNC that
                                       begins now may not cover what it has stored */
-    int r = sync_data(c);
+    int r = leave_point(c);
 
+    if (r == 0)
+        r = sync_data(c);
     if (r < 0)
         return r;
     encode(c);
@@ -354,6 +383,7 @@ static int commit_once(struct commit *c)
         return r;
     fs->applied_seq = seq;
     c->failures = 0;
+    note_change(c);
     fs->info_wanted = true; /* deletions make room */
     pthread_cond_signal(&fs->info_work);
     inode_shrink(fs);
@@ -406,6 +436,69 @@ static void tidy(struct commit *c)
         store_orphans(c);
 }
 
+/* ---- points --------------------------------------------------------------------------------- */
+
+/* Without the lock; nothing is dirty, or it belongs behind the point. */
+static int make_point(struct commit *c, uint64_t deadline_ms)
+{
+    struct key_list orphans = {0};
+    struct fs *fs = c->fs;
+    struct point p = {0};
+    const struct inode *in;
+
+    int r = journal_retire(c->j, deadline_ms);
+    fs_lock(fs);
+    if (r == 0)
+        fs->kept_seq = fs->applied_seq;
+    TAILQ_FOREACH(in, &fs->orphans, link)
+    {
+        if (in->commit_seq && in->commit_seq <= fs->applied_seq)
+            fs_key_push(&orphans, in->ino);
+    }
+    fs_unlock(fs);
+    if (r == 0)
+        r = points_reserve(c->points, fs->ids, deadline_ms);
+    if (r == 0)
+        r = point_make(c->points, orphans.key, orphans.n, deadline_ms, &p);
+    free(orphans.key);
+    c->point_ms = 0;
+    if (r == 0) {
+        c->changed = false;
+        fs->point = p; /* only this thread changes it */
+    } else if (r != -EOPNOTSUPP && fs->opt->point_ms) {
+        c->point_ms = base_now_ms() + MIN(fs->opt->point_ms, (uint64_t)POINT_RETRY_MS);
+    }
+    if (r < 0 && r != fs->point_error)
+        log_warn("no point could be made: %s", r == -EOPNOTSUPP
+                                                   ? "zdb does not begin new segments for us"
+                                               : r == -ENOSPC ? "no space"
+                                                              : "zdb does not answer");
+    return r;
+}
+
+/* L, released meanwhile: everything changed so far is at or before it. */
+static int take_point(struct commit *c)
+{
+    struct fs *fs = c->fs;
+    uint64_t want = fs->point_want;
+
+    int r = anything_dirty(fs) ? commit_once(c) : 0;
+    if (r < 0)
+        return r;
+    fs_unlock(fs);
+    int made = c->changed ? make_point(c, kv_deadline(fs->kv)) : 0;
+    fs_lock(fs);
+    fs->point_error = made;
+    fs->point_made = want;
+    fs_changed(fs);
+    return 0;
+}
+
+static bool point_wanted(const struct commit *c)
+{
+    return c->fs->point_want > c->fs->point_made || (c->point_ms && base_now_ms() >= c->point_ms);
+}
+
 /* ---- thread --------------------------------------------------------------------------------- */
 
 /* L: is it time for a commit?  *wait_ms: look again then. */
@@ -427,6 +520,8 @@ static bool is_wanted(const struct commit *c, uint64_t *wait_ms)
         return true;
     if (c->retire_ms)
         *wait_ms = MIN(*wait_ms, c->retire_ms);
+    if (c->point_ms)
+        *wait_ms = MIN(*wait_ms, c->point_ms);
     return false;
 }
 
@@ -458,7 +553,10 @@ static void *run(void *arg)
 
     fs_lock(fs);
     while (r == 0) {
-        if (is_wanted(c, &wait_ms)) {
+        bool wanted = is_wanted(c, &wait_ms);
+        if (point_wanted(c) && !c->stop) {
+            r = take_point(c);
+        } else if (wanted) {
             r = work_once(c);
         } else if (c->stop) {
             break;
@@ -479,12 +577,16 @@ static void *run(void *arg)
     return NULL;
 }
 
-int commit_start(struct commit **out, struct fs *fs, struct journal *j, struct err *e)
+int commit_start(struct commit **out, struct fs *fs, struct journal *j, struct points *points,
+                 struct err *e)
 {
     struct commit *c = xcalloc(1, sizeof *c);
 
     c->fs = fs;
     c->j = j;
+    c->points = points;
+    if (points_none(points) || journal_replayed(j))
+        note_change(c);
     int code = pthread_create(&c->thread, NULL, run, c);
     if (code) {
         free(c);
@@ -517,6 +619,26 @@ int commit_wait(struct fs *fs, uint64_t deadline_ms)
     return r;
 }
 
+int commit_point(struct fs *fs, uint64_t deadline_ms, struct point *out)
+{
+    int r = 0;
+
+    fs_lock(fs);
+    uint64_t want = fs->point_want = MAX(fs->point_want, fs->point_made) + 1;
+    uint64_t seen = fs->commit_attempt;
+    pthread_cond_signal(&fs->commit_work);
+    while (r == 0 && fs->point_made < want) {
+        r = fs_wait(fs, deadline_ms);
+        if (r == 0 && fs->point_made < want && fs->commit_failed > seen)
+            r = fs->commit_error ? fs->commit_error : -EIO;
+    }
+    if (r == 0)
+        r = fs->point_error;
+    *out = fs->point;
+    fs_unlock(fs);
+    return r;
+}
+
 int commit_stop(struct commit *c, bool *clean)
 {
     struct fs *fs = c->fs;
@@ -532,6 +654,8 @@ int commit_stop(struct commit *c, bool *clean)
     int r = c->result, tidied = r;
     if (tidied == 0)
         tidied = journal_retire(c->j, c->give_up_ms);
+    if (tidied == 0 && data == 0 && c->changed)
+        make_point(c, c->give_up_ms); /* what fails is told there */
     if (tidied == 0)
         tidied = ids_release(fs->ids, c->give_up_ms);
     if (tidied == 0)

@@ -9,11 +9,17 @@
 #include "zdbfs/txn/journal.h"
 
 struct commit;
+struct points;
 
-int commit_start(struct commit **out, struct fs *fs, struct journal *j, struct err *e);
+/* points: taken from time to time, as the options say. */
+int commit_start(struct commit **out, struct fs *fs, struct journal *j, struct points *points,
+                 struct err *e);
 /* Everything changed before, except data that is still in memory (writeback_file first), is durable
  * when it returns 0. */
 int commit_wait(struct fs *fs, uint64_t deadline_ms);
+/* Everything changed before, except data that is still in memory (writeback_all first), is at or
+ * before a point when it returns 0; *out is the newest. -EOPNOTSUPP: point_make. */
+int commit_point(struct fs *fs, uint64_t deadline_ms, struct point *out);
 /* The end: everything is stored, the journal emptied, the reserved keys given back.  Nothing else
  * may run.  -EIO, -ENOSPC: what could not be stored is lost.  *clean: nothing is left in the
  * journal. */

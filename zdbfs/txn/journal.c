@@ -26,6 +26,7 @@ struct journal {
     unsigned n, cap;
     bool retired; /* rec[n-1] is one that stays only because it is the newest */
     uint64_t bytes;
+    size_t replayed;
     bool no_flush; /* zdb does not empty a namespace */
 };
 
@@ -422,6 +423,11 @@ int journal_empty(struct journal *j, uint64_t deadline_ms)
     return r < 0 ? r : 1;
 }
 
+size_t journal_replayed(const struct journal *j)
+{
+    return j->replayed;
+}
+
 uint64_t journal_bytes(const struct journal *j)
 {
     return j->no_flush ? 0 : j->bytes;
@@ -513,6 +519,7 @@ int journal_open(struct journal **out, struct kv *kv, struct lease *lease, struc
         journal_free(j);
         return r;
     }
+    j->replayed = rp.n;
     if (rp.n)
         log_info("journal: %zu records are carried out again", rp.n);
     if (kv_read_only(kv))

@@ -36,6 +36,7 @@ int journal_retire(struct journal *j, uint64_t deadline_ms);
  * it was emptied, the newest record (and with it the list of orphans) is gone; 0: zdb does not do
  * it. */
 int journal_empty(struct journal *j, uint64_t deadline_ms);
+size_t journal_replayed(const struct journal *j);  /* records carried out when it was opened */
 uint64_t journal_bytes(const struct journal *j);   /* stored since it was emptied */
 unsigned journal_records(const struct journal *j); /* not retired */
 

@@ -8,7 +8,9 @@
 
 #include "zdbfs/store/lease.h"
 
-/* After the journal was carried out: delete what was left by a crash, and note the new floor. */
-int leaks_free(struct kv *kv, struct lease *lease, struct err *e);
+/* After the journal was carried out: delete what was left by a crash, and note the new floor.
+ * recovered: the volume was brought back to a point, without its journal: what that would have told
+ * of inodes without a name stands with the point, and reserved keys are found by their value. */
+int leaks_free(struct kv *kv, struct lease *lease, bool recovered, struct err *e);
 
 #endif

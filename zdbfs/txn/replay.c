@@ -261,7 +261,7 @@ static int delete_keys(struct kv *kv, enum role role, struct slice packed, size_
 }
 
 /* Blocks and lists first, so that an interrupted deletion is found again. */
-static int delete_orphan(struct kv *kv, uint64_t ino, uint64_t deadline_ms)
+int replay_delete_orphan(struct kv *kv, uint64_t ino, uint64_t deadline_ms)
 {
     struct kv_val v;
     struct inode_rec rec;
@@ -289,6 +289,6 @@ int replay_orphans(struct kv *kv, const struct replay *rp, uint64_t deadline_ms)
 
     while (r == 0 && redo_format_next(&rd, &it) == 1)
         for (uint32_t i = 0; it.op == REDO_ORPHANS && i < redo_format_count(&it) && r == 0; i++)
-            r = delete_orphan(kv, redo_format_key(&it, i), deadline_ms);
+            r = replay_delete_orphan(kv, redo_format_key(&it, i), deadline_ms);
     return r;
 }

@@ -33,6 +33,7 @@ void replay_overlay(struct kv *kv, const struct replay *rp);
 /* Delete reserved keys whose value says that nobody used them. */
 int replay_give_back(struct kv *kv, const struct replay *rp, uint64_t deadline_ms);
 /* Delete the inodes that had no name at the last commit, with their blocks and lists. */
+int replay_delete_orphan(struct kv *kv, uint64_t ino, uint64_t deadline_ms);
 int replay_orphans(struct kv *kv, const struct replay *rp, uint64_t deadline_ms);
 
 #endif

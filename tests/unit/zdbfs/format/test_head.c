@@ -97,11 +97,15 @@ START_TEST(the_tail_says_who_owns_the_volume)
     ck_assert_int_eq(head_format_decode(buf_slice(&b), ROLE_META, &out, NULL), 0);
     ck_assert(out.tail && out.owned && out.epoch == 9 && out.features == 0);
     ck_assert_mem_eq(&out.owner, &h.owner, sizeof h.owner);
+    ck_assert(out.points_key == 0 && out.at_point == 0);
     h.owned = false;
+    h.points_key = 300;
+    h.at_point = 4;
     buf_clear(&b);
     head_format_encode(&b, ROLE_META, &h);
     ck_assert_int_eq(head_format_decode(buf_slice(&b), ROLE_META, &out, NULL), 0);
     ck_assert(out.tail && !out.owned && out.epoch == 9);
+    ck_assert(out.points_key == 300 && out.at_point == 4);
     buf_fini(&b);
 }
 END_TEST

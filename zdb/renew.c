@@ -12,14 +12,12 @@
 static int load_anew(struct ns *ns, struct err *e)
 {
     struct ns *fresh = ns_new(ns->env, ns->name);
-    int r = ns_sync_settle(ns, false); /* rewrites that are still in memory go to the files first */
+    int r = ns_commit(ns);
 
-    if (r < 0 && ns_commit(ns) < 0) {
+    if (r < 0) {
         ns_unref(fresh);
         return err_sys(e, -r, "namespace %s: not written", ns->name);
     }
-    if (r < 0)
-        log_error("namespace %s: not durable before it is loaded anew: %s", ns->name, strerror(-r));
     r = index_load(fresh, e);
     if (r < 0) {
         ns_unref(fresh);
@@ -54,11 +52,23 @@ static int load_anew(struct ns *ns, struct err *e)
     return 0;
 }
 
-int renew_reload(struct ns *ns, struct err *e)
+void renew_prepare(struct ns *ns)
+{
+    ns_sync_ask(ns);
+}
+
+/* Rewrites that came since it was prepared follow from data behind the watermark, which is played
+ * again. */
+int renew_reload(struct ns *ns, struct ns_wait *w, struct err *e)
 {
     struct ns_events *ev = &ns->env->events;
-    int r = load_anew(ns, e);
+    int r = ns_idle(ns, w);
 
+    if (r < 0)
+        return r;
+    if (ns_checkpoint_is_flushing(ns))
+        return err_set(e, EBUSY, "namespace %s: a FLUSH has not ended", ns->name);
+    r = load_anew(ns, e);
     if (r < 0)
         return r;
     log_info("namespace %s: reloaded, %llu keys", ns->name, (unsigned long long)ns->entries);
@@ -70,15 +80,15 @@ int renew_reload(struct ns *ns, struct err *e)
 /* The watermark says what is under way: a crash on the way ends in an empty namespace, and none
  * before it begins or after it ended.  When files cannot be removed, those that are left are served
  * as they are. */
-int renew_flush(struct ns *ns)
+int renew_flush(struct ns *ns, struct ns_wait *w)
 {
     struct err e = {0};
-    int r;
+    int r = ns_idle(ns, w); /* a helper may be about to write the watermark */
 
-    ns_sync_wait(ns); /* it may be about to write the watermark */
-    r = ns_checkpoint_flushing(ns);
+    if (r == 0)
+        r = ns_sync_mark_flushing(ns, w);
     if (r < 0)
-        return -NS_EINDEX;
+        return r == -EINPROGRESS ? r : -NS_EINDEX;
     ns_seg_tell(ns, true);
     r = ns_seg_remove_files(ns);
     ns->generation++;
@@ -95,8 +105,6 @@ int renew_flush(struct ns *ns)
         ns_reset(ns);
     }
     r = ns_seg_create(ns, 0);
-    if (r == 0)
-        r = ns_sync_settle(ns, false) < 0 ? -NS_EINDEX : 0;
     log_info("namespace %s: flushed", ns->name);
     return r;
 }

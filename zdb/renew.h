@@ -6,10 +6,14 @@
 
 #include "zdb/engine/namespace.h"
 
-/* RELOAD; fires reloaded.  0 or -errno: the old state stays in force. */
-int renew_reload(struct ns *ns, struct err *e);
-/* FLUSH: all segments deleted, starts again at 0, descriptor and mode kept.  0, -NS_EINDEX,
- * -NS_EDATA or -errno. */
-int renew_flush(struct ns *ns);
+/* Before RELOAD: what waits in memory begins to go to the files. */
+void renew_prepare(struct ns *ns);
+/* RELOAD; fires reloaded.  0; -EINPROGRESS, nothing was changed; or -errno: the old state stays in
+ * force. */
+int renew_reload(struct ns *ns, struct ns_wait *w, struct err *e);
+/* FLUSH: all segments deleted, starts again at 0, descriptor and mode kept.  0: done, and durable
+ * when the next ns_sync says so; -EINPROGRESS, nothing was changed; -NS_EINDEX, -NS_EDATA or
+ * -errno. */
+int renew_flush(struct ns *ns, struct ns_wait *w);
 
 #endif

@@ -67,7 +67,8 @@ bool nslist_name_ok(struct slice name);
 /* NSNEW.  0, -EINVAL (name), -EEXIST, -EINPROGRESS (what had the name is being removed), -EBUSY
  * (and could not be), or -errno.  Directories that are there already are loaded.  Fires created. */
 int nslist_create(struct nslist *l, struct slice name, struct ns_wait *w, struct err *e);
-/* NSDEL.  The caller has detached all clients of ns and ended their waits; ns is gone afterwards.
+/* NSDEL.  The caller has detached all clients of ns and ended their waits, and ns_idle() gave 0; ns
+ * is gone afterwards.
  * -EINPROGRESS: w is called when its directories are durably gone (their space is given back later,
  * by a helper) and deleted was fired; -EPERM (default); or why its files stay until the next start.
  */

@@ -2,9 +2,12 @@
  *
  *   CRASH_LOG    file the record is appended to
  *   CRASH_ROOTS  absolute directories, separated by ':'; only what happens below them is recorded
- *   CRASH_FSYNC_DELAY_US  each fsync takes up to this much longer (random), so that other writes
- * happen meanwhile CRASH_FSYNC_FAIL      the fsync of a file with this number (from 1) is not done
- * and gives EIO CRASH_FSYNC_FAIL_ALL  so do all behind it, when set
+ *   CRASH_FSYNC_DELAY_US   each fsync takes up to this much longer (random), so that other writes
+ *                          happen meanwhile
+ *   CRASH_HELPER_DELAY_US  so does each call of a thread that is not the first one
+ *   CRASH_FSYNC_GATE       while this file exists, no fsync of a file goes on
+ *   CRASH_FSYNC_FAIL       the fsync of a file with this number (from 1) is not done and gives EIO
+ *   CRASH_FSYNC_FAIL_ALL   so do all behind it, when set
  *
  * One event = a header of 24 bytes (little-endian: u8 type, u8 flags, u16 port, u32 handle, u64
  * off, u32 len, u32 len2) and len + len2 bytes.  Call and event happen under one lock, so the order
@@ -67,7 +70,9 @@ static int log_fd = -1;
 static pid_t owner;
 static uint32_t next_handle = 1;
 static uint64_t next_sync = 1;
-static unsigned delay_us, fail_at, file_syncs;
+static unsigned delay_us, helper_us, fail_at, file_syncs;
+static __thread unsigned helper_rand;
+static const char *gate;
 static bool fail_all;
 static unsigned rand_state = 1;
 
@@ -144,6 +149,8 @@ static bool enter(void)
 {
     if (log_fd < 0 || inside || getpid() != owner)
         return false;
+    if (helper_us && gettid() != owner)
+        usleep((unsigned)rand_r(&helper_rand) % helper_us);
     inside = 1;
     pthread_mutex_lock(&lock);
     return true;
@@ -178,6 +185,9 @@ __attribute__((constructor)) static void start(void)
         roots[nroots++] = p;
     v = getenv("CRASH_FSYNC_DELAY_US");
     delay_us = v ? (unsigned)strtoul(v, NULL, 10) : 0;
+    v = getenv("CRASH_HELPER_DELAY_US");
+    helper_us = v ? (unsigned)strtoul(v, NULL, 10) : 0;
+    gate = getenv("CRASH_FSYNC_GATE");
     v = getenv("CRASH_FSYNC_FAIL");
     fail_at = v ? (unsigned)strtoul(v, NULL, 10) : 0;
     fail_all = getenv("CRASH_FSYNC_FAIL_ALL") != NULL;
@@ -662,6 +672,8 @@ static int do_sync(int (*f)(int), int fd, unsigned flags)
     event('f', flags, 0, s.handle, number, NULL, 0, NULL, 0);
     wait_us = delay_us ? (unsigned)rand_r(&rand_state) % delay_us : 0;
     leave();
+    while (gate && !s.is_dir && syscall(SYS_access, gate, F_OK) == 0)
+        usleep(1000);
     r = f(fd);
     if (wait_us)
         usleep(wait_us);

@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import pathlib
 import random
+import select
 import shutil
 import signal
 import socket
@@ -138,6 +139,58 @@ def test_a_disk_that_fails_for_good():
         q.check(len(list((here / "data/default").iterdir())) <= segments + 1, "new segments although nothing was written")
     z.stop()
     shutil.rmtree(here)
+
+
+def test_nothing_waits_for_a_disk_that_hangs():
+    """While no fsync goes on, whoever needs one waits by himself, whether one is running already or not: all others are served."""
+    steps = (("v", "FLUSH"), ("w", "RELOAD", "w"), (None, "NSDEL", "x"), ("y", "NSJUMP"))
+    for running in (True, False):
+        here = SHM / f"hangs-{running}"
+        here.mkdir()
+        gate, log = here / "gate", here / "record"
+        env = dict(record.shim_env(log, here / "data", here / "index"), CRASH_FSYNC_GATE=str(gate))
+        z = q.Zdb(dir=here, data=here / "data", index=here / "index", env=env)
+        z.start()
+        with z.client() as c:
+            for ns in "vwxy":
+                c.ok("NSNEW", ns)
+            c.ok("NSSET", "v", "password", "p")
+            c.ok("NSSET", "v", "public", "0")
+            clients = [z.client(ns, password="p" if ns == "v" else None) if ns else z.client() for ns, *_ in steps]
+            sync = [z.client(ns, password="p" if ns == "v" else None) for ns in "vwxy"]
+            for one in sync:
+                one.ok("SET", "k", "value")
+                one.ok("SYNC")
+            gate.touch()
+            if running:
+                begun = sum(e.type == "f" for e in volume.read_log(log))
+                for one in sync:
+                    one.ok("SET", "k", "newer")
+                    one.send("SYNC")
+                q.wait_for(lambda: sum(e.type == "f" for e in volume.read_log(log)) >= begun + 2, what="both helpers hang")
+            for one, (_, *words) in zip(clients, steps):
+                one.send(*words)
+            for _ in range(200):
+                q.same(c.cmd("PING"), "PONG", "PING meanwhile")
+                q.same(clients_get(z, "y"), b"newer" if running else b"value", "GET meanwhile")
+            q.check(not any(select.select([one.s], [], [], 0)[0] for one in clients[:1] + sync * running), "an answer before its fsync")
+            gate.unlink()
+            for one, (_, *words) in zip(clients, steps):
+                q.same(one.recv(), "OK", " ".join(words))
+            for one, ns in zip(sync, "vwxy"):
+                if running and ns != "x":
+                    q.same(one.recv(), "OK", f"SYNC in {ns}")
+            q.same(clients_get(z, "v", "p"), None, "GET after FLUSH")
+            q.same(clients_get(z, "w"), b"newer" if running else b"value", "GET after RELOAD")
+            for one in clients + sync:
+                one.close()
+        z.stop()
+        shutil.rmtree(here)
+
+
+def clients_get(z, ns, password=None):
+    with z.client(ns, password=password) as c:
+        return c.cmd("GET", "k")
 
 
 def record_failing(top, which):

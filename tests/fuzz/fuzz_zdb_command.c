@@ -139,6 +139,7 @@ static void reset(void)
 
             req_detach(&db, ns);
             ns_wait_init(&w, on_removed, &over);
+            FUZZ_CHECK(ns_idle(ns, NULL) == 0);
             FUZZ_CHECK(nslist_remove(list, ns, &w) == -EINPROGRESS);
             for (int k = 0; k < 2000 && !over; k++)
                 loop_once(loop, 5);
@@ -150,7 +151,7 @@ static void reset(void)
     struct ns_info i;
 
     ns_info(ns, &i);
-    FUZZ_CHECK(!ns_used(ns) || renew_flush(ns) == 0);
+    FUZZ_CHECK(!ns_used(ns) || renew_flush(ns, NULL) == 0);
     FUZZ_CHECK(i.lock == NS_UNLOCKED || ns_set_lock(ns, NS_UNLOCKED) == 0);
     FUZZ_CHECK(i.mode == NS_USER || ns_set_mode(ns, NS_USER) == 0);
 }

@@ -51,6 +51,8 @@ void ns_checkpoint_tick(struct ns *ns, uint64_t now_ms)
 
     cp->quiet = cp->seen_writes == ns->sync.writes ? cp->quiet + 1 : 0;
     cp->seen_writes = ns->sync.writes;
+    if (ns_checkpoint_is_flushing(ns)) /* whoever wanted that is gone */
+        ns_checkpoint_want(ns);
     if (is_behind(ns) &&
         (cp->quiet >= QUIET_TICKS || now_ms - cp->at_ms >= AGE_MS || ns_checkpoint_is_far(ns)))
         ns_checkpoint_want(ns);
@@ -174,12 +176,13 @@ int ns_checkpoint_open(struct ns *ns)
     return put(ns, &w);
 }
 
-int ns_checkpoint_flushing(struct ns *ns)
+struct watermark ns_checkpoint_flushing(const struct ns *ns)
 {
     struct watermark w = ns->checkpoint.now;
 
     w.flags = WATERMARK_FLUSHING;
-    return put(ns, &w);
+    w.sequence++;
+    return w;
 }
 
 void ns_checkpoint_reset(struct ns *ns)

@@ -475,7 +475,7 @@ static int append_deletion(struct ns *ns, struct slice key, uint32_t timestamp, 
 static int flag_now(struct ns *ns, const struct ns_entry *old, struct ns_wait *w)
 {
     struct seg *home = ns_seg_find(ns, old->file);
-    int r = ns->sync.failed ? ns_sync_idle(ns, w) : 0; /* a helper may be writing the file again */
+    int r = ns->sync.failed ? ns_idle(ns, w) : 0; /* a helper may be writing the file again */
 
     if (r < 0)
         return r;

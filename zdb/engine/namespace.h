@@ -203,6 +203,9 @@ int ns_jump(struct ns *ns); /* NSJUMP; also when empty, locked or frozen.  0, -N
 /* SYNC: 0 when every write answered so far is on stable storage, -EINPROGRESS, or the error of
  * fsync. */
 int ns_sync(struct ns *ns, struct ns_wait *w);
+/* Before a step that no helper thread may see half done: 0 none is at work on the files of ns, and
+ * none begins in this round; -EINPROGRESS until they are done. */
+int ns_idle(struct ns *ns, struct ns_wait *w);
 /* --sync, and --secure while files that were closed are not durable: after ns_set = 1, ns_del = 0
  * or ns_jump = 0 the reply has to be held until ns_sync gives 0 (an error replaces it). */
 bool ns_must_sync(const struct ns *ns);

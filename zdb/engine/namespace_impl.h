@@ -151,6 +151,9 @@ struct ns_sync_state {
     struct loop_defer *begin;       /* NULL until somebody has waited */
     struct ns_miss *now, *next;     /* waiters of the running job, of the one after it */
     struct ns_miss *idle;           /* requests that change what the running job looks at */
+    bool asked;                     /* what they wait for is a whole checkpoint */
+    int mark_error;                 /* of the mark that a FLUSH wanted, until it has been told */
+    uint64_t hold_ms;               /* no job begins until then, as they are to run; 0: none did */
     uint64_t last_ms;               /* when the last job ended */
     bool failed;                    /* it did badly: what it covered has to be written again */
     int error;                      /* why */
@@ -280,9 +283,11 @@ int ns_sync_block(struct ns *ns);       /* at once, on this thread */
 int ns_sync_settle(struct ns *ns, bool closing);
 /* The job that is running has run: files and watermark are not touched by a helper any more. */
 void ns_sync_wait(struct ns *ns);
-/* The same without holding the loop: 0 no job is running, or -EINPROGRESS until this one has ended.
- */
-int ns_sync_idle(struct ns *ns, struct ns_wait *w);
+/* A checkpoint is to begin (or goes on): with it, rewrites come into the files.  ns_idle tells its
+ * end. */
+void ns_sync_ask(struct ns *ns);
+/* No job is running: one writes the watermark that says flushing.  0, -EINPROGRESS, -errno. */
+int ns_sync_mark_flushing(struct ns *ns, struct ns_wait *w);
 void ns_sync_forget(struct ns *ns);                /* all segments are gone */
 void ns_sync_abandon(struct ns *ns);               /* the namespace goes: waiters get -ECANCELED */
 void ns_sync_tick(struct ns *ns, uint64_t now_ms); /* --synctime */
@@ -350,11 +355,16 @@ int ns_checkpoint_write(const char *index_dir, struct watermark *w, const char *
 int ns_checkpoint_open(struct ns *ns);
 static inline bool ns_checkpoint_is_open(const struct ns *ns)
 {
-    return ns->checkpoint.now.sequence > 0 && ns->checkpoint.now.flags == 0;
+    return ns->checkpoint.now.sequence > 0 && !(ns->checkpoint.now.flags & WATERMARK_CLEAN);
+}
+/* A FLUSH is under way: nothing is durable before the next checkpoint has ended. */
+static inline bool ns_checkpoint_is_flushing(const struct ns *ns)
+{
+    return ns->checkpoint.now.flags & WATERMARK_FLUSHING;
 }
 bool ns_checkpoint_is_closed(const struct ns *ns); /* nothing was written since it was closed */
-/* From now on a crash ends in an empty namespace.  Blocks; 0 or -errno. */
-int ns_checkpoint_flushing(struct ns *ns);
+/* The watermark with which a crash ends in an empty namespace. */
+struct watermark ns_checkpoint_flushing(const struct ns *ns);
 void ns_checkpoint_reset(struct ns *ns); /* other files: nothing is under way */
 
 /* --- recovery/load.c ----------------------------------------------------------------------------

@@ -20,6 +20,7 @@
 #define PATCHES_A_TURN 4096 /* neighbours are written together */
 #define RETRY_MIN_MS   250  /* after a failure; doubled with each that follows */
 #define RETRY_MAX_MS   30000
+#define HOLD_MS        100 /* for the requests that waited until no job runs */
 
 void ns_sync_note_quiet(struct ns *ns, struct seg *s)
 {
@@ -56,7 +57,7 @@ void ns_sync_forget(struct ns *ns)
 /* Nothing that somebody was answered waits for a job. */
 static bool is_durable(const struct ns *ns)
 {
-    return ns->sync.durable == ns->sync.writes;
+    return ns->sync.durable == ns->sync.writes && !ns_checkpoint_is_flushing(ns);
 }
 
 void ns_sync_directories(struct ns *ns)
@@ -109,16 +110,23 @@ static void relist(struct ns *ns)
     st->n = to;
 }
 
-/* Takes what is unsynced into a job; all of it is in the files. */
-static struct ns_sync_job *job_new(struct ns *ns)
+static struct ns_sync_job *job_empty(struct ns *ns)
 {
-    struct ns_sync_state *st = &ns->sync;
     struct ns_sync_job *j = xcalloc(1, sizeof *j);
 
     sem_init(&j->ran, 0, 0);
     j->ns = ns;
     ns_ref(ns);
     j->generation = ns->generation;
+    return j;
+}
+
+/* Takes what is unsynced into a job; all of it is in the files. */
+static struct ns_sync_job *job_new(struct ns *ns)
+{
+    struct ns_sync_state *st = &ns->sync;
+    struct ns_sync_job *j = job_empty(ns);
+
     j->first = ns_checkpoint_begin(ns);
     j->last = !j->first && ns_checkpoint_end(ns, &j->mark);
     j->everything = st->everything;
@@ -156,6 +164,17 @@ static void job_succeeded(struct ns_sync_job *j)
         ns_checkpoint_first_done(ns);
     if (j->last && ns->checkpoint.step == CHECKPOINT_LAST)
         ns_checkpoint_done(ns, &j->mark);
+    ns->sync.asked &= !j->last;
+}
+
+static void flushing_marked(struct ns_sync_job *j)
+{
+    if (j->result < 0)
+        log_error("namespace %s: watermark cannot be written: %s", j->ns->name,
+                  strerror(-j->result));
+    else
+        j->ns->checkpoint.now = j->mark;
+    j->ns->sync.mark_error = j->result;
 }
 
 /* Descriptors or memory were short: nothing of what was written is lost. */
@@ -171,6 +190,7 @@ static void job_failed(struct ns_sync_job *j)
     struct ns_sync_state *st = &ns->sync;
 
     log_error("namespace %s: sync failed: %s", ns->name, strerror(-j->result));
+    st->asked = false;
     st->failed |= !is_short(j->result);
     st->error = j->result;
     st->retry_ms = MIN(MAX(st->retry_ms * 2, (uint64_t)RETRY_MIN_MS), (uint64_t)RETRY_MAX_MS);
@@ -211,11 +231,13 @@ static int job_end(struct ns_sync_job *j)
     ns->env->syncs++;
     ns->sync.last_ms = base_now_ms();
     if (!ns->dead && j->generation == ns->generation) { /* else it says nothing about these files */
-        if (r < 0)
+        if (j->flushing)
+            flushing_marked(j);
+        else if (r < 0)
             job_failed(j);
         else
             job_succeeded(j);
-        ns_seg_tell(ns, r < 0 && !is_short(r));
+        ns_seg_tell(ns, r < 0 && !is_short(r) && !j->flushing);
     }
     free(j->parts);
     sem_destroy(&j->ran);
@@ -237,16 +259,47 @@ static bool must_wait(const struct ns *ns)
     return ns->sync.retry_ms && base_now_ms() < ns->sync.retry_at_ms;
 }
 
+/* Somebody waits for the running job to end, or may be about to run because it has: nothing begins
+ * that does not lead to that. */
+static bool is_held(const struct ns *ns)
+{
+    const struct ns_sync_state *st = &ns->sync;
+
+    return (st->idle && !st->asked) || (st->hold_ms && base_now_ms() < st->hold_ms);
+}
+
 static void start_if(struct ns *ns, bool anything)
 {
-    if (anything && !ns->dead && !ns->sync.running && !must_wait(ns) && ns_commit(ns) == 0)
+    bool on_the_way = ns->checkpoint.step == CHECKPOINT_READY;
+
+    if (anything && !ns->dead && !ns->sync.running && !must_wait(ns) &&
+        (on_the_way || !is_held(ns)) && ns_commit(ns) == 0)
         start(ns);
 }
 
-/* Those who wait for a job after the one that has ended. */
+/* Nothing runs any more: who waited for that comes next. */
+static void release(struct ns *ns)
+{
+    struct ns_sync_state *st = &ns->sync;
+    struct ns_miss *idle = st->idle;
+
+    if (!idle || st->running || st->pumping)
+        return;
+    st->idle = NULL;
+    st->asked = false;
+    st->hold_ms = base_now_ms() + HOLD_MS;
+    ns_wait_finish(idle, 0);
+}
+
+/* Those who wait for a job after the one that has ended.  After a FLUSH it has to be the last one
+ * of a checkpoint. */
 static void start_next(struct ns *ns)
 {
     struct ns_miss *next = ns->sync.next;
+    bool is_early = ns_checkpoint_is_flushing(ns) && ns->checkpoint.step == CHECKPOINT_REWRITES;
+
+    if (!next || ns->sync.running || ns->dead || is_held(ns) || is_early)
+        return;
     int r = must_wait(ns) ? ns->sync.error : ns_commit(ns); /* what a job covers has to be in the
                                                                files */
 
@@ -277,6 +330,7 @@ static void pump(void *arg)
         if (ns->checkpoint.step == CHECKPOINT_REWRITES) /* they could not be written */
             ns_checkpoint_failed(ns);
         start_if(ns, ns->checkpoint.step == CHECKPOINT_READY);
+        release(ns);
     }
     ns_unref(ns);
 }
@@ -285,21 +339,19 @@ static void job_back(void *arg)
 {
     struct ns_sync_job *j = arg;
     struct ns *ns = j->ns;
-    struct ns_miss *now = ns->sync.now, *idle = ns->sync.idle;
+    struct ns_miss *now = ns->sync.now;
     int r;
 
     ns_ref(ns);
     ns->sync.running = NULL;
-    ns->sync.now = ns->sync.idle = NULL;
+    ns->sync.now = NULL;
     r = job_end(j);
     if (now)
         ns_wait_finish(now, r);
-    if (idle)
-        ns_wait_finish(idle, 0);
-    if (ns->sync.next && !ns->sync.running && !ns->dead)
-        start_next(ns);
+    start_next(ns);
     start_if(ns, has_work(ns));
     if (ns->sync.pumping || ns->dead || ns->checkpoint.step != CHECKPOINT_REWRITES) {
+        release(ns);
         ns->env->jobs--;
         ns_unref(ns);
         return;
@@ -327,16 +379,27 @@ static void job_push(struct ns_sync_job *j)
     }
 }
 
-static void start(struct ns *ns)
+static void run(struct ns *ns, struct ns_sync_job *j)
 {
-    struct ns_sync_job *j = job_new(ns);
-
     assert(!ns->sync.running && !ns->sync.now);
     ns->sync.running = j;
-    ns->sync.now = ns->sync.next;
-    ns->sync.next = NULL;
     ns->env->jobs++;
     job_push(j);
+}
+
+static void start(struct ns *ns)
+{
+    bool flushing = ns_checkpoint_is_flushing(ns);
+    struct ns_sync_job *j;
+
+    if (flushing)
+        ns_checkpoint_want(ns);
+    j = job_new(ns);
+    run(ns, j);
+    if (flushing && !j->last)
+        return;
+    ns->sync.now = ns->sync.next;
+    ns->sync.next = NULL;
 }
 
 void ns_sync_kick(struct ns *ns)
@@ -362,19 +425,55 @@ void ns_sync_wait(struct ns *ns)
     (void)wait_for_running(ns->sync.running);
 }
 
-int ns_sync_idle(struct ns *ns, struct ns_wait *w)
+static void wait_idle(struct ns *ns, struct ns_wait *w)
+{
+    if (!ns->sync.idle)
+        ns->sync.idle = ns_wait_miss(ns);
+    ns_wait_add(w, ns->sync.idle);
+}
+
+int ns_idle(struct ns *ns, struct ns_wait *w)
 {
     struct ns_sync_state *st = &ns->sync;
 
-    if (!st->running)
+    if (!st->running && !st->pumping) {
+        st->hold_ms = 0;
+        if (st->next || has_work(ns))
+            ns_sync_soon(ns);
         return 0;
+    }
     if (!w) {
         ns_sync_wait(ns);
         return 0;
     }
-    if (!st->idle)
-        st->idle = ns_wait_miss(ns);
-    ns_wait_add(w, st->idle);
+    wait_idle(ns, w);
+    return -EINPROGRESS;
+}
+
+void ns_sync_ask(struct ns *ns)
+{
+    ns->sync.asked = true;
+    ns_checkpoint_want(ns);
+    start_if(ns, true);
+}
+
+int ns_sync_mark_flushing(struct ns *ns, struct ns_wait *w)
+{
+    struct ns_sync_job *j;
+    int r = ns->sync.mark_error;
+
+    ns->sync.mark_error = 0;
+    if (r < 0 || ns_checkpoint_is_flushing(ns))
+        return r;
+    j = job_empty(ns);
+    j->flushing = true;
+    j->mark = ns_checkpoint_flushing(ns);
+    if (!w) {
+        ns_sync_job_run(j);
+        return job_end(j);
+    }
+    run(ns, j);
+    wait_idle(ns, w);
     return -EINPROGRESS;
 }
 
@@ -394,6 +493,8 @@ int ns_sync_block(struct ns *ns)
 {
     int r = wait_for_running(ns->sync.running);
 
+    if (r == 0 && ns_checkpoint_is_flushing(ns))
+        return ns_sync_settle(ns, false);
     return r < 0 || is_durable(ns) ? r : run_now(ns);
 }
 
@@ -429,8 +530,7 @@ static void begin(void *arg)
 {
     struct ns *ns = arg;
 
-    if (!ns->dead && !ns->sync.running && ns->sync.next)
-        start_next(ns);
+    start_next(ns);
     start_if(ns, has_work(ns));
 }
 
@@ -460,8 +560,10 @@ int ns_sync(struct ns *ns, struct ns_wait *w)
         return st->error;
     if (!w)
         return ns_sync_block(ns);
-    m = st->running && st->job_writes == st->writes ? &st->now : &st->next; /* nothing written since
-                                                                               the job began? */
+    m = st->running && st->job_writes == st->writes && /* nothing written since the job began? */
+                !st->running->flushing && (!ns_checkpoint_is_flushing(ns) || st->running->last)
+            ? &st->now
+            : &st->next;
     if (!*m) {
         *m = ns_wait_miss(ns);
         (*m)->is_sync = true;
@@ -481,6 +583,8 @@ void ns_sync_tick(struct ns *ns, uint64_t now_ms)
     unsigned every = ns->env->synctime_s;
 
     ns_checkpoint_tick(ns, now_ms);
+    if (ns->sync.next) /* held for somebody who did not come */
+        ns_sync_soon(ns);
     start_if(ns,
              has_work(ns) || (ns->sync.failed && !is_durable(ns)) ||
                  (every && !is_durable(ns) && now_ms - ns->sync.last_ms >= every * (uint64_t)1000));

@@ -37,6 +37,9 @@ static int sync_part(const struct ns_sync_part *p)
 
 static int write_mark(struct ns_sync_job *j)
 {
+    if (j->flushing)
+        return watermark_write(j->ns->index_dir, &j->mark);
+
     CLEANUP(base_free) char *data = xasprintf("%s/d%u", j->ns->data_dir, j->mark.segment);
     CLEANUP(base_free) char *idx = xasprintf("%s/i%u", j->ns->index_dir, j->mark.segment);
 
@@ -59,7 +62,7 @@ void ns_sync_job_run(struct ns_sync_job *j)
     }
     for (size_t i = 0; r == 0 && i < j->n; i++)
         r = sync_part(&j->parts[i]);
-    if (r == 0 && j->last)
+    if (r == 0 && (j->last || j->flushing))
         r = write_mark(j);
     j->result = r;
 }

@@ -25,7 +25,8 @@ struct ns_sync_job {
     uint64_t generation; /* of the files that it is about: ns.generation when it was made */
     bool everything, directories;
     bool first, last;      /* of a checkpoint */
-    struct watermark mark; /* last: to be written in the end */
+    bool flushing;         /* nothing but the mark of a FLUSH */
+    struct watermark mark; /* last, flushing: to be written in the end */
     bool again;            /* what no good job has covered is written again first */
     int result;
     bool lost; /* what was to be written again is gone */

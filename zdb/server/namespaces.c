@@ -54,6 +54,8 @@ enum req_result cmd_nsdel(struct req *r)
         return req_error(r, REPLY_NS_DEL_UNKNOWN);
     if (ns == r->s->ns)
         return req_error(r, REPLY_NS_DEL_CURRENT);
+    if (ns_idle(ns, &r->s->wait) == -EINPROGRESS)
+        return REQ_PARK;
     req_detach(r->db, ns);
     if (nslist_remove(r->db->nslist, ns, &r->s->wait) != -EINPROGRESS)
         return req_ok(r); /* gone from memory; the log says why its files are not */
@@ -304,15 +306,36 @@ enum req_result cmd_reload(struct req *r)
 
     if (!ns)
         return req_error(r, REPLY_NS_NOT_FOUND);
-    if (renew_reload(ns, &e) == 0)
+    if (r->s->step == 0)
+        renew_prepare(ns);
+    r->s->step = 1;
+    int rc = renew_reload(ns, &r->s->wait, &e);
+    if (rc == -EINPROGRESS)
+        return REQ_PARK;
+    if (rc == 0)
         return req_ok(r);
     log_error("RELOAD: %s", e.text);
+    return req_error(r, REPLY_INTERNAL);
+}
+
+static enum req_result flushed(struct req *r)
+{
+    int rc = ns_sync(r->s->ns, &r->s->wait);
+
+    if (rc == -EINPROGRESS)
+        return REQ_PARK;
+    if (rc == 0)
+        return req_ok(r);
+    log_error("FLUSH: %s", strerror(-rc));
     return req_error(r, REPLY_INTERNAL);
 }
 
 enum req_result cmd_flush(struct req *r)
 {
     struct ns_info i;
+
+    if (r->s->step == 1)
+        return flushed(r);
 
     ns_info(r->s->ns, &i);
     if (i.is_public || i.password.len == 0)
@@ -323,9 +346,13 @@ enum req_result cmd_flush(struct req *r)
         return req_error(r, i.lock == NS_FROZEN ? REPLY_FROZEN : REPLY_LOCKED);
     if (i.worm)
         return req_error(r, REPLY_WORM);
-    int rc = renew_flush(r->s->ns);
-    if (rc == 0)
-        return req_ok(r);
+    int rc = renew_flush(r->s->ns, &r->s->wait);
+    if (rc == -EINPROGRESS)
+        return REQ_PARK;
+    if (rc == 0) {
+        r->s->step = 1;
+        return flushed(r);
+    }
     log_error("FLUSH: %s", strerror(-rc));
     return req_error(r, REPLY_INTERNAL);
 }

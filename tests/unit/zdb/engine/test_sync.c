@@ -66,7 +66,7 @@ START_TEST(a_job_for_files_that_were_flushed_says_nothing_about_the_new_ones)
     for (int i = 0; i < 1000 && !ns->sync.running; i++)
         loop_once(loop, 1);
     ck_assert_ptr_nonnull(ns->sync.running);
-    ck_assert_int_eq(renew_flush(ns), 0);
+    ck_assert_int_eq(renew_flush(ns, NULL), 0);
     set(ns, "b", 10);
     for (int i = 0; i < 10000 && (ns->sync.running || !done); i++)
         loop_once(loop, 1);

@@ -249,7 +249,7 @@ START_TEST(a_flush_that_was_interrupted_is_finished)
     ck_assert_int_eq(ns_jump(ns), 0);
     set(ns, "b", "two");
     ns_sync_wait(ns);
-    ck_assert_int_eq(ns_checkpoint_flushing(ns), 0);
+    ck_assert_int_eq(ns_sync_mark_flushing(ns, NULL), 0);
     stop(false);
     ns = start();
     is(ns, "a", NULL);

@@ -99,8 +99,10 @@ static int copy(struct replay *p, const struct data_walk_rec *rec, const struct 
     int r;
 
     *parent = KEEP;
-    if (!is_there && (replay_passed(p, rec) || (any && is_of_another(p, &there, rec))))
-        return 1; /* a killed process did not get as far as the copy */
+    if (!is_there && replay_passed(p, rec))
+        return p->weak ? REPLAY_SKIP : 1; /* a killed process did not get as far as the copy */
+    if (!is_there && any && is_of_another(p, &there, rec))
+        return !p->weak ? 1 : p->l->foreign ? REPLAY_SKIP : 0; /* its id may be lost as well */
     *parent = HERE;
     if (is_there && !is_played && is_version(p, &there, rec)) {
         want = there;
@@ -171,7 +173,7 @@ static int update(struct replay *p, const struct data_walk_rec *rec, struct inde
     int r = copy(p, rec, slot, slot->off >= DATA_HEADER_SIZE && ns_patch_queued(p->ns, file, off),
                  &parent);
 
-    if (r <= 0)
+    if (r != 1)
         return r;
     slot->off = (uint32_t)rec->off;
     slot->length = rec->head.length;

@@ -278,6 +278,37 @@ static void append_value(struct ns *ns, const char *value)
     ck_assert_int_eq(nslist_commit(list), 0);
 }
 
+/* The page that never reached the disk begins in the header of an update, so its key and its sum
+ * read as zeros; the index has the copy that the update made, of another id. */
+START_TEST(an_update_whose_key_is_lost_is_none_of_id_zero)
+{
+    struct ns *ns = start();
+    uint8_t id[NS_SEQ_KEY_SIZE] = {1}, zero[NS_SEQ_KEY_SIZE] = {0};
+    char filler[512 - 9 - (DATA_HEADER_SIZE + DATA_REC_SIZE + NS_SEQ_KEY_SIZE + 5) - DATA_REC_SIZE -
+                NS_SEQ_KEY_SIZE + 1];
+    struct buf value = BUF_INIT;
+    struct ns_set_out out;
+    struct ns_entry e;
+
+    memset(filler, 'f', sizeof filler - 1);
+    filler[sizeof filler - 1] = 0;
+    ck_assert_int_eq(ns_set_mode(ns, NS_SEQ), 0);
+    append_value(ns, "first");
+    append_value(ns, filler);
+    ck_assert_uint_eq(ns_active(ns)->data.size, 512 - 9);
+    ck_assert_int_eq(
+        ns_set(ns, slice_of(id, sizeof id), slice_str("a value of id one"), 1, &out, NULL), 1);
+    append_value(ns, "more");
+    stop(false);
+    blank('d', 0, 512);
+    ns = start();
+    ck_assert_int_eq(ns_find(ns, slice_of(zero, sizeof zero), &e, NULL), 1);
+    ck_assert_int_eq(ns_read(ns, slice_of(zero, sizeof zero), &e, &value, NULL), 0);
+    ck_assert(slice_eq_str(buf_slice(&value), "first"));
+    buf_fini(&value);
+}
+END_TEST
+
 START_TEST(the_watermark_tells_the_mode_when_little_reached_the_disk)
 {
     struct ns *ns = start();
@@ -346,6 +377,7 @@ static TCase *load_case(void)
     tcase_add_test(tc, a_flush_that_was_interrupted_is_finished);
     tcase_add_test(tc, the_watermark_tells_the_mode_when_little_reached_the_disk);
     tcase_add_test(tc, an_index_whose_header_never_reached_the_disk_is_begun_anew);
+    tcase_add_test(tc, an_update_whose_key_is_lost_is_none_of_id_zero);
     return tc;
 }
 

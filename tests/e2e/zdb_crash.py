@@ -173,7 +173,8 @@ def test_nothing_waits_for_a_disk_that_hangs():
             for _ in range(200):
                 q.same(c.cmd("PING"), "PONG", "PING meanwhile")
                 q.same(clients_get(z, "y"), b"newer" if running else b"value", "GET meanwhile")
-            q.check(not any(select.select([one.s], [], [], 0)[0] for one in clients[:1] + sync * running), "an answer before its fsync")
+            early = [(i, one.recv()) for i, one in enumerate(clients[:1] + sync * running) if select.select([one.s], [], [], 0)[0]]
+            q.same(early, [], "answers before their fsync")
             gate.unlink()
             for one, (_, *words) in zip(clients, steps):
                 q.same(one.recv(), "OK", " ".join(words))

@@ -37,6 +37,29 @@ static bool first_version(struct replay *p, struct index_rec *rec, uint8_t bytes
     return !rec->parent_off;
 }
 
+/* Sequential mode: an update of rec made a copy that names it, so it was indexed.  Only a slot that
+ * lies across a sector border may not tell: a power cut leaves a half of it that was rewritten. */
+static bool has_copy(struct replay *p, const struct data_walk_rec *rec)
+{
+    uint64_t at = p->s->index.size;
+    uint8_t block[INDEX_SEQ_REC * 1024];
+    struct index_rec copy;
+    ssize_t n = sizeof block;
+
+    if (at / 512 == (at + INDEX_SEQ_REC - 1) / 512)
+        return false;
+    for (at += INDEX_SEQ_REC; n == (ssize_t)sizeof block; at += (uint64_t)n) {
+        n = files_pread(p->s->index.file, block, sizeof block, at, false);
+        for (ssize_t i = 0; i + INDEX_SEQ_REC <= n; i += INDEX_SEQ_REC) {
+            struct rd rd = rd_of(slice_of(block + i, INDEX_SEQ_REC));
+            if (index_rec_decode(&rd, &copy) == 1 && copy.flags & INDEX_DELETED &&
+                copy.off == rec->off && copy.dataid == p->s->id && slice_eq(copy.key, rec->key))
+                return true;
+        }
+    }
+    return false;
+}
+
 bool replay_passed(struct replay *p, const struct data_walk_rec *rec)
 {
     CLEANUP(buf_fini) struct buf payload = BUF_INIT;
@@ -51,8 +74,10 @@ bool replay_passed(struct replay *p, const struct data_walk_rec *rec)
         (there.key.len != INDEX_SEQ_KEY || le64_get(there.key.p) != index_seq_next(&p->ns->seq) ||
          !first_version(p, &there, bytes) || there.dataid != p->s->id))
         return false;
-    return there.off > rec->off && data_read(&p->s->data, there.off, there.key, there.length,
-                                             there.crc, &payload, false) == 0;
+    return there.off > rec->off &&
+           data_read(&p->s->data, there.off, there.key, there.length, there.crc, &payload, false) ==
+               0 &&
+           !(p->ns->mode == NS_SEQ && has_copy(p, rec));
 }
 
 /* A whole record at off?  1, 0, -errno; walk.off stays. */

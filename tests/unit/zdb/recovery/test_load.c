@@ -309,6 +309,57 @@ START_TEST(an_update_whose_key_is_lost_is_none_of_id_zero)
 }
 END_TEST
 
+static size_t get(const char *path, uint8_t *bytes, size_t n, off_t at)
+{
+    CLEANUP(base_close) int fd = open(path, O_RDONLY);
+    ssize_t got = pread(fd, bytes, n, at);
+
+    ck_assert_int_gt(got, 0);
+    return (size_t)got;
+}
+
+static void put(const char *path, const uint8_t *bytes, size_t n, off_t at)
+{
+    CLEANUP(base_close) int fd = open(path, O_WRONLY);
+
+    ck_assert_int_eq(pwrite(fd, bytes, n, at), (ssize_t)n);
+}
+
+/* Slot 23 lies across a sector border: a checkpoint that a power cut interrupts may have rewritten
+ * the place of the value in it, and not the place of the copy of the version before. */
+START_TEST(a_slot_of_which_a_sector_is_old_hides_no_record)
+{
+    struct ns *ns = start();
+    uint8_t id[NS_SEQ_KEY_SIZE] = {23}, mark[8192], tail[INDEX_SEQ_REC];
+    const off_t slot = INDEX_HEADER_SIZE + 23 * INDEX_SEQ_REC;
+    char watermark[160], index[160];
+    struct buf value = BUF_INIT;
+    struct ns_set_out out;
+    struct ns_entry e;
+    size_t n;
+
+    snprintf(watermark, sizeof watermark, "%s/default/zdb-watermark", index_dir);
+    path_of(index, 'i', 0);
+    ck_assert_int_eq(slot, 1024 - 29);
+    ck_assert_int_eq(ns_set_mode(ns, NS_SEQ), 0);
+    for (int i = 0; i < 30; i++)
+        append_value(ns, "a value");
+    n = get(watermark, mark, sizeof mark, 0);
+    get(index, tail, INDEX_SEQ_REC - 29, 1024);
+    ck_assert_int_eq(ns_set(ns, slice_of(id, sizeof id), slice_str("updated"), 1, &out, NULL), 1);
+    append_value(ns, "the last one");
+    stop(true);
+    put(watermark, mark, n, 0);
+    put(index, tail, INDEX_SEQ_REC - 29, 1024);
+    ns = start();
+    ck_assert_uint_eq(ns->entries, 31);
+    ck_assert_int_eq(ns_find(ns, slice_of(id, sizeof id), &e, NULL), 1);
+    ck_assert_int_eq(ns_read(ns, slice_of(id, sizeof id), &e, &value, NULL), 0);
+    ck_assert(slice_eq_str(buf_slice(&value), "updated"));
+    buf_fini(&value);
+}
+END_TEST
+
 START_TEST(the_watermark_tells_the_mode_when_little_reached_the_disk)
 {
     struct ns *ns = start();
@@ -378,6 +429,7 @@ static TCase *load_case(void)
     tcase_add_test(tc, the_watermark_tells_the_mode_when_little_reached_the_disk);
     tcase_add_test(tc, an_index_whose_header_never_reached_the_disk_is_begun_anew);
     tcase_add_test(tc, an_update_whose_key_is_lost_is_none_of_id_zero);
+    tcase_add_test(tc, a_slot_of_which_a_sector_is_old_hides_no_record);
     return tc;
 }
 

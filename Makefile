@@ -98,7 +98,7 @@ compile_commands.json: Makefile
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/qsfs $(foreach n,1 5 7 8,$(DESTDIR)$(PREFIX)/share/man/man$(n))
-	install -m 0755 $(DAEMONS:%=$(BIN)/%) hooks/zdb-hook.sh bootstrap/qsfs bootstrap/qsfs-units bootstrap/qsfs-status bootstrap/qsfs-doctor bootstrap/toml2yaml.py $(DESTDIR)$(PREFIX)/bin
+	install -m 0755 $(DAEMONS:%=$(BIN)/%) hooks/zdb-hook.sh bootstrap/qsfs bootstrap/qsfs-units bootstrap/qsfs-status bootstrap/qsfs-doctor bootstrap/qsfs-kit bootstrap/qsfs-recover bootstrap/toml2yaml.py $(DESTDIR)$(PREFIX)/bin
 	install -m 0644 $(wildcard bootstrap/*.yaml) $(DESTDIR)$(PREFIX)/share/qsfs
 	$(foreach n,1 5 7 8,install -m 0644 $(wildcard docs/man/*.$(n)) $(DESTDIR)$(PREFIX)/share/man/man$(n) &&) :
 

@@ -561,7 +561,7 @@ is_mounted "$mount" || mkdir -p "$mount" || die "--mount: $mount cannot be made"
 
 build
 for file in "$built/zdb" "$built/zdbfs" "$built/zstor" "$top/hooks/zdb-hook.sh" "$here/qsfs" "$here/qsfs-units" "$here/qsfs-status" "$here/qsfs-doctor" \
-    "$here/toml2yaml.py"; do
+    "$here/qsfs-kit" "$here/qsfs-recover" "$here/toml2yaml.py"; do
     [ ! -e "$file" ] || install_program "$file"
 done
 rm -rf "$R/run/source"
@@ -589,6 +589,6 @@ else
     say "installed, nothing was started: $R/bin/qsfs start"
 fi
 cat <<END
-bootstrap: keys:    $R/keys and $R/etc/zstor.yaml - keep a copy of both elsewhere, without them nothing can be read back
+bootstrap: keys:    $R/bin/qsfs kit FILE - keep that file elsewhere: without it nothing can be read back from the backends
 bootstrap: control: $R/bin/qsfs start|stop|status|wait; after a reboot by itself: $R/bin/qsfs enable
 END

@@ -54,7 +54,7 @@ c_sources()
 shell_scripts()
 {
     local scripts
-    mapfile -t scripts < <(files '*.sh' bootstrap/qsfs bootstrap/qsfs-units bootstrap/qsfs-status bootstrap/qsfs-doctor bootstrap/packaging/qsfs .ci/run)
+    mapfile -t scripts < <(files '*.sh' bootstrap/qsfs bootstrap/qsfs-units bootstrap/qsfs-status bootstrap/qsfs-doctor bootstrap/qsfs-kit bootstrap/qsfs-recover bootstrap/packaging/qsfs .ci/run)
     shellcheck -x "${scripts[@]}"
 }
 

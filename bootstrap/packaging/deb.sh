@@ -28,7 +28,7 @@ into()
 
 into usr/bin 0755 "$bin/zdb" "$bin/zdbfs" "$bin/zstor" bootstrap/packaging/qsfs
 strip --strip-unneeded --remove-section=.comment --remove-section=.note "$root"/usr/bin/z*
-into usr/lib/qsfs/bootstrap 0755 bootstrap/bootstrap.sh bootstrap/qsfs bootstrap/qsfs-units bootstrap/qsfs-status bootstrap/qsfs-doctor bootstrap/toml2yaml.py
+into usr/lib/qsfs/bootstrap 0755 bootstrap/bootstrap.sh bootstrap/qsfs bootstrap/qsfs-units bootstrap/qsfs-status bootstrap/qsfs-doctor bootstrap/qsfs-kit bootstrap/qsfs-recover bootstrap/toml2yaml.py
 into usr/lib/qsfs/bootstrap 0644 bootstrap/packages.sh
 into usr/lib/qsfs/hooks 0755 hooks/zdb-hook.sh
 into usr/share/doc/qsfs/examples 0644 bootstrap/zstor.example.yaml docs/examples/zstor-all-keys.yaml

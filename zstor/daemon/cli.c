@@ -77,6 +77,10 @@ static const char usage_text[] =
     "        --takeover                 of a volume that another machine wrote; that one writes no "
     "more\n"
     "  takeover               the same without running the daemon\n"
+    "  recover free | claim | list NAMESPACE... | fetch NAMESPACE descriptor|index|data [FROM TO]\n"
+    "          | forget NAMESPACE FROM\n"
+    "                         the files of a lost zdb, for qsfs recover\n"
+    "        --takeover                 claim, also from another machine\n"
     "  config get KEY | set KEY VALUE... | check\n"
     "                         values of the configuration file; KEY is for instance\n"
     "                         meta.config.prefix, or groups.0.backends.2.address; VALUE - is a "
@@ -353,6 +357,8 @@ static const struct option test_longs[] = {LONG("ready", no_argument, OPT_READY)
 static const struct option monitor_longs[] = {LONG("drain", required_argument, OPT_DRAIN),
                                               LONG("takeover", no_argument, OPT_TAKEOVER),
                                               LONG("help", no_argument, 'h'), END};
+static const struct option recover_longs[] = {LONG("takeover", no_argument, OPT_TAKEOVER),
+                                              LONG("help", no_argument, 'h'), END};
 static const struct option plain_longs[] = {LONG("help", no_argument, 'h'), END};
 
 static const struct command commands[] = {
@@ -372,6 +378,7 @@ static const struct command commands[] = {
     {"meta", "+:h", plain_longs, CONTROL_PING, false, cli_here_meta},
     {"takeover", "+:h", plain_longs, CONTROL_PING, false, cli_here_takeover},
     {"config", "+:h", plain_longs, CONTROL_PING, false, run_config},
+    {"recover", "+:h", recover_longs, CONTROL_PING, false, cli_here_recover},
     {"monitor", "+:h", monitor_longs, CONTROL_PING, false, run_monitor},
 };
 
@@ -414,7 +421,7 @@ static int parse_command(struct cli *c, const struct command *cmd, int argc, cha
         *code = cli_fail_usage("meta: needs backup or restore, and a file");
         return 1;
     }
-    if (cmd->run == run_config) {
+    if (cmd->run == run_config || cmd->run == cli_here_recover) {
         c->words = argv + optind;
         c->nwords = argc - optind;
         optind = argc;

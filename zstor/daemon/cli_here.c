@@ -11,6 +11,7 @@
 #include "common/log.h"
 #include "common/parse.h"
 #include "common/path.h"
+#include "zstor/daemon/cli_recover.h"
 #include "zstor/object/backup.h"
 #include "zstor/object/engine.h"
 #include "zstor/daemon/poller.h"
@@ -267,6 +268,27 @@ int cli_here_rekey(struct cli *c)
     }
     engine_put(g);
     journal_close(queue);
+    volume_close(v);
+    return code;
+}
+
+/* Without a daemon: on a machine that has nothing yet none runs. */
+int cli_here_recover(struct cli *c)
+{
+    struct volume *v = NULL;
+    struct engine *g = NULL;
+    struct err e = {0};
+    int code = open_volume(c, &v);
+
+    if (code == 0)
+        code = open_engine(c, &g, v);
+    if (code == 0)
+        code = cli_recover(g->objects, g->conf, c->takeover, c->words, c->nwords, &e);
+    if (code < 0)
+        code = cli_fail(&e);
+    if (g)
+        object_give_back(g->objects);
+    engine_put(g);
     volume_close(v);
     return code;
 }

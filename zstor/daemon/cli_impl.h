@@ -22,8 +22,9 @@ struct cli {
     uint64_t wait_s; /* wait --timeout, 0: none */
     uint64_t drain_ms;
     bool takeover; /* monitor --takeover */
-    char **words;  /* meta: backup or restore, and the file; config: all */
-    int nwords;    /* config */
+    char **words;  /* meta: backup or restore, and the file; config,
+                    * recover: all */
+    int nwords;    /* config, recover */
     struct zstor_conf *conf;
 };
 
@@ -43,6 +44,7 @@ int cli_here_test(struct cli *c);
 int cli_here_takeover(struct cli *c);
 int cli_here_forget(struct cli *c);
 int cli_here_rekey(struct cli *c);
+int cli_here_recover(struct cli *c);
 int cli_here_meta(struct cli *c);
 int cli_here_status(struct cli *c, const char *note); /* asks the backends itself; note: one more
                                                          line, NULL: none */

@@ -179,7 +179,7 @@ static void find(const struct metastore *ms, struct found *f)
             f->lease = l;
         f->any = true;
     }
-    if (f->any && !mine(ms, &f->lease) && f->lease.epoch < volume_epoch(ms->volume))
+    if (f->any && ms->volume && !mine(ms, &f->lease) && f->lease.epoch < volume_epoch(ms->volume))
         f->any = false; /* an old one that is shown again: we have had a later one */
     f->answers = n.answers;
     f->absent = n.absent;
@@ -364,4 +364,13 @@ void claim_give_back(const struct metastore *ms)
     f.lease.serial++;
     f.lease.expiry_ns = base_wall_ns();
     put(ms, &f.lease);
+}
+
+bool claim_is_free(const struct metastore *ms)
+{
+    struct found f;
+
+    find(ms, &f);
+    return f.answers >= ZSTOR_META_DATA &&
+           (f.any ? !f.lease.held : f.absent >= ZSTOR_META_ABSENT_QUORUM);
 }

@@ -26,5 +26,8 @@ int claim_take(const struct metastore *ms, bool takeover, const atomic_bool *sto
  * under the key of the configuration, on all four; 0 also when they are already. */
 int claim_change_key(const struct metastore *ms, struct err *e);
 void claim_give_back(const struct metastore *ms);
+/* The newest lease of those that two backends or more answer with was given back, or they know of
+ * none. */
+bool claim_is_free(const struct metastore *ms);
 
 #endif

@@ -1,4 +1,4 @@
-complete -c qsfs -f -n __fish_use_subcommand -a "bootstrap start stop restart run enable disable status logs doctor wait version help"
+complete -c qsfs -f -n __fish_use_subcommand -a "bootstrap start stop restart run enable disable status logs doctor wait kit recover version help"
 complete -c qsfs -n "__fish_seen_subcommand_from bootstrap" -l config -r -d "zstor configuration of your own backends"
 complete -c qsfs -n "__fish_seen_subcommand_from bootstrap" -l geometry -x -d "K,N"
 complete -c qsfs -n "__fish_seen_subcommand_from bootstrap" -l cache -x -d "limit of the local cache"

@@ -41,7 +41,7 @@ static int load_anew(struct ns *ns, struct err *e)
     ns->sync.unsynced = fresh->sync.unsynced;
     ns->sync.n = fresh->sync.n;
     ns->sync.cap = fresh->sync.cap;
-    ns_patch_take(&ns->patches, &fresh->patches);
+    patches_take(&ns->patches, &fresh->patches);
     ns_sync_everything(ns);
     fresh->loaded = (struct ns_loaded){0};
     index_seq_init(&fresh->seq);
@@ -94,7 +94,7 @@ int renew_flush(struct ns *ns, struct ns_wait *w)
     ns->generation++;
     ns_checkpoint_reset(ns);
     ns_sync_forget(ns);
-    ns_patch_fini(&ns->patches);
+    patches_fini(&ns->patches);
     ns_sync_directories(ns);
     ns_reset(ns);
     if (r < 0) {

@@ -116,7 +116,8 @@ void ns_checkpoint_first_done(struct ns *ns)
 
 void ns_checkpoint_rewritten(struct ns *ns)
 {
-    if (ns->checkpoint.step == CHECKPOINT_REWRITES && ns_patch_written(ns) >= ns->sync.patch_due)
+    if (ns->checkpoint.step == CHECKPOINT_REWRITES &&
+        patches_written(&ns->patches) >= ns->sync.patch_due)
         ns->checkpoint.step = CHECKPOINT_READY;
 }
 

@@ -1,11 +1,11 @@
-/* namespace_impl - the inside of a namespace, shared by ns*.c, recovery/load.c and store.c only.
- * Thread: the zdb loop. */
+/* namespace_impl - the inside of a namespace, shared by engine/, recovery/, store.c and renew.c
+ * only. Thread: the zdb loop. */
 #ifndef ZDB_ENGINE_NAMESPACE_IMPL_H
 #define ZDB_ENGINE_NAMESPACE_IMPL_H
 
 #include "zdb/file/data.h"
 #include "zdb/file/watermark.h"
-#include "zdb/engine/flagset.h"
+#include "zdb/engine/patches.h"
 #include "zdb/engine/keys.h"
 #include "zdb/file/index.h"
 #include "zdb/engine/ids.h"
@@ -28,21 +28,6 @@ struct seg {
     bool index_promised;   /* a deletion stands in its index only (the disk is full): SYNC covers it
                             */
     uint64_t synced;       /* bytes of the data file that are durable, as far as known */
-};
-
-/* Rewrites of index records that are held back (engine/rewrite.c). */
-struct ns_patches {
-    struct ns_patch **bucket; /* by place */
-    size_t nbuckets, n;
-    uint64_t clock;                 /* number of the newest patch */
-    struct ns_patch *first, **tail; /* oldest first */
-    uint64_t since_ms;              /* when the oldest came */
-    struct ns_flags { /* a generation in the flagsets: flags that are to be written together */
-        size_t n;
-        uint64_t from, to; /* numbers of its first and its last one */
-    } gen[FLAGSET_GENERATIONS];
-    unsigned open; /* the one that is being filled */
-    size_t flags;  /* in all of them */
 };
 
 /* What requests wait for: one fetch, one cold read, one sync. */
@@ -203,7 +188,7 @@ struct ns {
     int64_t index_io_error_last, data_io_error_last;
     struct ns_sync_state sync;
     struct ns_checkpoint checkpoint;
-    struct ns_patches patches;
+    struct patches patches;
     struct ns_jumped *jumps; /* oldest first */
 };
 
@@ -212,37 +197,42 @@ static inline struct seg *ns_active(const struct ns *ns)
     return ns->segs[ns->nsegs - 1];
 }
 
-/* --- engine/namespace.c
- * ------------------------------------------------------------------------------------ */
+/* --- engine/namespace.c: its making and its end, the table of its segments ---------------------
+ */
 struct ns *ns_new(struct ns_env *env, const char *name); /* empty: no segments; one reference */
 void ns_ref(struct ns *ns);
 void ns_unref(struct ns *ns);
 int ns_commit(struct ns *ns); /* what was appended is in the files; 0 or -errno */
 void ns_index_failed(struct ns *ns);
 void ns_data_failed(struct ns *ns);
+struct seg *ns_seg_find(const struct ns *ns, uint32_t id);
+struct seg *ns_seg_add(struct ns *ns, uint32_t id); /* id above all others; files are not touched */
+void ns_seg_drop_last(struct ns *ns);               /* out of memory; files are not touched */
+void ns_seg_clear(struct ns *ns);                   /* all of them */
+void ns_seg_jumped_free(struct ns_jumped *j);
+
+/* --- engine/properties.c -----------------------------------------------------------------------
+ */
 uint64_t ns_limit(const struct ns *ns); /* quota in force */
-void ns_reset(struct ns *ns);           /* no keys, no counters; segments are gone already */
 int ns_write_descriptor(struct ns *ns, struct err *e);
 int ns_read_descriptor(struct ns *ns, struct err *e); /* missing or short: written with defaults;
                                                          -EPROTONOSUPPORT */
 
+/* --- engine/readwrite.c ------------------------------------------------------------------------
+ */
 void ns_entry_of_rec(const struct ns *ns, uint32_t file, uint32_t off, const struct index_rec *r,
                      struct ns_entry *e);
 
-/* --- engine/segments.c: segments and their rotation
- * --------------------------------------------------- */
-struct seg *ns_seg_find(const struct ns *ns, uint32_t id);
-struct seg *ns_seg_add(struct ns *ns, uint32_t id); /* id above all others; files are not touched */
-void ns_seg_drop_last(struct ns *ns);               /* out of memory; files are not touched */
-void ns_seg_close(struct seg *s);                   /* its files go: unwritten bytes are dropped */
-void ns_seg_clear(struct ns *ns);                   /* all of them */
+/* --- engine/segments.c -------------------------------------------------------------------------
+ */
+void ns_seg_close(struct seg *s);              /* its files go: unwritten bytes are dropped */
 int ns_seg_create(struct ns *ns, uint32_t id); /* -NS_EINDEX, -NS_EDATA; nothing is left behind on
                                                   failure */
+int ns_seg_rotate(struct ns *ns);              /* as ns_jump, but no sync is begun */
 int ns_seg_remove_files(struct ns *ns);        /* all segments, newest first, memory too */
-void ns_seg_jumped_free(struct ns_jumped *j);
+void ns_reset(struct ns *ns);                  /* no keys, no counters; segments are gone already */
 void ns_seg_tell(struct ns *ns, bool all); /* jump events that are due; all: whether due or not */
 void ns_seg_sweep(struct ns *ns);          /* timer: drops descriptors of files removed by others */
-void ns_seg_hook_done(struct ns_hook *h, int status);
 void ns_seg_dirty_list(const struct ns *ns, uint32_t **ids, size_t *n); /* given (free) */
 /* One index record, in whatever file.  0, -EINPROGRESS, -EBADMSG, -EIO. */
 int ns_seg_record(struct ns *ns, uint32_t file, uint32_t off, struct index_rec *rec,
@@ -269,16 +259,20 @@ void ns_wait_keep_fetches(struct ns *ns); /* segments were loaded anew: fetches 
 void ns_wait_drop_hooks(struct ns *ns);   /* the namespace goes: fetches fail, the rest is forgotten
                                            */
 
-/* --- engine/sync.c -------------------------------------------------------------------------------
+/* --- engine/unsynced.c -------------------------------------------------------------------------
  */
 void ns_sync_note(struct ns *ns, struct seg *s);       /* s has unsynced bytes now */
 void ns_sync_note_quiet(struct ns *ns, struct seg *s); /* the same, but nobody was promised anything
                                                           about them */
 void ns_sync_directories(struct ns *ns);               /* files were made or removed */
 void ns_sync_everything(struct ns *ns); /* whatever an earlier process left unsynced */
-void ns_sync_kick(struct ns *ns);       /* start a job if there is something to do */
-void ns_sync_soon(struct ns *ns);       /* the same, at the end of the round */
-int ns_sync_block(struct ns *ns);       /* at once, on this thread */
+void ns_sync_forget(struct ns *ns);     /* all segments are gone */
+
+/* --- engine/sync.c -----------------------------------------------------------------------------
+ */
+void ns_sync_kick(struct ns *ns); /* start a job if there is something to do */
+void ns_sync_soon(struct ns *ns); /* the same, at the end of the round */
+int ns_sync_block(struct ns *ns); /* at once, on this thread */
 /* At once: data, index and watermark.  closing: nothing is written afterwards. */
 int ns_sync_settle(struct ns *ns, bool closing);
 /* The job that is running has run: files and watermark are not touched by a helper any more. */
@@ -288,16 +282,11 @@ void ns_sync_wait(struct ns *ns);
 void ns_sync_ask(struct ns *ns);
 /* No job is running: one writes the watermark that says flushing.  0, -EINPROGRESS, -errno. */
 int ns_sync_mark_flushing(struct ns *ns, struct ns_wait *w);
-void ns_sync_forget(struct ns *ns);                /* all segments are gone */
 void ns_sync_abandon(struct ns *ns);               /* the namespace goes: waiters get -ECANCELED */
 void ns_sync_tick(struct ns *ns, uint64_t now_ms); /* --synctime */
 
 /* --- engine/rewrite.c
  * ------------------------------------------------------------------------------ */
-void ns_patch_init(struct ns_patches *p);
-void ns_patch_fini(struct ns_patches *p);
-/* What is queued in p is forgotten, and it gets what is queued in from, as its youngest. */
-void ns_patch_take(struct ns_patches *p, struct ns_patches *from);
 bool ns_patch_any(const struct ns *ns);
 /* The live record (user mode) was replaced by a younger one: it gets its deleted flag. */
 void ns_patch_supersede(struct ns *ns, uint32_t file, uint32_t off);
@@ -316,8 +305,6 @@ void ns_patch_see(const struct ns *ns, uint32_t file, uint32_t off, uint8_t *byt
 bool ns_patch_queued(const struct ns *ns, uint32_t file, uint32_t off);
 /* Load: forget those that the files agree with. */
 void ns_patch_forget_same(struct ns *ns);
-/* Number up to which all are written (or forgotten). */
-uint64_t ns_patch_written(const struct ns *ns);
 /* Write what was queued up to this number, at most max of them; true: there is more. */
 bool ns_patch_write(struct ns *ns, uint64_t upto, size_t max);
 

@@ -1,9 +1,9 @@
-/* rewrite - rewrites of index records that wait until what they follow from is durable.
- * An update flags (user mode) or rewrites (seq mode) the old record in place, a deletion flags it.
- * If that reached the disk before the new record did, a power cut would lose a value that SYNC had
- * promised.  So such rewrites are kept here, every reader of index records sees them through
- * ns_patch_see(), and a checkpoint writes them (engine/checkpoint.c).  A crash in between loses
- * nothing: the load plays the data records again that they follow from (recovery/replay.c).
+/* rewrite - rewrites of index records (engine/patches.h) wait until what they follow from is
+ * durable. An update flags (user mode) or rewrites (seq mode) the old record in place, a deletion
+ * flags it. If that reached the disk before the new record did, a power cut would lose a value that
+ * SYNC had promised.  So such rewrites are kept here, every reader of index records sees them
+ * through ns_patch_see(), and a checkpoint writes them (engine/checkpoint.c).  A crash in between
+ * loses nothing: the load plays the data records again that they follow from (recovery/replay.c).
  *
  * Two kinds, numbered together: rewrites with their bytes stand in a queue; the flags of superseded
  * records (user mode), which come with every update, in the flagset of their segment.  A job closes
@@ -13,150 +13,43 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#define FIRST_BUCKETS 64
-#define SPAN          ((size_t)16 << 10) /* rewritten with one call at most */
-#define GAP           1024               /* bytes between two records that are worth the copy */
-#define SPAN_FLAGS    (SPAN / (INDEX_REC_SIZE + 1) + 1) /* records in it, at most */
-
-struct ns_patch {
-    struct ns_patch *in_bucket, *next; /* the latter: younger */
-    uint64_t number;
-    uint32_t file, off;
-    uint8_t n; /* bytes that are set; 0: only the flag */
-    bool forgotten;
-    bool shadowed; /* a younger one is for the same place; only this one's data may be durable */
-    uint8_t bytes[INDEX_SEQ_REC];
-};
-
-void ns_patch_init(struct ns_patches *p)
-{
-    *p = (struct ns_patches){0};
-    p->tail = &p->first;
-}
-
-void ns_patch_fini(struct ns_patches *p)
-{
-    struct ns_patch *one, *next;
-
-    for (one = p->first; one; one = next) {
-        next = one->next;
-        free(one);
-    }
-    free(p->bucket);
-    *p = (struct ns_patches){.clock = p->clock}; /* jobs under way know its numbers; flags go with
-                                                    their segments */
-    p->tail = &p->first;
-}
-
-void ns_patch_take(struct ns_patches *p, struct ns_patches *from)
-{
-    uint64_t clock = p->clock;
-    struct ns_patch *one;
-
-    ns_patch_fini(p);
-    if (!from->first)
-        return;
-    *p = *from;
-    for (one = p->first; one; one = one->next)
-        one->number += clock;
-    p->clock += clock;
-    ns_patch_init(from);
-}
-
-static size_t slot_of(const struct ns_patches *p, uint32_t file, uint32_t off)
-{
-    return (size_t)((file * (uint64_t)0x9e3779b97f4a7c15 ^ off * (uint64_t)0xc2b2ae3d27d4eb4f) >>
-                    20) &
-           (p->nbuckets - 1);
-}
-
-static struct ns_patch *find(const struct ns_patches *p, uint32_t file, uint32_t off)
-{
-    struct ns_patch *one;
-
-    if (p->n == 0)
-        return NULL;
-    for (one = p->bucket[slot_of(p, file, off)]; one; one = one->in_bucket) {
-        if (one->file == file && one->off == off)
-            return one;
-    }
-    return NULL;
-}
-
-static void grow(struct ns_patches *p)
-{
-    size_t n = p->nbuckets ? p->nbuckets * 2 : FIRST_BUCKETS;
-    struct ns_patch *one;
-
-    if (p->n < p->nbuckets)
-        return;
-    free(p->bucket);
-    p->bucket = xcalloc(n, sizeof *p->bucket);
-    p->nbuckets = n;
-    for (one = p->first; one; one = one->next) {
-        size_t i;
-        if (one->forgotten || one->shadowed)
-            continue;
-        i = slot_of(p, one->file, one->off);
-        one->in_bucket = p->bucket[i];
-        p->bucket[i] = one;
-    }
-}
-
-static void unhash(struct ns_patches *p, struct ns_patch *one)
-{
-    struct ns_patch **at = &p->bucket[slot_of(p, one->file, one->off)];
-
-    while (*at != one)
-        at = &(*at)->in_bucket;
-    *at = one->in_bucket;
-    p->n--;
-}
+#define SPAN       ((size_t)16 << 10) /* rewritten with one call at most */
+#define GAP        1024               /* bytes between two records that are worth the copy */
+#define SPAN_FLAGS (SPAN / (INDEX_REC_SIZE + 1) + 1) /* records in it, at most */
 
 void ns_patch_forget(struct ns *ns, uint32_t file, uint32_t off)
 {
-    struct ns_patch *one = find(&ns->patches, file, off);
+    struct patch *one = patches_find(&ns->patches, file, off);
 
     if (!one)
         return;
-    unhash(&ns->patches, one);
+    patches_unhash(&ns->patches, one);
     one->forgotten = true; /* leaves the queue in its turn */
 }
 
 /* A second rewrite of one place takes the place of the first, at the end of the queue: it follows
  * from younger records.  A first one that the running job makes due is written all the same: the
  * watermark will say that it is. */
-static struct ns_patch *put(struct ns *ns, uint32_t file, uint32_t off)
+static struct patch *put(struct ns *ns, uint32_t file, uint32_t off)
 {
-    struct ns_patches *p = &ns->patches;
-    struct ns_patch *old = find(p, file, off), *one = xcalloc(1, sizeof *one);
+    struct patches *p = &ns->patches;
+    struct patch *old = patches_find(p, file, off), *one;
     struct seg *s = ns_seg_find(ns, file);
-    size_t i;
 
     if (s)
         index_file_dirty(&s->index); /* decided now: a jump from here on has to report it */
     if (old) {
+        patches_unhash(p, old);
+        if (old->number <= ns_checkpoint_clock(ns))
+            old->shadowed = true;
+        else
+            old->forgotten = true; /* leaves the queue in its turn */
+    }
+    one = patches_add(p, file, off);
+    if (old) {
         memcpy(one->bytes, old->bytes, sizeof one->bytes);
         one->n = old->n;
-        if (old->number <= ns_checkpoint_clock(ns)) {
-            unhash(p, old);
-            old->shadowed = true;
-        } else {
-            ns_patch_forget(ns, file, off);
-        }
     }
-    one->number = ++p->clock;
-    one->file = file;
-    one->off = off;
-    if (!p->first)
-        p->since_ms = base_now_ms();
-    grow(p);
-    i = slot_of(p, file, off);
-    one->in_bucket = p->bucket[i];
-    p->bucket[i] = one;
-    *p->tail = one;
-    p->tail = &one->next;
-    p->n++;
     return one;
 }
 
@@ -167,11 +60,11 @@ bool ns_patch_any(const struct ns *ns)
 
 void ns_patch_supersede(struct ns *ns, uint32_t file, uint32_t off)
 {
-    struct ns_patches *p = &ns->patches;
-    struct ns_flags *g = &p->gen[p->open];
+    struct patches *p = &ns->patches;
+    struct patch_flags *g = &p->gen[p->open];
     struct seg *s = ns_seg_find(ns, file);
 
-    if (!s || find(p, file, off)) {
+    if (!s || patches_find(p, file, off)) {
         ns_patch_flag(ns, file, off);
         return;
     }
@@ -188,7 +81,7 @@ void ns_patch_supersede(struct ns *ns, uint32_t file, uint32_t off)
 
 void ns_patch_close(struct ns *ns)
 {
-    struct ns_patches *p = &ns->patches;
+    struct patches *p = &ns->patches;
     unsigned next = (p->open + 1) % FLAGSET_GENERATIONS;
 
     if (p->gen[p->open].n && p->gen[next].n == 0) /* else it takes what comes later, too, and is due
@@ -198,7 +91,7 @@ void ns_patch_close(struct ns *ns)
 
 void ns_patch_flag(struct ns *ns, uint32_t file, uint32_t off)
 {
-    struct ns_patch *one = put(ns, file, off);
+    struct patch *one = put(ns, file, off);
 
     one->bytes[INDEX_FLAGS_AT] |= INDEX_DELETED;
 }
@@ -208,7 +101,7 @@ void ns_patch_flag(struct ns *ns, uint32_t file, uint32_t off)
 void ns_patch_flag_queued(struct ns *ns, uint32_t file, uint32_t off)
 {
     uint64_t last = ns_checkpoint_clock(ns);
-    struct ns_patch *one = find(&ns->patches, file, off);
+    struct patch *one = patches_find(&ns->patches, file, off);
 
     if (one)
         one->bytes[INDEX_FLAGS_AT] |= INDEX_DELETED;
@@ -220,7 +113,7 @@ void ns_patch_flag_queued(struct ns *ns, uint32_t file, uint32_t off)
 
 void ns_patch_bytes(struct ns *ns, uint32_t file, uint32_t off, const uint8_t *bytes, size_t n)
 {
-    struct ns_patch *one = put(ns, file, off);
+    struct patch *one = put(ns, file, off);
 
     assert(n == INDEX_REC_SIZE || n == INDEX_SEQ_REC);
     one->n = (uint8_t)MAX(n, (size_t)one->n); /* a key that is set stays set */
@@ -229,7 +122,7 @@ void ns_patch_bytes(struct ns *ns, uint32_t file, uint32_t off, const uint8_t *b
 
 void ns_patch_see(const struct ns *ns, uint32_t file, uint32_t off, uint8_t *bytes, size_t n)
 {
-    const struct ns_patch *one = find(&ns->patches, file, off);
+    const struct patch *one = patches_find(&ns->patches, file, off);
     const struct seg *s = ns->patches.flags ? ns_seg_find(ns, file) : NULL;
 
     if (one && one->n)
@@ -238,19 +131,19 @@ void ns_patch_see(const struct ns *ns, uint32_t file, uint32_t off, uint8_t *byt
         bytes[INDEX_FLAGS_AT] |= INDEX_DELETED;
 }
 
-static uint32_t begin_of(const struct ns_patch *one)
+static uint32_t begin_of(const struct patch *one)
 {
     return one->n ? one->off : one->off + INDEX_FLAGS_AT;
 }
 
-static uint32_t end_of(const struct ns_patch *one)
+static uint32_t end_of(const struct patch *one)
 {
     return one->off + (one->n ? one->n : INDEX_FLAGS_AT + 1);
 }
 
 struct place {
     uint64_t at; /* file, offset */
-    struct ns_patch *patch;
+    struct patch *patch;
 };
 
 /* Rewrites that are near to each other in the same file. */
@@ -269,7 +162,7 @@ static int write_span(struct ns *ns, const struct place *v, size_t n)
         r = got < 0 ? (int)got : (size_t)got < end - begin ? -ENODATA : 0;
     }
     for (size_t i = 0; i < n; i++) {
-        const struct ns_patch *one = v[i].patch;
+        const struct patch *one = v[i].patch;
         memcpy(bytes + (begin_of(one) - begin), one->bytes + (begin_of(one) - one->off),
                end_of(one) - begin_of(one));
     }
@@ -287,12 +180,12 @@ static int write_span(struct ns *ns, const struct place *v, size_t n)
 
 bool ns_patch_queued(const struct ns *ns, uint32_t file, uint32_t off)
 {
-    return find(&ns->patches, file, off);
+    return patches_find(&ns->patches, file, off);
 }
 
 void ns_patch_forget_same(struct ns *ns)
 {
-    for (struct ns_patch *one = ns->patches.first; one; one = one->next) {
+    for (struct patch *one = ns->patches.first; one; one = one->next) {
         struct seg *s = ns_seg_find(ns, one->file);
         uint8_t bytes[INDEX_SEQ_REC];
         size_t n = one->n ? one->n : INDEX_FLAGS_AT + 1;
@@ -333,47 +226,15 @@ static int write_some(struct ns *ns, struct place *v, size_t n)
     return r;
 }
 
-uint64_t ns_patch_written(const struct ns *ns)
-{
-    const struct ns_patches *p = &ns->patches;
-    uint64_t upto = p->first ? p->first->number - 1 : p->clock;
-
-    for (size_t i = 0; i < FLAGSET_GENERATIONS; i++) {
-        if (p->gen[i].n)
-            upto = MIN(upto, p->gen[i].from - 1);
-    }
-    return upto;
-}
-
-/* The oldest ones leave the queue. */
-static void drop(struct ns_patches *p, uint64_t upto)
-{
-    bool all = upto == p->clock;
-    struct ns_patch *one;
-
-    if (all && p->n > 0) {
-        memset(p->bucket, 0, p->nbuckets * sizeof *p->bucket);
-        p->n = 0;
-    }
-    while ((one = p->first) && one->number <= upto) {
-        if (!all && !one->forgotten && !one->shadowed)
-            unhash(p, one);
-        p->first = one->next;
-        if (!p->first)
-            p->tail = &p->first;
-        free(one);
-    }
-}
-
 /* The queue.  *max: how many more may be written.  1 there is more, 0, -errno: they stay, and are
  * seen. */
 static int write_queued(struct ns *ns, uint64_t upto, size_t *max)
 {
-    struct ns_patches *p = &ns->patches;
+    struct patches *p = &ns->patches;
     CLEANUP(base_free) struct place *v = NULL;
     uint64_t last = 0;
     size_t n = 0, due = 0;
-    struct ns_patch *one;
+    struct patch *one;
     int r;
 
     for (one = p->first; one && one->number <= upto && due < *max; one = one->next)
@@ -390,7 +251,7 @@ static int write_queued(struct ns *ns, uint64_t upto, size_t *max)
     if (r < 0)
         return r;
     if (last)
-        drop(p, last);
+        patches_drop(p, last);
     *max -= n;
     return p->first && p->first->number <= upto;
 }
@@ -419,7 +280,7 @@ static int write_flags(struct ns *ns, struct seg *s, const uint32_t *off, size_t
 
 static int write_generation(struct ns *ns, unsigned g, size_t *max)
 {
-    struct ns_patches *p = &ns->patches;
+    struct patches *p = &ns->patches;
 
     for (size_t i = 0; i < ns->nsegs && p->gen[g].n; i++) {
         struct seg *s = ns->segs[i];
@@ -445,7 +306,7 @@ static int write_generation(struct ns *ns, unsigned g, size_t *max)
 
 bool ns_patch_write(struct ns *ns, uint64_t upto, size_t max)
 {
-    struct ns_patches *p = &ns->patches;
+    struct patches *p = &ns->patches;
     int r = write_queued(ns, upto, &max);
 
     for (unsigned i = 1; r == 0 && i <= FLAGSET_GENERATIONS; i++) { /* oldest first */

@@ -1,64 +1,12 @@
-/* segments - the segments of a namespace: table, creation, rotation, removal, dirty bits, files
+/* segments - the segments of a namespace: creation, rotation, removal, dirty bits, files
  * removed by others. Contract: engine/namespace.h, engine/namespace_impl.h.  Rules: spec
  * zdb-protocol, section 7; zdb-files, section 6. */
-#include "common/io.h"
 #include "common/log.h"
-#include "common/path.h"
 #include "zdb/engine/namespace_impl.h"
 #include "zdb/engine/trash.h"
-#include <assert.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
-
-struct seg *ns_seg_find(const struct ns *ns, uint32_t id)
-{
-    size_t lo = 0, hi = ns->nsegs;
-
-    if (id < ns->nsegs && ns->segs[id]->id == id) /* no gap below */
-        return ns->segs[id];
-    while (lo < hi) {
-        size_t mid = lo + (hi - lo) / 2;
-        if (ns->segs[mid]->id < id)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo < ns->nsegs && ns->segs[lo]->id == id ? ns->segs[lo] : NULL;
-}
-
-struct seg *ns_seg_add(struct ns *ns, uint32_t id)
-{
-    struct seg *s = xcalloc(1, sizeof *s);
-
-    assert(ns->nsegs == 0 || ns_active(ns)->id < id);
-    s->id = id;
-    /* index records never reach the file before the data they are about */
-    index_file_init(&s->index, &ns->env->files, ns->index_dir, id);
-    data_init(&s->data, &ns->env->files, ns->data_dir, id);
-    s->index.tail.after = &s->data.tail;
-    if (ns->nsegs == ns->cap_segs) {
-        size_t cap = ns->cap_segs ? ns->cap_segs * 2 : 2;
-        struct seg **p = xcalloc(cap, sizeof *p);
-        if (ns->nsegs)
-            memcpy(p, ns->segs, ns->nsegs * sizeof *p);
-        free(ns->segs);
-        ns->segs = p;
-        ns->cap_segs = cap;
-    }
-    ns->segs[ns->nsegs++] = s;
-    return s;
-}
-
-void ns_seg_drop_last(struct ns *ns)
-{
-    struct seg *s = ns->segs[--ns->nsegs];
-
-    index_file_fini(&s->index);
-    data_fini(&s->data);
-    flagset_fini(&s->flags);
-    free(s);
-}
 
 void ns_seg_close(struct seg *s)
 {
@@ -66,15 +14,6 @@ void ns_seg_close(struct seg *s)
     tail_fini(&s->data.tail);
     files_drop(s->index.fs, &s->index.file);
     files_drop(s->data.fs, &s->data.file);
-}
-
-void ns_seg_clear(struct ns *ns)
-{
-    while (ns->nsegs)
-        ns_seg_drop_last(ns);
-    free(ns->segs);
-    ns->segs = NULL;
-    ns->cap_segs = 0;
 }
 
 int ns_seg_create(struct ns *ns, uint32_t id)
@@ -137,12 +76,6 @@ static void tell_jump(struct ns *ns, struct ns_jumped *j, struct seg *closed, st
         ev->jump_data(ev->arg, ns, closed->data.path, opened->data.path);
 }
 
-void ns_seg_jumped_free(struct ns_jumped *j)
-{
-    free(j->dirty);
-    free(j);
-}
-
 void ns_seg_tell(struct ns *ns, bool all)
 {
     struct ns_jumped *j;
@@ -174,21 +107,7 @@ static void tell_later(struct ns *ns, uint32_t closed, uint32_t opened)
     ns_seg_dirty_list(ns, &(*at)->dirty, &(*at)->ndirty);
 }
 
-/* What was rewritten since the list was made stays dirty. */
-void ns_seg_hook_done(struct ns_hook *h, int status)
-{
-    struct seg *s;
-
-    if (status != 0 || h->ns->dead)
-        return;
-    for (size_t i = 0; i < h->ndirty; i++) {
-        s = ns_seg_find(h->ns, h->dirty[i]);
-        if (s && s->index.dirty_at <= h->rewrites)
-            s->index.dirty_at = 0;
-    }
-}
-
-int ns_jump(struct ns *ns)
+int ns_seg_rotate(struct ns *ns)
 {
     struct seg *closed = ns_active(ns);
     int r;
@@ -205,8 +124,6 @@ int ns_jump(struct ns *ns)
     log_info("namespace %s: jumped to segment %u", ns->name, closed->id + 1);
     tell_later(ns, closed->id, closed->id + 1);
     ns_checkpoint_want(ns);
-    ns_sync_kick(ns); /* in the background: not more than a segment or two are ever in doubt after a
-                         power cut */
     return 0;
 }
 

@@ -22,54 +22,10 @@
 #define RETRY_MAX_MS   30000
 #define HOLD_MS        100 /* for the requests that waited until no job runs */
 
-void ns_sync_note_quiet(struct ns *ns, struct seg *s)
-{
-    struct ns_sync_state *st = &ns->sync;
-
-    if (s->noted)
-        return;
-    s->noted = true;
-    if (st->n == st->cap) {
-        size_t cap = st->cap ? st->cap * 2 : 4;
-        uint32_t *p = xcalloc(cap, sizeof *p);
-        if (st->n)
-            memcpy(p, st->unsynced, st->n * sizeof *p);
-        free(st->unsynced);
-        st->unsynced = p;
-        st->cap = cap;
-    }
-    st->unsynced[st->n++] = s->id;
-}
-
-void ns_sync_note(struct ns *ns, struct seg *s)
-{
-    ns->sync.writes++;
-    ns_sync_note_quiet(ns, s);
-}
-
-void ns_sync_forget(struct ns *ns)
-{
-    ns->sync.n = 0;
-    for (size_t i = 0; i < ns->nsegs; i++)
-        ns->segs[i]->noted = false;
-}
-
 /* Nothing that somebody was answered waits for a job. */
 static bool is_durable(const struct ns *ns)
 {
     return ns->sync.durable == ns->sync.writes && !ns_checkpoint_is_flushing(ns);
-}
-
-void ns_sync_directories(struct ns *ns)
-{
-    ns->sync.directories = true;
-    ns->sync.writes++;
-}
-
-void ns_sync_everything(struct ns *ns)
-{
-    ns->sync.everything = true;
-    ns_sync_directories(ns);
 }
 
 /* --- a job is made --------------------------------------------------------------------------- */
@@ -217,7 +173,7 @@ static void job_failed(struct ns_sync_job *j)
     }
     if (!is_short(j->result) &&
         (ns_active(ns)->data.size > DATA_HEADER_SIZE || ns_active(ns)->index.last) &&
-        ns_jump(ns) < 0)
+        ns_seg_rotate(ns) < 0)
         log_error("namespace %s: no new segment after a failed sync", ns->name);
 }
 

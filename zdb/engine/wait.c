@@ -6,7 +6,6 @@
 #include "common/loop.h"
 #include "common/workq.h"
 #include "zdb/engine/namespace_impl.h"
-#include <assert.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -192,6 +191,20 @@ static void fetch_done(struct ns_hook *h, int status)
     ns_wait_finish(m, r);
 }
 
+/* What was rewritten since the list was made stays dirty. */
+static void jump_done(struct ns_hook *h, int status)
+{
+    struct seg *s;
+
+    if (status != 0 || h->ns->dead)
+        return;
+    for (size_t i = 0; i < h->ndirty; i++) {
+        s = ns_seg_find(h->ns, h->dirty[i]);
+        if (s && s->index.dirty_at <= h->rewrites)
+            s->index.dirty_at = 0;
+    }
+}
+
 void ns_wait_hook_done(struct ns_env *env, uint64_t token, int status)
 {
     struct ns_hook *h;
@@ -203,7 +216,7 @@ void ns_wait_hook_done(struct ns_env *env, uint64_t token, int status)
         if (h->fetch) {
             fetch_done(h, status);
         } else {
-            ns_seg_hook_done(h, status);
+            jump_done(h, status);
             ns_wait_hook_free(h);
         }
         return;

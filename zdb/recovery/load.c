@@ -499,8 +499,8 @@ static void begin_anew(struct load *l)
 
     ns_sync_forget(ns);
     ns_seg_clear(ns);
-    ns_patch_fini(&ns->patches);
-    ns_patch_init(&ns->patches);
+    patches_fini(&ns->patches);
+    patches_init(&ns->patches);
     ns_reset(ns);
     for (size_t i = 0; i < l->n; i++)
         l->found[i].used = l->found[i].used_before = 0;

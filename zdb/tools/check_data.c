@@ -25,20 +25,6 @@ struct pass { /* over one data file */
     uint64_t mark; /* of the file: durable up to here */
 };
 
-struct check_seg *check_seg_find(struct check *c, uint32_t id)
-{
-    size_t lo = 0, hi = c->n;
-
-    while (lo < hi) {
-        size_t mid = lo + (hi - lo) / 2;
-        if (c->segs[mid].id < id)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo < c->n && c->segs[lo].id == id ? &c->segs[lo] : NULL;
-}
-
 static struct check_finding finding(const struct pass *p, enum check_kind kind, const char *code,
                                     uint64_t at, const char *remedy)
 {

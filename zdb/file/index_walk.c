@@ -6,24 +6,24 @@
 
 #define BLOCK ((size_t)1 << 20)
 
-int check_walk_init(struct check_walk *w, int fd, uint64_t from)
+int index_walk_init(struct index_walk *w, int fd, uint64_t from)
 {
     struct stat st;
 
-    *w = (struct check_walk){.fd = fd, .off = from};
+    *w = (struct index_walk){.fd = fd, .off = from};
     if (fstat(fd, &st) < 0)
         return -errno;
     w->size = (uint64_t)st.st_size;
     return 0;
 }
 
-void check_walk_fini(struct check_walk *w)
+void index_walk_fini(struct index_walk *w)
 {
     buf_fini(&w->block);
 }
 
 /* At least one record from w->off on, unless the file ends before. */
-static int view(struct check_walk *w, struct slice *out)
+static int view(struct index_walk *w, struct slice *out)
 {
     uint64_t end = w->block_at + w->block.len;
 
@@ -50,7 +50,7 @@ static int view(struct check_walk *w, struct slice *out)
     return 0;
 }
 
-int check_walk_next(struct check_walk *w, uint64_t *at, struct index_rec *rec)
+int index_walk_next(struct index_walk *w, uint64_t *at, struct index_rec *rec)
 {
     struct slice s = {NULL, 0};
     struct rd rd;

@@ -1,8 +1,8 @@
 /* compaction - see the header. */
 #include "zdb/recovery/compaction.h"
 #include "common/log.h"
-#include "common/parse.h"
 #include "common/path.h"
+#include "zdb/file/segment_list.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,11 +17,6 @@ char *compact_new_path(const char *dir, char kind, uint32_t id)
     return xasprintf("%s/.%c%u" SUFFIX, dir, kind, id);
 }
 
-char *compact_final_path(const char *dir, char kind, uint32_t id)
-{
-    return xasprintf("%s/%c%u", dir, kind, id);
-}
-
 static bool is_new_name(const char *name)
 {
     size_t n = strlen(name), tail = sizeof SUFFIX - 1;
@@ -34,58 +29,35 @@ static bool is_new_name(const char *name)
     return strspn(name + 2, "0123456789") == n - 2 - tail;
 }
 
-/* Calls fn with each new file in dir. */
-static void each_new(const char *dir, void (*fn)(void *arg, const char *path), void *arg)
+/* New files in dir; removed, when they are to be. */
+static size_t new_files(const char *dir, bool remove)
 {
     char **names;
-    size_t n;
+    size_t n, found = 0;
 
     if (path_list(dir, &names, &n) < 0)
-        return;
+        return 0;
     for (size_t i = 0; i < n; i++) {
         CLEANUP(base_free) char *path = path_join(dir, names[i]);
-        if (is_new_name(names[i]))
-            fn(arg, path);
+        if (!is_new_name(names[i]))
+            continue;
+        found++;
+        if (remove && unlink(path) < 0)
+            log_warn("%s: left by an interrupted compaction, cannot be removed: %s", path,
+                     strerror(errno));
     }
     path_list_free(names, n);
-}
-
-static void count(void *arg, const char *path)
-{
-    (void)path;
-    ++*(size_t *)arg;
+    return found;
 }
 
 bool compact_has_leftovers(const char *index_dir, const char *data_dir)
 {
-    size_t n = 0;
-
-    each_new(index_dir, count, &n);
-    each_new(data_dir, count, &n);
-    return n > 0;
+    return new_files(index_dir, false) + new_files(data_dir, false) > 0;
 }
 
-static void discard_one(void *arg, const char *path)
+size_t compact_discard(const char *index_dir, const char *data_dir)
 {
-    if (unlink(path) < 0)
-        log_warn("%s: left by an interrupted compaction, cannot be removed: %s", path,
-                 strerror(errno));
-    else
-        ++*(size_t *)arg;
-}
-
-static size_t discard(const char *index_dir, const char *data_dir)
-{
-    size_t n = 0;
-
-    each_new(index_dir, discard_one, &n);
-    each_new(data_dir, discard_one, &n);
-    return n;
-}
-
-void compact_discard(const char *index_dir, const char *data_dir)
-{
-    (void)discard(index_dir, data_dir);
+    return new_files(index_dir, true) + new_files(data_dir, true);
 }
 
 int compact_journal_read(const char *index_dir, struct compact_list *out, struct err *e)
@@ -121,6 +93,15 @@ bool compact_journal_has(const struct compact_list *l, char kind, uint32_t id)
     return false;
 }
 
+static int sync_both(const char *index_dir, const char *data_dir, struct err *e)
+{
+    int r = path_sync_dir(data_dir);
+
+    if (r == 0)
+        r = path_sync_dir(index_dir);
+    return r < 0 ? err_sys(e, -r, "sync of %s and %s", data_dir, index_dir) : 0;
+}
+
 static int check_size(const char *dir, const struct compact_entry *entry, struct err *e)
 {
     CLEANUP(base_free) char *from = compact_new_path(dir, entry->kind, entry->id);
@@ -139,7 +120,7 @@ static int check_size(const char *dir, const struct compact_entry *entry, struct
 static int give_name(const char *dir, const struct compact_entry *entry, struct err *e)
 {
     CLEANUP(base_free) char *from = compact_new_path(dir, entry->kind, entry->id);
-    CLEANUP(base_free) char *to = compact_final_path(dir, entry->kind, entry->id);
+    CLEANUP(base_free) char *to = segment_path(dir, entry->kind, entry->id);
 
     return rename(from, to) < 0 && errno != ENOENT ? err_sys(e, errno, "rename %s to %s", from, to)
                                                    : 0;
@@ -155,17 +136,11 @@ static int finish(const char *index_dir, const char *data_dir, const struct comp
         r = check_size(l->entries[i].kind == 'i' ? index_dir : data_dir, &l->entries[i], e);
     for (size_t i = 0; r == 0 && i < l->n; i++)
         r = give_name(l->entries[i].kind == 'i' ? index_dir : data_dir, &l->entries[i], e);
-    if (r < 0)
-        return r;
-    r = path_sync_dir(data_dir);
     if (r == 0)
-        r = path_sync_dir(index_dir);
-    if (r < 0)
-        return err_sys(e, -r, "sync of %s and %s", data_dir, index_dir);
-    if (unlink(journal) < 0)
-        return err_sys(e, errno, "remove %s", journal);
-    r = path_sync_dir(index_dir);
-    return r < 0 ? err_sys(e, -r, "sync of %s", index_dir) : 0;
+        r = sync_both(index_dir, data_dir, e);
+    if (r == 0 && unlink(journal) < 0)
+        r = err_sys(e, errno, "remove %s", journal);
+    return r < 0 ? r : sync_both(index_dir, data_dir, e);
 }
 
 int compact_commit(const char *index_dir, const char *data_dir, const struct compact_list *l,
@@ -173,14 +148,11 @@ int compact_commit(const char *index_dir, const char *data_dir, const struct com
 {
     CLEANUP(base_free) char *journal = path_join(index_dir, COMPACT_FORMAT_FILE);
     CLEANUP(buf_fini) struct buf b = BUF_INIT;
-    int r = path_sync_dir(data_dir);
+    int r = sync_both(index_dir, data_dir, e);
 
-    if (r == 0)
-        r = path_sync_dir(index_dir);
-    if (r < 0)
-        return err_sys(e, -r, "sync of %s and %s", data_dir, index_dir);
     compact_format_encode(&b, l);
-    r = path_replace(journal, buf_slice(&b), 0600, e);
+    if (r == 0)
+        r = path_replace(journal, buf_slice(&b), 0600, e);
     return r < 0 ? r : finish(index_dir, data_dir, l, e);
 }
 
@@ -201,7 +173,7 @@ int compact_recover(const char *index_dir, const char *data_dir, struct err *e)
         if (r < 0)
             return r;
     }
-    n = discard(index_dir, data_dir);
+    n = compact_discard(index_dir, data_dir);
     if (n)
         log_info("directory %s: %zu files of an interrupted compaction were removed", index_dir, n);
     return 0;

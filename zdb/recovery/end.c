@@ -5,7 +5,7 @@
  * must not meet old ones behind a cut. */
 #include "common/io.h"
 #include "common/log.h"
-#include "zdb/recovery/aside.h"
+#include "zdb/file/aside.h"
 #include "zdb/recovery/state.h"
 #include <fcntl.h>
 #include <stdlib.h>

@@ -3,10 +3,9 @@
  * sealed segments are evicted. */
 #include "common/io.h"
 #include "common/log.h"
-#include "common/parse.h"
-#include "common/path.h"
+#include "zdb/file/aside.h"
 #include "zdb/file/data_walk.h"
-#include "zdb/recovery/aside.h"
+#include "zdb/file/segment_list.h"
 #include "zdb/recovery/state.h"
 #include <fcntl.h>
 #include <stdio.h>
@@ -18,86 +17,36 @@
 
 /* --- what is there --------------------------------------------------------------------------- */
 
-/* "i12" with prefix 'i': 12.  Everything else in the directory is none of ours. */
-static bool number_of(const char *name, char prefix, uint32_t *id)
+static int list_dir(struct load *l, struct segment_list *list, const char *dir, char kind)
 {
-    uint64_t v;
-
-    if (name[0] != prefix || (name[1] == '0' && name[2]) ||
-        parse_u64(name + 1, 0, UINT32_MAX, &v) < 0)
-        return false;
-    *id = (uint32_t)v;
-    return true;
-}
-
-static int by_id(const void *a, const void *b)
-{
-    const struct load_seg *x = a, *y = b;
-
-    return x->id < y->id ? -1 : x->id > y->id;
-}
-
-static uint64_t size_of(const char *dir, const char *name)
-{
-    CLEANUP(base_free) char *path = path_join(dir, name);
-    struct stat st;
-
-    return stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
-}
-
-static int list_dir(struct load *l, const char *dir, char prefix)
-{
-    char **names;
-    size_t n;
-    int r = path_list(dir, &names, &n);
-    struct load_seg *all;
+    int r = segment_list_add(list, dir, kind);
 
     if (r < 0)
         return err_sys(l->e, -r, "directory %s", dir);
-    all = xcalloc(l->n + n + 1, sizeof *all);
-    if (l->n)
-        memcpy(all, l->found, l->n * sizeof *all);
-    free(l->found);
-    l->found = all;
-    for (size_t i = 0; i < n; i++) {
-        bool index = prefix == 'i';
-        uint32_t id;
-        if (strcmp(names[i], "zdb-index-00000") == 0)
-            r = err_set(l->e, EPROTONOSUPPORT,
-                        "%s/%s: files of a version before 2.0 cannot be read", dir, names[i]);
-        if (!number_of(names[i], prefix, &id))
-            continue;
-        all[l->n] = (struct load_seg){.id = id, .index = index, .data = !index};
-        *(index ? &all[l->n].index_size : &all[l->n].data_size) = size_of(dir, names[i]);
-        l->n++;
-    }
-    path_list_free(names, n);
-    return r;
+    return list->old_layout ? err_set(l->e, EPROTONOSUPPORT,
+                                      "%s: files of a version before 2.0 cannot be read", dir)
+                            : 0;
 }
 
 static int list_segments(struct load *l)
 {
-    size_t to = 0;
-    int r = list_dir(l, l->ns->index_dir, 'i');
+    CLEANUP(segment_list_fini) struct segment_list list = {0};
+    int r = list_dir(l, &list, l->ns->index_dir, 'i');
 
     if (r == 0)
-        r = list_dir(l, l->ns->data_dir, 'd');
+        r = list_dir(l, &list, l->ns->data_dir, 'd');
     if (r < 0)
         return r;
-    if (l->found)
-        qsort(l->found, l->n, sizeof *l->found, by_id);
+    l->n = list.n;
+    l->found = xcalloc(l->n + 1, sizeof *l->found);
     for (size_t i = 0; i < l->n; i++) {
-        const struct load_seg *f = &l->found[i];
-        if (to > 0 && l->found[to - 1].id == f->id) {
-            l->found[to - 1].index |= f->index;
-            l->found[to - 1].data |= f->data;
-            l->found[to - 1].index_size += f->index_size;
-            l->found[to - 1].data_size += f->data_size;
-        } else {
-            l->found[to++] = *f;
-        }
+        const struct segment_files *f = &list.v[i];
+        l->found[i] = (struct load_seg){.id = f->id,
+                                        .index = f->has_index,
+                                        .data = f->has_data,
+                                        .index_size = f->index_size,
+                                        .data_size = f->data_size};
     }
-    l->n = to;
     return 0;
 }
 
@@ -474,7 +423,7 @@ static int pass(struct load *l)
 static int rebuild(struct load *l)
 {
     struct load_seg *f = &l->found[l->broken];
-    CLEANUP(base_free) char *path = xasprintf("%s/i%u", l->ns->index_dir, f->id);
+    CLEANUP(base_free) char *path = segment_path(l->ns->index_dir, 'i', f->id);
     CLEANUP(base_free) char *as = NULL;
     int r = load_move_back(l, l->broken);
 
@@ -510,7 +459,7 @@ static void begin_anew(struct load *l)
 
 static int remove_one(const char *dir, char prefix, uint32_t id)
 {
-    CLEANUP(base_free) char *path = xasprintf("%s/%c%u", dir, prefix, id);
+    CLEANUP(base_free) char *path = segment_path(dir, prefix, id);
 
     return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
 }

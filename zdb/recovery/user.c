@@ -4,9 +4,9 @@
  * place of another without being its successor is believed only when its data record has the same
  * key: a garbled key must not hide a good one. */
 #include "common/log.h"
-#include "zdb/recovery/aside.h"
+#include "zdb/file/aside.h"
 #include "zdb/recovery/state.h"
-#include "zdb/recovery/heal.h"
+#include "zdb/file/index_heal.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -127,7 +127,7 @@ static int verify(void *arg, const struct index_rec *rec)
     return rec->key.p[rec->key.len - 1] == 0 && key[head.keylen - 1] != 0 ? 0 : -1;
 }
 
-static int cut(struct index_walk *w, struct index_file *f)
+static int cut(struct index_heal *w, struct index_file *f)
 {
     CLEANUP(base_free) char *as = NULL;
     struct stat st;
@@ -145,7 +145,7 @@ static int cut(struct index_walk *w, struct index_file *f)
     return r < 0 ? r : index_file_cut(f, w->pos, w->last);
 }
 
-static int walk(struct load *l, struct seg *s, struct index_walk *w)
+static int walk(struct load *l, struct seg *s, struct index_heal *w)
 {
     struct queue queue = {.n = 0};
     bool newest = l->foreign && s->id == l->found[l->n - 1].id;
@@ -153,7 +153,7 @@ static int walk(struct load *l, struct seg *s, struct index_walk *w)
     uint32_t off, last = 0;
     int r;
 
-    while ((r = index_walk_next(w, &off, &rec)) == 1) {
+    while ((r = index_heal_next(w, &off, &rec)) == 1) {
         if (newest && !(rec.flags & INDEX_DELETED) && load_is_lost(l, s->id, &rec)) {
             w->pos = off; /* from here on: recovery/end.c */
             w->last = last;
@@ -176,8 +176,8 @@ int load_user(struct load *l, struct seg *s, uint64_t limit)
     struct load_seg *f = load_found(l, s->id);
     struct walked arg = {l, s};
     bool whole = limit == UINT64_MAX;
-    struct index_walk w;
-    int r = index_walk_init(&w, &s->index, l->foreign ? verify : NULL, &arg);
+    struct index_heal w;
+    int r = index_heal_init(&w, &s->index, l->foreign ? verify : NULL, &arg);
 
     if (r == 0 && w.size < limit && !whole)
         r = load_broken(l, s->id); /* shorter than it was */
@@ -203,6 +203,6 @@ int load_user(struct load *l, struct seg *s, uint64_t limit)
     }
     if (r == 0 && w.pos < w.full && whole && !w.ends)
         r = cut(&w, &s->index);
-    index_walk_fini(&w);
+    index_heal_fini(&w);
     return r < 0 && r != -EUCLEAN ? err_sys(l->e, -r, "index %s", s->index.path) : r;
 }

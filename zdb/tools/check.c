@@ -35,7 +35,7 @@ static int check_descriptor(struct check *c, struct err *e)
     ssize_t n;
     int r;
 
-    if (fd == -ENOENT && c->dir.n == 0) {
+    if (fd == -ENOENT && c->dir.list.n == 0) {
         x.kind = CHECK_NOTE;
         x.remedy = NULL;
         check_say(
@@ -72,10 +72,10 @@ static int check_descriptor(struct check *c, struct err *e)
 
 static void list_segments(struct check *c)
 {
-    c->n = c->dir.n;
+    c->n = c->dir.list.n;
     c->segs = xcalloc(c->n + 1, sizeof *c->segs);
     for (size_t i = 0; i < c->n; i++) {
-        const struct check_dir_seg *s = &c->dir.segs[i];
+        const struct segment_files *s = &c->dir.list.v[i];
         c->segs[i] = (struct check_seg){.id = s->id,
                                         .has_index = s->has_index,
                                         .has_data = s->has_data,
@@ -230,7 +230,7 @@ static int check_all(struct check *c, struct err *e)
     struct stat st;
     int r;
 
-    if (c->dir.old_layout) {
+    if (c->dir.list.old_layout) {
         check_say(c->report, &x, "files of a version before 2.0 cannot be read");
         return 0;
     }

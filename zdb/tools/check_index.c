@@ -15,7 +15,7 @@ struct file { /* the index file at hand */
     struct check_seg *s;
     char *path;
     int fd;
-    struct check_walk walk;
+    struct index_walk walk;
     bool quiet; /* findings were said in another pass */
 };
 
@@ -29,7 +29,7 @@ static struct check_finding finding(const struct file *f, enum check_kind kind, 
 
 static void file_close(struct file *f)
 {
-    check_walk_fini(&f->walk);
+    index_walk_fini(&f->walk);
     base_close(&f->fd);
     free(f->path);
 }
@@ -44,7 +44,7 @@ static int file_open(struct file *f, struct check *c, struct check_seg *s, struc
         r = err_sys(e, -f->fd, "index %s", f->path);
         f->fd = -1;
     } else {
-        r = check_walk_init(&f->walk, f->fd, INDEX_HEADER_SIZE);
+        r = index_walk_init(&f->walk, f->fd, INDEX_HEADER_SIZE);
         if (r < 0)
             r = err_sys(e, -r, "index %s", f->path);
     }
@@ -115,7 +115,7 @@ static bool zero_to_end(const struct file *f, uint64_t at)
 /* No record at walk.off.  true: go on behind it. */
 static bool no_record(struct file *f, int why)
 {
-    struct check_walk *w = &f->walk;
+    struct index_walk *w = &f->walk;
     uint64_t left = w->size - w->off;
     bool seq = f->c->mode == INDEX_MODE_SEQ;
     bool tail =
@@ -159,7 +159,7 @@ static int each_record(struct file *f, record_fn *fn, struct err *e)
     int r;
 
     f->s->records = 0;
-    while ((r = check_walk_next(&f->walk, &at, &rec)) != 0) {
+    while ((r = index_walk_next(&f->walk, &at, &rec)) != 0) {
         if (r == -ENODATA || r == -EBADMSG) {
             if (!no_record(f, r))
                 return 0;

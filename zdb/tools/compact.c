@@ -60,15 +60,15 @@ static int read_index(struct compact *c, struct seg *s)
 {
     CLEANUP(base_free) char *path = check_dir_path(&c->dir, 'i', s->id);
     CLEANUP(base_close) int fd = check_open(path);
-    struct check_walk w = {0};
+    struct index_walk w = {0};
     struct index_rec rec;
     uint64_t at;
-    int r = fd < 0 ? fd : check_walk_init(&w, fd, INDEX_HEADER_SIZE);
+    int r = fd < 0 ? fd : index_walk_init(&w, fd, INDEX_HEADER_SIZE);
 
     s->index_size = w.size;
-    while (r >= 0 && (r = check_walk_next(&w, &at, &rec)) == 1)
+    while (r >= 0 && (r = index_walk_next(&w, &at, &rec)) == 1)
         see(c, s, &rec);
-    check_walk_fini(&w);
+    index_walk_fini(&w);
     return r < 0 ? err_sys(c->e, -r, "index %s", path) : 0;
 }
 
@@ -145,7 +145,7 @@ static int check_space(struct compact *c)
 static int new_index(struct compact *c, const struct seg *file, uint32_t seg,
                      const struct compact_map *map, struct compact_list *l)
 {
-    CLEANUP(base_free) char *from = compact_final_path(c->dir.index, 'i', file->id);
+    CLEANUP(base_free) char *from = segment_path(c->dir.index, 'i', file->id);
     CLEANUP(base_free) char *to = compact_new_path(c->dir.index, 'i', file->id);
     uint64_t size;
     int r = compact_seg_index(from, to, c->seq, seg, map, &size, c->e);
@@ -158,7 +158,7 @@ static int new_index(struct compact *c, const struct seg *file, uint32_t seg,
 static int new_data(struct compact *c, struct seg *s, uint32_t last_before, struct compact_map *map,
                     uint32_t *last, struct compact_list *l)
 {
-    CLEANUP(base_free) char *from = compact_final_path(c->dir.data, 'd', s->id);
+    CLEANUP(base_free) char *from = segment_path(c->dir.data, 'd', s->id);
     CLEANUP(base_free) char *to = compact_new_path(c->dir.data, 'd', s->id);
     struct compact_end end = {0};
     int r = compact_seg_data(from, to, &s->live, last_before, map, &end, c->e);
@@ -221,8 +221,8 @@ static int settle(struct compact *c)
 
     for (size_t i = 0; r == 0 && i < c->n; i++) {
         const struct seg *s = &c->segs[i];
-        CLEANUP(base_free) char *data = compact_final_path(c->dir.data, 'd', s->id);
-        CLEANUP(base_free) char *index = compact_final_path(c->dir.index, 'i', s->id);
+        CLEANUP(base_free) char *data = segment_path(c->dir.data, 'd', s->id);
+        CLEANUP(base_free) char *index = segment_path(c->dir.index, 'i', s->id);
         r = compact_seg_settle(data, index, c->e);
     }
     return r;
@@ -255,10 +255,10 @@ static int compact_files(struct compact *c)
     uint64_t dead = 0;
     int r;
 
-    c->n = c->dir.n;
+    c->n = c->dir.list.n;
     c->segs = xcalloc(c->n + 1, sizeof *c->segs);
     for (size_t i = 0; i < c->n; i++)
-        c->segs[i] = (struct seg){.id = c->dir.segs[i].id, .lowest = UINT32_MAX};
+        c->segs[i] = (struct seg){.id = c->dir.list.v[i].id, .lowest = UINT32_MAX};
     r = measure(c);
     for (size_t i = 0; i < c->n; i++)
         dead += c->segs[i].data.before - c->segs[i].data.after;
@@ -284,8 +284,8 @@ static int may_compact(struct compact *c, const struct check_root *root, FILE *r
     uint8_t mode = 0;
     int r;
 
-    for (size_t i = 0; i < c->dir.n; i++) {
-        if (c->dir.segs[i].has_data && c->dir.segs[i].id == i)
+    for (size_t i = 0; i < c->dir.list.n; i++) {
+        if (c->dir.list.v[i].has_data && c->dir.list.v[i].id == i)
             continue;
         fprintf(refused,
                 "zdb: namespace %s: d%zu is not in %s; only namespaces with all their data files "

@@ -281,7 +281,7 @@ static void place(struct index_rec *rec, bool seq, uint32_t seg, const struct co
         rec->length = rec->crc = 0;
 }
 
-static int copy_index(struct check_walk *w, struct out *o, bool seq, uint32_t seg,
+static int copy_index(struct index_walk *w, struct out *o, bool seq, uint32_t seg,
                       const struct compact_map *map, struct err *e)
 {
     uint8_t bytes[INDEX_REC_MAX];
@@ -294,7 +294,7 @@ static int copy_index(struct check_walk *w, struct out *o, bool seq, uint32_t se
     r = out_put(o, slice_of(bytes, INDEX_HEADER_SIZE), e);
     if (r < 0)
         return r;
-    while ((r = check_walk_next(w, &at, &rec)) == 1) {
+    while ((r = index_walk_next(w, &at, &rec)) == 1) {
         place(&rec, seq, seg, map);
         r = out_put(o, slice_of(bytes, index_rec_encode(bytes, &rec)), e);
         if (r < 0)
@@ -313,9 +313,9 @@ int compact_seg_index(const char *path, const char *new_path, bool seq, uint32_t
                       const struct compact_map *map, uint64_t *size, struct err *e)
 {
     CLEANUP(base_close) int fd = check_open(path);
-    struct check_walk w = {0};
+    struct index_walk w = {0};
     struct out o = {.fd = -1};
-    int r = fd < 0 ? fd : check_walk_init(&w, fd, INDEX_HEADER_SIZE);
+    int r = fd < 0 ? fd : index_walk_init(&w, fd, INDEX_HEADER_SIZE);
 
     if (r < 0)
         return err_sys(e, -r, "%s", path);
@@ -324,6 +324,6 @@ int compact_seg_index(const char *path, const char *new_path, bool seq, uint32_t
         r = copy_index(&w, &o, seq, seg, map, e);
     *size = o.size;
     out_close(&o);
-    check_walk_fini(&w);
+    index_walk_fini(&w);
     return r;
 }

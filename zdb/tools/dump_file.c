@@ -59,7 +59,7 @@ static int dump_index(const struct dump *d, struct slice head)
 {
     struct index_header h = {0};
     struct index_rec rec;
-    struct check_walk w;
+    struct index_walk w;
     uint64_t at;
     int r = index_header_decode(head, &h);
 
@@ -76,10 +76,10 @@ static int dump_index(const struct dump *d, struct slice head)
               "\n",
         INDEX_VERSION, h.fileid, h.mode == INDEX_MODE_SEQ ? "sequential" : "user", h.created,
         h.opened);
-    r = check_walk_init(&w, d->fd, INDEX_HEADER_SIZE);
-    while (r >= 0 && (r = check_walk_next(&w, &at, &rec)) == 1)
+    r = index_walk_init(&w, d->fd, INDEX_HEADER_SIZE);
+    while (r >= 0 && (r = index_walk_next(&w, &at, &rec)) == 1)
         put_index_rec(d, at, &rec);
-    check_walk_fini(&w);
+    index_walk_fini(&w);
     if (r == -ENODATA)
         return bad(d, w.off, ENODATA, "torn index record");
     if (r == -EBADMSG)

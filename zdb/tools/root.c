@@ -1,6 +1,5 @@
 /* root - see the header. */
 #include "zdb/tools/root.h"
-#include "common/parse.h"
 #include "common/path.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -137,67 +136,12 @@ int check_root_namespaces(const struct check_root *r, char ***names, size_t *n, 
 
 /* --- one namespace --------------------------------------------------------------------------- */
 
-/* "i12": 12.  Everything else in the directory is none of ours. */
-static bool number_of(const char *name, char kind, uint32_t *id)
-{
-    uint64_t v;
-
-    if (name[0] != kind || (name[1] == '0' && name[2]) ||
-        parse_u64(name + 1, 0, UINT32_MAX, &v) < 0)
-        return false;
-    *id = (uint32_t)v;
-    return true;
-}
-
-static int by_id(const void *a, const void *b)
-{
-    const struct check_dir_seg *x = a, *y = b;
-
-    return x->id < y->id ? -1 : x->id > y->id;
-}
-
-/* One entry for each file, to be joined. */
+/* A namespace may lack one of its directories. */
 static int list(struct check_dir *d, const char *dir, char kind, struct err *e)
 {
-    struct check_dir_seg *all;
-    char **names;
-    size_t n;
-    int r = path_list(dir, &names, &n);
+    int r = segment_list_add(&d->list, dir, kind);
 
-    if (r == -ENOENT) /* a namespace may lack one of its directories */
-        return 0;
-    if (r < 0)
-        return err_sys(e, -r, "directory %s", dir);
-    all = xcalloc(d->n + n + 1, sizeof *all);
-    if (d->n)
-        memcpy(all, d->segs, d->n * sizeof *all);
-    free(d->segs);
-    d->segs = all;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t id;
-        d->old_layout |= strcmp(names[i], "zdb-index-00000") == 0;
-        if (number_of(names[i], kind, &id))
-            d->segs[d->n++] = (struct check_dir_seg){id, kind == 'i', kind == 'd'};
-    }
-    path_list_free(names, n);
-    return 0;
-}
-
-static void join(struct check_dir *d)
-{
-    size_t to = 0;
-
-    if (d->n)
-        qsort(d->segs, d->n, sizeof *d->segs, by_id);
-    for (size_t i = 0; i < d->n; i++) {
-        if (to > 0 && d->segs[to - 1].id == d->segs[i].id) {
-            d->segs[to - 1].has_index |= d->segs[i].has_index;
-            d->segs[to - 1].has_data |= d->segs[i].has_data;
-        } else {
-            d->segs[to++] = d->segs[i];
-        }
-    }
-    d->n = to;
+    return r < 0 && r != -ENOENT ? err_sys(e, -r, "directory %s", dir) : 0;
 }
 
 int check_dir_open(struct check_dir *d, const struct check_root *r, const char *name, struct err *e)
@@ -216,7 +160,6 @@ int check_dir_open(struct check_dir *d, const struct check_root *r, const char *
         check_dir_close(d);
         return ret;
     }
-    join(d);
     return 0;
 }
 
@@ -224,7 +167,7 @@ void check_dir_close(struct check_dir *d)
 {
     free(d->index);
     free(d->data);
-    free(d->segs);
+    segment_list_fini(&d->list);
     compact_list_fini(&d->journal);
     *d = (struct check_dir){0};
 }
@@ -239,7 +182,7 @@ char *check_dir_path(const struct check_dir *d, char kind, uint32_t id)
             return path;
         free(path);
     }
-    return compact_final_path(dir, kind, id);
+    return segment_path(dir, kind, id);
 }
 
 int check_open(const char *path)

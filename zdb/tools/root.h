@@ -5,6 +5,7 @@
 #define ZDB_TOOLS_ROOT_H
 
 #include "common/err.h"
+#include "zdb/file/segment_list.h"
 #include "zdb/recovery/compaction.h"
 
 struct check_root {
@@ -27,12 +28,7 @@ int check_root_namespaces(const struct check_root *r, char ***names, size_t *n, 
  * name. */
 struct check_dir {
     char *index, *data; /* directories */
-    struct check_dir_seg {
-        uint32_t id;
-        bool has_index, has_data;
-    } * segs; /* ascending */
-    size_t n;
-    bool old_layout;             /* files of a version before 2.0 */
+    struct segment_list list;
     struct compact_list journal; /* of an interrupted compaction */
     bool has_journal, has_leftovers;
 };

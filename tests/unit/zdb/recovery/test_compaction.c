@@ -2,6 +2,7 @@
  * twice is the same. */
 #include "tests/unit/unit.h"
 #include "common/path.h"
+#include "zdb/file/segment_list.h"
 #include "zdb/recovery/compaction.h"
 #include <errno.h>
 #include <stdio.h>
@@ -106,7 +107,7 @@ END_TEST
 START_TEST(files_that_have_their_names_stay)
 {
     CLEANUP(base_free) char *from = compact_new_path(data_dir, 'd', 3);
-    CLEANUP(base_free) char *to = compact_final_path(data_dir, 'd', 3);
+    CLEANUP(base_free) char *to = segment_path(data_dir, 'd', 3);
 
     put_files();
     put_journal();

@@ -3,8 +3,8 @@
  * blocks.  Thread: the zdb loop. <path>.lost, <path>.damaged          a whole file
  *   <path>.at-<offset>.lost              the end of a file, from that offset on
  *   <...>.1.lost, <...>.2.lost, ...      when there is one of this name already */
-#ifndef ZDB_RECOVERY_ASIDE_H
-#define ZDB_RECOVERY_ASIDE_H
+#ifndef ZDB_FILE_ASIDE_H
+#define ZDB_FILE_ASIDE_H
 
 #include <stdint.h>
 

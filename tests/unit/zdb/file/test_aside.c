@@ -3,7 +3,7 @@
 #include "tests/unit/unit.h"
 #include "common/crc.h"
 #include "common/path.h"
-#include "zdb/recovery/aside.h"
+#include "zdb/file/aside.h"
 #include "zdb/file/data_walk.h"
 #include <errno.h>
 #include <fcntl.h>

@@ -1,5 +1,5 @@
 /* aside - see the header. */
-#include "zdb/recovery/aside.h"
+#include "zdb/file/aside.h"
 #include "common/io.h"
 #include "common/log.h"
 #include "common/path.h"

@@ -1,5 +1,5 @@
-/* heal - see the header. */
-#include "zdb/recovery/heal.h"
+/* index_heal - see the header. */
+#include "zdb/file/index_heal.h"
 #include "common/log.h"
 #include "zdb/format/data.h"
 #include <errno.h>
@@ -9,13 +9,13 @@
 #define BLOCK     ((size_t)1 << 20)
 #define LOOKAHEAD ((size_t)4 * INDEX_REC_MAX)
 
-int index_walk_init(struct index_walk *w, struct index_file *f, index_walk_verify *verify,
+int index_heal_init(struct index_heal *w, struct index_file *f, index_heal_verify *verify,
                     void *arg)
 {
     struct stat st;
     int r = index_file_open(f);
 
-    *w = (struct index_walk){.f = f, .pos = INDEX_HEADER_SIZE, .verify = verify, .arg = arg};
+    *w = (struct index_heal){.f = f, .pos = INDEX_HEADER_SIZE, .verify = verify, .arg = arg};
     if (r < 0)
         return r;
     if (fstat(f->file->fd, &st) < 0)
@@ -25,7 +25,7 @@ int index_walk_init(struct index_walk *w, struct index_file *f, index_walk_verif
     return 0;
 }
 
-void index_walk_fini(struct index_walk *w)
+void index_heal_fini(struct index_heal *w)
 {
     buf_fini(&w->block);
     if (w->file)
@@ -34,7 +34,7 @@ void index_walk_fini(struct index_walk *w)
 }
 
 /* The bytes from off on, at least LOOKAHEAD of them unless the file ends before. */
-static int view(struct index_walk *w, uint64_t off, struct slice *out)
+static int view(struct index_heal *w, uint64_t off, struct slice *out)
 {
     uint64_t end = w->block_at + w->block.len;
 
@@ -64,7 +64,7 @@ static int view(struct index_walk *w, uint64_t off, struct slice *out)
 }
 
 /* As index_rec_decode, at off; *end is behind it. */
-static int decode(struct index_walk *w, uint64_t off, struct index_rec *rec, uint64_t *end)
+static int decode(struct index_heal *w, uint64_t off, struct index_rec *rec, uint64_t *end)
 {
     struct slice s;
     struct rd rd;
@@ -83,7 +83,7 @@ static int decode(struct index_walk *w, uint64_t off, struct index_rec *rec, uin
 }
 
 /* Set bytes right on disk and in the block. */
-static int patch(struct index_walk *w, uint64_t off, const void *p, size_t n)
+static int patch(struct index_heal *w, uint64_t off, const void *p, size_t n)
 {
     const uint8_t *from = p;
     int r;
@@ -102,7 +102,7 @@ static int patch(struct index_walk *w, uint64_t off, const void *p, size_t n)
 
 /* Does the chain hold at off: a record there that names before, and a successor (or the end) behind
  * it? */
-static bool chain_holds(struct index_walk *w, uint64_t off, uint64_t before)
+static bool chain_holds(struct index_heal *w, uint64_t off, uint64_t before)
 {
     struct index_rec rec, next;
     uint64_t end, end2;
@@ -112,7 +112,7 @@ static bool chain_holds(struct index_walk *w, uint64_t off, uint64_t before)
     return end == w->size || (decode(w, end, &next, &end2) == 1 && next.previous == off);
 }
 
-static int patch_previous(struct index_walk *w, uint64_t off, uint32_t previous)
+static int patch_previous(struct index_heal *w, uint64_t off, uint32_t previous)
 {
     uint8_t b[4];
 
@@ -121,7 +121,7 @@ static int patch_previous(struct index_walk *w, uint64_t off, uint32_t previous)
 }
 
 /* The record at pos has another size than its length byte says: a later one names it. */
-static uint64_t true_end(struct index_walk *w, uint64_t pos)
+static uint64_t true_end(struct index_heal *w, uint64_t pos)
 {
     for (uint64_t p = pos + INDEX_REC_SIZE + 1; p <= pos + INDEX_REC_MAX && p < w->size; p++) {
         struct index_rec rec;
@@ -133,7 +133,7 @@ static uint64_t true_end(struct index_walk *w, uint64_t pos)
 }
 
 /* First place behind pos where the chain holds by itself, or 0. */
-static uint64_t resync(struct index_walk *w, uint64_t pos)
+static uint64_t resync(struct index_heal *w, uint64_t pos)
 {
     for (uint64_t p = pos + INDEX_REC_SIZE + 1; p + INDEX_REC_SIZE < w->size; p++) {
         struct index_rec rec, next;
@@ -148,7 +148,7 @@ static uint64_t resync(struct index_walk *w, uint64_t pos)
 }
 
 /* Deleted records without data from pos to end, so that every reader gets over the hole. */
-static int fill_hole(struct index_walk *w, uint64_t pos, uint64_t end)
+static int fill_hole(struct index_heal *w, uint64_t pos, uint64_t end)
 {
     static const uint8_t zero[INDEX_KEY_MAX];
     uint32_t last = w->last;
@@ -173,7 +173,7 @@ static int fill_hole(struct index_walk *w, uint64_t pos, uint64_t end)
     return patch_previous(w, end, last);
 }
 
-static int heal_hole(struct index_walk *w)
+static int heal_hole(struct index_heal *w)
 {
     uint64_t end;
     int r;
@@ -196,7 +196,7 @@ static int heal_hole(struct index_walk *w)
     return r < 0 ? r : 1;
 }
 
-static int heal_field(struct index_walk *w, const char *what, uint64_t at, int r)
+static int heal_field(struct index_heal *w, const char *what, uint64_t at, int r)
 {
     if (r == -EUCLEAN)
         return r;
@@ -207,7 +207,7 @@ static int heal_field(struct index_walk *w, const char *what, uint64_t at, int r
 
 /* Something is wrong at w->pos or right behind.  1: look again; 2: take the record as it is; 0: cut
  * here; -errno. */
-static int heal(struct index_walk *w, int decoded, const struct index_rec *rec, uint64_t end)
+static int heal(struct index_heal *w, int decoded, const struct index_rec *rec, uint64_t end)
 {
     uint64_t p;
     uint8_t b;
@@ -251,7 +251,7 @@ static int heal(struct index_walk *w, int decoded, const struct index_rec *rec, 
 }
 
 /* The last record has no successor to vouch for it: its data record does, if that can be read. */
-static bool is_whole(struct index_walk *w, const struct index_rec *rec, uint64_t end)
+static bool is_whole(struct index_heal *w, const struct index_rec *rec, uint64_t end)
 {
     struct index_rec next;
     uint64_t end2;
@@ -261,7 +261,7 @@ static bool is_whole(struct index_walk *w, const struct index_rec *rec, uint64_t
     return decode(w, end, &next, &end2) == 1 && next.previous == w->pos;
 }
 
-int index_walk_next(struct index_walk *w, uint32_t *off, struct index_rec *rec)
+int index_heal_next(struct index_heal *w, uint32_t *off, struct index_rec *rec)
 {
     unsigned tries = 0;
 

@@ -67,9 +67,9 @@ def is_closed(path, watermark):
     return w is not None and int(os.path.basename(path)[1:]) < w.segment
 
 
-def shim_env(log, *roots, delay_us=0, fail=0):
+def shim_env(log, *roots, delay_us=0, fail=0, helper_us=1000):
     env = {"LD_PRELOAD": build_shim(), "CRASH_LOG": log, "CRASH_ROOTS": ":".join(map(str, roots)),
-           "CRASH_FSYNC_DELAY_US": delay_us, "CRASH_FSYNC_FAIL": fail}
+           "CRASH_FSYNC_DELAY_US": delay_us, "CRASH_FSYNC_FAIL": fail, "CRASH_HELPER_DELAY_US": helper_us}
     if q.SLOWDOWN > 1:
         env["ASAN_OPTIONS"] = q.environment()["ASAN_OPTIONS"] + ":verify_asan_link_order=0"
     return env
@@ -120,10 +120,10 @@ class Run:
         return rng.choice(self.writes), kind
 
 
-def make_state(run, rng, where, evict=True):
+def make_state(run, rng, where, evict=True, cut=None):
     """Write a state below `where`.  Its position; what it is, for people; how to start zdb on it.  Now and then data files
     that are sealed and durable have been evicted."""
-    pos, kind = run.choose(rng)
+    pos, kind = cut or run.choose(rng)
     tree = run.volume.cut(pos, kind, rng)
     text = f"{run.name}, position {pos} of {len(run.events)}, {kind}"
     args, env = (), {}
@@ -140,13 +140,13 @@ def make_state(run, rng, where, evict=True):
     return pos, text, args, env
 
 
-def try_state(run, seed, where):
+def try_state(run, seed, where, cut=None):
     """Problems of one state (list of texts), the first of which says which state it is.  With QSFS_KEEP=1 the files of a
     state that fails are kept in QSFS_TMP, with the log of zdb."""
     rng = random.Random(seed)
     where = pathlib.Path(where)
     where.mkdir()
-    pos, text, args, env = make_state(run, rng, where)
+    pos, text, args, env = make_state(run, rng, where, cut=cut)
     server = verify.Server(where, *args, env=env)
     allowed = run.cut.allowed(pos)
     problems, _ = verify.state(server, allowed, {}, rng)
@@ -157,7 +157,7 @@ def try_state(run, seed, where):
         if os.environ.get("QSFS_KEEP"):
             kept = q.TMP / f"failed-{run.name}-{str(seed).replace('/', '-')}"
             kept.mkdir(parents=True, exist_ok=True)
-            make_state(run, random.Random(seed), kept)
+            make_state(run, random.Random(seed), kept, cut=cut)
             shutil.copy(server.log, kept / "log")
     shutil.rmtree(where)
     return problems

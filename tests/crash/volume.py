@@ -8,6 +8,8 @@ operations and of completed fsyncs.  Volume.cut(position, kind, rng) is one lega
     files   of each file and directory its own prefix of what was not synced, the last write torn
     pages   of each page of a file its own age, of each file its own size; names made or removed are kept or lost
     zeros   sizes as they were, data of unsynced pages there or zero
+    garbage the same, but what did not reach the disk is not always zero: noise, ones, or a page of somewhere else
+    Chosen  what is told reached the disk or not: see there
 
 Extended attributes are old or new, independently of everything else, until an fsync (fdatasync does not count).
 A name is durable only after an fsync of its directory, contents only after an fsync of the file.  After an fsync that
@@ -18,12 +20,22 @@ import os
 import struct
 
 PAGE = 4096
-KINDS = ("synced", "order", "files", "pages", "zeros")
+KINDS = ("synced", "order", "files", "pages", "zeros", "garbage")
+PARTS = ("data", "index", "flag", "name")
 NEVER = 1 << 60
 HEADER = struct.Struct("<BBHIQII")
 Event = collections.namedtuple("Event", "type flags port handle off data data2")
 EXISTED, TRUNC, DIR, SYNC = 1, 2, 4, 8
 DATA_ONLY, FAILED = 1, 2
+
+
+class Chosen(collections.namedtuple("Chosen", "ns lost fill")):
+    """Kind of a cut: all of namespace ns reached the disk but, of the parts that are named in lost, something: values appended to a
+    data file, records appended to an index file, records of it that were rewritten in place, names of new files.  In the place of
+    what was appended are zeros, or garbage from the first page on that is new.  Of other namespaces everything is there."""
+
+    def __str__(self):
+        return f"{self.ns}: {' '.join(self.lost) or 'nothing'} lost, {self.fill}"
 
 
 class BadRecord(Exception):
@@ -87,11 +99,12 @@ class Streams:
 
 
 class Op:
-    """One change of a node.  dirty: an fsync that began behind this position has made it durable (-2: it is at once)."""
-    __slots__ = ("pos", "kind", "off", "data", "dirty")
+    """One change of a node.  dirty: an fsync that began behind this position has made it durable (-2: it is at once).  part: one of
+    PARTS, or None."""
+    __slots__ = ("pos", "kind", "off", "data", "dirty", "part")
 
     def __init__(self, pos, kind, off, data=b"", dirty=None):
-        self.pos, self.kind, self.off, self.data = pos, kind, off, data
+        self.pos, self.kind, self.off, self.data, self.part = pos, kind, off, data, None
         self.dirty = pos if dirty is None else dirty
 
 
@@ -123,6 +136,16 @@ class Node:
                              o.off // PAGE <= page <= (o.off + max(len(o.data), 1) - 1) // PAGE]
                     ops.append(Op(op.pos, "w", off, data, again[0] if again else NEVER))
             self.ops = ops
+
+
+def garbage(content, at, end, rng):
+    """In place of what did not reach the disk, from the first page behind `at` on."""
+    at = -(-at // PAGE) * PAGE
+    if at >= end:
+        return
+    kind, n = rng.randrange(3), end - at
+    noise = rng.randbytes(n) if kind == 0 else b"\xff" * n if kind == 1 else (bytes(content[:PAGE]) * (n // PAGE + 1))[:n]
+    content[at:end] = noise.ljust(n, b"\xa5")
 
 
 def pieces(off, data, unit):
@@ -200,6 +223,29 @@ class Volume:
                 raise BadRecord(f"call that cannot be recorded: {bytes(e.data).decode()}")
         for node in self.nodes():
             node.doom()
+        self.namespaces = {}    # name: directories and files
+        for top in self.top.values():
+            for name, node in [*top.base.items(), *((op.off, op.data) for op in top.ops if op.kind == "+")]:
+                if node.is_dir:
+                    self.classify(node, self.namespaces.setdefault(name, []))
+
+    @staticmethod
+    def classify(directory, nodes):
+        nodes.append(directory)
+        for op in directory.ops:
+            if op.kind != "+" or not (op.off[:1] in ("d", "i") and op.off[1:].isdigit()):
+                continue
+            op.part, size = "name", 0
+            nodes.append(op.data)
+            for change in op.data.ops:
+                if change.kind == "w":
+                    change.part = "data" if op.off[0] == "d" else "index" if change.off >= size else "flag"
+                    size = max(size, change.off + len(change.data))
+
+    def loose(self, ns, pos):
+        """The parts of a namespace of which something may not have reached the disk at pos."""
+        return {op.part for node in self.namespaces[ns] for op in node.ops
+                if op.part and op.pos < pos and op.dirty >= node.synced_before(pos)}
 
     def opened(self, pos, e):
         node = self.find(e.data)
@@ -263,6 +309,8 @@ class Volume:
         return out
 
     def walk(self, node, path, pos, kind, rng, out):
+        if isinstance(kind, Chosen) and path.count("/") == 1 and os.path.basename(path) != kind.ns:
+            kind = "order"
         if not node.is_dir:
             out[path] = Content.of(self.file_content(node, pos, kind, rng), self.file_attrs(node, pos, kind, rng))
             synced = node.synced_before(pos)
@@ -278,11 +326,13 @@ class Volume:
         open_ops = [op for op in node.ops if synced <= op.dirty and op.pos < pos]
         keep = len(open_ops)
         lost = set()
-        if kind == "synced":
+        if isinstance(kind, Chosen):
+            lost = {id(op) for op in self.lose(open_ops, kind, rng)}
+        elif kind == "synced":
             keep = 0
         elif kind != "order" and rng.random() < 0.6:
             keep = rng.randrange(len(open_ops) + 1)
-            if kind in ("pages", "zeros") and all(op.kind == "+" for op in open_ops):
+            if kind in ("pages", "zeros", "garbage") and all(op.kind == "+" for op in open_ops):
                 keep = len(open_ops)
                 lost = {id(op) for op in open_ops if rng.random() < 0.4}
         kept = {id(op) for op in open_ops[:keep]} - lost
@@ -296,6 +346,28 @@ class Volume:
             else:
                 now[op.data] = now.pop(op.off)
         return now
+
+    @staticmethod
+    def lose(loose, kind, rng):
+        """All that may be lost of the parts, or one change of each."""
+        out = []
+        for part in kind.lost:
+            ops = [op for op in loose if op.part == part]
+            out += ops if rng.random() < 0.6 or not ops else [rng.choice(ops)]
+        return out
+
+    def chosen_content(self, content, ops, loose, kind, rng):
+        lost = {id(op) for op in self.lose(loose, kind, rng)}
+        for op in ops:
+            if id(op) not in lost:
+                apply(content, op)
+                continue
+            old = len(content)
+            if op.part != "flag" and op.off + len(op.data) > old:
+                content.extend(bytes(op.off + len(op.data) - old))
+                if kind.fill == "garbage":
+                    garbage(content, max(old, op.off), len(content), rng)
+        return bytes(content)
 
     def file_attrs(self, node, pos, kind, rng):
         out = dict(node.base.attrs)
@@ -311,7 +383,9 @@ class Volume:
         synced = node.synced_before(pos)
         ops = [op for op in node.ops if op.pos < pos]
         loose = [op for op in ops if op.dirty >= synced]
-        if kind in ("pages", "zeros"):
+        if isinstance(kind, Chosen):
+            return self.chosen_content(content, ops, loose, kind, rng)
+        if kind in ("pages", "zeros", "garbage"):
             sizes, size = [], 0
             shrinks = False
             for op in ops:
@@ -342,10 +416,10 @@ class Volume:
         for op in ops:
             if op.dirty < synced:
                 apply(content, op)
-        sizes = [len(content)]
+        sizes, new = [len(content)], len(content)
         for i, op in enumerate(loose):
             sizes.append(op.off if op.kind == "t" else max(sizes[-1], op.off + len(op.data)))
-        size = sizes[-1] if kind == "zeros" else rng.choice((sizes[-1], sizes[-1], sizes[0], rng.choice(sizes)))
+        size = sizes[-1] if kind in ("zeros", "garbage") else rng.choice((sizes[-1], sizes[-1], sizes[0], rng.choice(sizes)))
         if len(content) < sizes[-1]:
             content.extend(bytes(sizes[-1] - len(content)))
         for i, op in enumerate(loose):
@@ -358,6 +432,11 @@ class Volume:
                         if rng.random() < favour else 0
                 if i < age[page]:
                     content[off:off + len(data)] = data
+        if kind == "garbage":
+            for page in range(-(-new // PAGE), len(content) // PAGE + 1):
+                at, end = page * PAGE, min(len(content), (page + 1) * PAGE)
+                if not any(content[at:end]):
+                    garbage(content, at, end, rng)
         del content[size:]
         return bytes(content)
 

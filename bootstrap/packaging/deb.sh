@@ -32,6 +32,7 @@ into usr/lib/qsfs/bootstrap 0755 bootstrap/bootstrap.sh bootstrap/qsfs bootstrap
 into usr/lib/qsfs/bootstrap 0644 bootstrap/packages.sh
 into usr/lib/qsfs/hooks 0755 hooks/zdb-hook.sh
 into usr/share/doc/qsfs/examples 0644 bootstrap/zstor.example.yaml docs/examples/zstor-all-keys.yaml
+into usr/share/doc/qsfs/watch 0644 bootstrap/packaging/watch/*
 into usr/share/doc/qsfs 0644 bootstrap/packaging/copyright README.md docs/*.md
 gzip -9n <bootstrap/packaging/changelog >"$root/usr/share/doc/qsfs/changelog.gz"
 for page in docs/man/*; do

@@ -17,6 +17,7 @@
 #include "zstor/daemon/commands.h"
 #include "zstor/cache/evict.h"
 #include "zstor/daemon/metrics.h"
+#include "zstor/daemon/page.h"
 #include "zstor/options.h"
 #include "zstor/state_dir.h"
 #include "zstor/daemon/poller.h"
@@ -281,14 +282,31 @@ static int on_health(struct buf *out, const char **type, void *arg)
 
 static int on_page(struct buf *out, const char **type, void *arg)
 {
+    (void)arg;
+    *type = "text/html; charset=utf-8";
+    buf_put_str(out, page_html);
+    return 200;
+}
+
+/* What the page shows. */
+static int on_status(struct buf *out, const char **type, void *arg)
+{
+    struct monitor *m = arg;
+    struct handover_stats h;
     struct status st = {0};
 
-    *type = "text/plain; charset=utf-8";
-    if (!status_of(arg, &st)) {
-        buf_put_str(out, "starting\n");
+    *type = "application/json";
+    if (!status_of(m, &st)) {
+        buf_put_str(out, "{}\n");
         return 503;
     }
-    status_table(out, &st);
+    handover_stats(m->handover, &h);
+    status_json(out, &st);
+    buf_truncate(out, out->len - strlen("}\n"));
+    buf_printf(out,
+               ", \"local_only\": {\"files\": %" PRIu64 ", \"bytes\": %" PRIu64
+               ", \"oldest_seconds\": %" PRIu64 "}}\n",
+               h.files, h.bytes, h.oldest_s);
     return 200;
 }
 
@@ -308,6 +326,7 @@ static int start_http(struct monitor *m, struct err *e)
         return err_prefix(e, "prometheus_port");
     metrics_page(m->http, "/healthz", on_health, m);
     metrics_page(m->http, "/", on_page, m);
+    metrics_page(m->http, "/status.json", on_status, m);
     return 0;
 }
 

@@ -28,6 +28,7 @@
 #include "zdbfs/fuse/kernel_pages.h"
 #include "zdbfs/fuse/parking.h"
 #include "zdbfs/fuse/session.h"
+#include "zdbfs/fuse/wire.h"
 #include "zdbfs/core/space.h"
 #include "zdbfs/store/lease.h"
 #include "zdbfs/txn/leaks.h"
@@ -362,11 +363,14 @@ static int mount_and_loop(struct app *a, struct err *e)
     if (fuse_session_mount(a->se, a->mountpoint) != 0)
         return err_set(e, EIO, "%s", ""); /* libfuse has said why */
     a->mounted = true;
+    int r = wire_complete(a->se);
+    if (r < 0)
+        return err_sys(e, -r, "talking to the kernel");
     int code = pthread_create(&a->signal_thread, NULL, handle_signals, a);
     if (code)
         return err_sys(e, code, "thread for signals");
     a->signals_running = true;
-    int r = a->pages ? flusher_start(&a->flusher, a->fs, a->pages, e) : 0;
+    r = a->pages ? flusher_start(&a->flusher, a->fs, a->pages, e) : 0;
     if (r == 0 && a->pages)
         r = holes_start(&a->ops.holes, a->pages, e);
     return r < 0 ? r : loop(a, e);

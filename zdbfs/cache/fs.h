@@ -62,7 +62,9 @@ struct inode {
     struct inode_attr a;
     struct inode *hash_next;
     TAILQ_ENTRY(inode) lru, link; /* link: dirty list or orphans */
-    uint8_t *extra;               /* fields of the tail that are not ours */
+    uint8_t *xattrs;              /* encoded: format/xattr.h */
+    size_t xattrs_len;
+    uint8_t *extra; /* fields of the tail that are not ours */
     size_t extra_len;
     /* files */
     bool write_busy;

@@ -49,7 +49,7 @@ static void resize(struct fs *fs, size_t cap)
 static uint64_t inode_bytes(const struct inode *in)
 {
     return sizeof *in + in->slot_cap * sizeof *in->slot + (in->dir ? sizeof *in->dir : 0) +
-           in->extra_len + (in->target ? strlen(in->target) + 1 : 0);
+           in->extra_len + in->xattrs_len + (in->target ? strlen(in->target) + 1 : 0);
 }
 
 static struct inode *insert(struct fs *fs, uint64_t ino)
@@ -72,6 +72,7 @@ static struct inode *insert(struct fs *fs, uint64_t ino)
 static void destroy_memory(struct inode *in)
 {
     free(in->extra);
+    free(in->xattrs);
     free(in->slot);
     free(in->target);
     free(in->dir);
@@ -130,6 +131,15 @@ static void copy_slots(struct inode *in, struct slice raw)
         in->nused += (in->slot[i] = le32_get(raw.p + 4 * (size_t)i)) != 0;
 }
 
+static uint8_t *copy_of(struct slice s)
+{
+    uint8_t *p = s.len ? xcalloc(1, s.len) : NULL;
+
+    if (p)
+        memcpy(p, s.p, s.len);
+    return p;
+}
+
 static int from_value(struct inode *in, struct slice v)
 {
     struct inode_rec rec;
@@ -142,11 +152,10 @@ static int from_value(struct inode *in, struct slice v)
     in->a = rec.a;
     in->classic = !rec.tail;
     in->classic_crc = in->classic ? crc_std(0, v.p, v.len) : 0;
-    if (rec.extra.len) {
-        in->extra = xcalloc(1, rec.extra.len);
-        memcpy(in->extra, rec.extra.p, rec.extra.len);
-        in->extra_len = rec.extra.len;
-    }
+    in->extra = copy_of(rec.extra);
+    in->extra_len = rec.extra.len;
+    in->xattrs = copy_of(rec.xattrs);
+    in->xattrs_len = rec.xattrs.len;
     if (S_ISDIR(in->a.mode)) {
         in->dir = xcalloc(1, sizeof *in->dir);
         for (unsigned i = 0; i < INODE_LISTS; i++)
@@ -295,7 +304,8 @@ void inode_dirty(struct fs *fs, struct inode *in)
     in->dirty = true;
     if (!in->orphan)
         TAILQ_INSERT_TAIL(&fs->dirty, in, link);
-    fs_note_dirty(fs, RECORD_BYTES + 4 * (uint64_t)in->nslots + (in->dir ? sizeof in->dir->id : 0));
+    fs_note_dirty(fs, RECORD_BYTES + in->xattrs_len + 4 * (uint64_t)in->nslots +
+                          (in->dir ? sizeof in->dir->id : 0));
 }
 
 struct inode *inode_create(struct fs *fs, uint64_t ino, const struct inode_attr *a,
@@ -316,6 +326,17 @@ struct inode *inode_create(struct fs *fs, uint64_t ino, const struct inode_attr 
     fs->meta_bytes += inode_bytes(in);
     inode_dirty(fs, in);
     return in;
+}
+
+void inode_set_xattrs(struct fs *fs, struct inode *in, struct slice all)
+{
+    uint8_t *fresh = copy_of(all);
+
+    free(in->xattrs);
+    in->xattrs = fresh;
+    fs->meta_bytes += all.len - (uint64_t)in->xattrs_len;
+    in->xattrs_len = all.len;
+    inode_dirty(fs, in);
 }
 
 void inode_set_slot(struct fs *fs, struct inode *in, uint32_t idx, uint32_t id)

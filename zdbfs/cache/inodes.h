@@ -21,6 +21,8 @@ struct inode *inode_create(struct fs *fs, uint64_t ino, const struct inode_attr 
                            const char *target);
 void inode_dirty(struct fs *fs, struct inode *in); /* L: attributes, slots or list keys have changed
                                                     */
+/* L: all extended attributes, encoded (copied), in place of what was there. */
+void inode_set_xattrs(struct fs *fs, struct inode *in, struct slice all);
 void inode_set_slot(struct fs *fs, struct inode *in, uint32_t idx, uint32_t id); /* L */
 void inode_unbook(struct fs *fs, struct inode *in); /* L: what fallocate promised is free again */
 static inline uint32_t inode_slot(const struct inode *in, uint32_t idx) /* L */

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "common/crc.h"
+#include "zdbfs/format/xattr.h"
 
 enum {
     COMMON_BYTES = 44,
@@ -18,6 +19,7 @@ enum {
     FIELD_TIMES = 2,
     FIELD_DEVICE = 3,
     FIELD_SUBDIRS = 4,
+    FIELD_XATTRS = 5,
     FIELD_CRITICAL = 0x8000,
     STORED_INO = 1, /* what upstream writes from its cache; ignored on read */
     LINK_FILLER = 0x42,
@@ -31,6 +33,7 @@ struct tail {
     bool there, owner, times, device, subdirs;
     uint32_t uid, gid, major, minor, nsub;
     struct timespec t[4];
+    struct slice xattrs;
     struct slice extra; /* the unknown ones: they follow ours */
 };
 
@@ -70,6 +73,9 @@ static int decode_field(uint16_t type, struct slice v, struct tail *t)
         t->subdirs = true;
         t->nsub = rd_le32(&r);
         break;
+    case FIELD_XATTRS:
+        t->xattrs = v;
+        return xattr_format_valid(v) ? 0 : -EUCLEAN;
     default:
         return type & FIELD_CRITICAL ? -EUCLEAN : 1;
     }
@@ -148,6 +154,10 @@ static void encode_tail(struct buf *b, const struct inode_rec *rec)
     if (S_ISDIR(a->mode) && a->subdirs_known) {
         put_field(b, FIELD_SUBDIRS, 4);
         buf_put_le32(b, a->subdirs);
+    }
+    if (rec->xattrs.len) {
+        put_field(b, FIELD_XATTRS, (uint32_t)rec->xattrs.len);
+        buf_put_slice(b, rec->xattrs);
     }
     buf_put_slice(b, rec->extra);
     uint8_t *head = buf_data(b) + start;
@@ -239,6 +249,7 @@ int inode_format_decode(struct slice v, struct inode_rec *out)
     if (n < 0)
         return n;
     merge_tail(a, classic, &t);
+    out->xattrs = t.xattrs;
     out->extra = t.extra;
     out->tail = t.there;
     return 0;

@@ -6,8 +6,8 @@
  * the fields   12 u32 CRC-32C (usual one) of bytes 0..11 and the fields   16 fields: u16 type | u16
  * zero | u32 length | bytes type 1 owner  u32 uid | u32 gid 2 times  i64 seconds | u32 nanoseconds,
  * four times: access, modification, change, birth 3 device u32 major | u32 minor 4 number of
- * subdirectories u32 Types with bit 15 set must be understood: unknown ones make the inode
- * unreadable.  Other unknown ones are kept as they are (room for extended attributes). */
+ * subdirectories u32 5 extended attributes, see format/xattr.h Types with bit 15 set must be
+ * understood: unknown ones make the inode unreadable.  Other unknown ones are kept as they are. */
 #ifndef ZDBFS_FORMAT_INODE_H
 #define ZDBFS_FORMAT_INODE_H
 
@@ -18,9 +18,10 @@
 #define INODE_LISTS     128u    /* name lists of a directory */
 #define INODE_NO_LIST   0x4242424242424242ull
 #define INODE_MAX_VALUE (8u * 1024 * 1024) /* of zdb */
-#define INODE_MAX_SLOTS ((INODE_MAX_VALUE - 64 * 1024) / 4)
+#define INODE_REST      (128u * 1024)      /* of it, for all that is not slots */
+#define INODE_MAX_SLOTS ((INODE_MAX_VALUE - INODE_REST) / 4)
 #define INODE_MAX_SIZE                                                        \
-    ((uint64_t)INODE_MAX_SLOTS * INODE_BLOCK) /* that can be written: 254 GiB \
+    ((uint64_t)INODE_MAX_SLOTS * INODE_BLOCK) /* that can be written: 252 GiB \
                                                */
 #define INODE_MAX_LINK 4095u                  /* bytes of a symlink's target */
 
@@ -39,6 +40,7 @@ struct inode_rec {
     struct slice slots;  /* files: 4 bytes of each block's data key; borrowed from the value */
     struct slice target; /* symlinks */
     struct slice lists;  /* directories: INODE_LISTS times 8 bytes */
+    struct slice xattrs; /* encoded, valid */
     struct slice extra;  /* fields of the tail that are not ours, as stored */
     bool tail;           /* decoded: there was one, so upstream did not write it last */
 };

@@ -7,9 +7,10 @@
 
 #include "zdbfs/txn/commit.h"
 #include "zdbfs/core/directory.h"
+#include "zdbfs/core/xattr.h"
 #include "zdbfs/format/list.h"
 #include "zdbfs/fuse/parking.h"
-#include "zdbfs/fuse/session.h"
+#include "zdbfs/fuse/request.h"
 #include "zdbfs/core/space.h"
 #include "zdbfs/core/writeback.h"
 
@@ -132,12 +133,14 @@ void ops_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 }
 
 /* L */
-static void change(struct inode *in, const struct stat *st, int to_set)
+static void change(struct fs *fs, struct inode *in, const struct stat *st, int to_set)
 {
     struct timespec now = fs_now();
 
-    if (to_set & FUSE_SET_ATTR_MODE)
+    if (to_set & FUSE_SET_ATTR_MODE) {
         in->a.mode = (in->a.mode & S_IFMT) | (st->st_mode & 07777);
+        xattr_chmod(fs, in, in->a.mode);
+    }
     if (to_set & FUSE_SET_ATTR_UID)
         in->a.uid = st->st_uid;
     if (to_set & FUSE_SET_ATTR_GID)
@@ -158,6 +161,15 @@ static int resize(const struct ops_req *q, struct inode *in, off_t size)
     return file_truncate(q->fs, in, (uint64_t)size, q->deadline_ms);
 }
 
+/* Also one that names neither user nor group, which is all that asks for nothing. */
+static bool is_chown(int to_set)
+{
+    int what = to_set & ~FUSE_SET_ATTR_CTIME;
+
+    return what == 0 ||
+           (what & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID) && !(what & FUSE_SET_ATTR_MODE));
+}
+
 void ops_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set,
                  struct fuse_file_info *fi)
 {
@@ -173,10 +185,12 @@ void ops_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set,
     if (r == 0 && to_set & FUSE_SET_ATTR_SIZE)
         r = resize(&q, in, st->st_size);
     if (r == 0 && to_set & FUSE_SET_ATTR_SIZE && !(to_set & FUSE_SET_ATTR_MODE))
-        ops_drop_set_id(&q, in);
+        ops_drop_privileges(&q, in, PRIV_CONTENT);
+    if (r == 0 && is_chown(to_set))
+        ops_drop_privileges(&q, in, PRIV_OWNER);
     if (r == 0) {
         fs_lock(q.fs);
-        change(in, st, to_set);
+        change(q.fs, in, st, to_set);
         inode_dirty(q.fs, in);
         fs_unlock(q.fs);
         r = ops_store(&q);

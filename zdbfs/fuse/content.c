@@ -10,7 +10,7 @@
 #include "zdbfs/txn/commit.h"
 #include "zdbfs/fuse/holes.h"
 #include "zdbfs/fuse/parking.h"
-#include "zdbfs/fuse/session.h"
+#include "zdbfs/fuse/request.h"
 #include "zdbfs/core/space.h"
 #include "zdbfs/core/writeback.h"
 
@@ -29,48 +29,6 @@ static int get_file(const struct ops_req *q, fuse_ino_t ino, struct inode **out)
     return r;
 }
 
-void ops_writer(struct fs *fs, struct inode *in, int flags, int change)
-{
-    if ((flags & O_ACCMODE) == O_RDONLY || (change < 0 && in->writers == 0))
-        return;
-    in->writers += (unsigned)change;
-    fs->writers += (unsigned)change;
-    if (change > 0 && fs->writers == 1)
-        pthread_cond_signal(&fs->flush_work);
-}
-
-static bool in_group(const struct ops_req *q, gid_t gid)
-{
-    gid_t list[256];
-
-    int n = fuse_req_getgroups(q->req, (int)ARRAY_LEN(list), list);
-    for (int i = 0; i < MIN(n, (int)ARRAY_LEN(list)); i++)
-        if (list[i] == gid)
-            return true;
-    return fuse_req_ctx(q->req)->gid == gid;
-}
-
-/* Content was changed by somebody without privileges: set-id bits go, as at a write (where the
- * kernel does it). */
-void ops_drop_set_id(const struct ops_req *q, struct inode *in)
-{
-    if (fuse_req_ctx(q->req)->uid == 0)
-        return;
-    fs_lock(q->fs);
-    uint32_t mode = in->a.mode;
-    gid_t gid = in->a.gid;
-    fs_unlock(q->fs);
-    if (!(mode & (S_ISUID | S_ISGID)))
-        return;
-    uint32_t bits = S_ISUID | (mode & S_IXGRP || !in_group(q, gid) ? S_ISGID : 0);
-    fs_lock(q->fs);
-    if (in->a.mode & bits) {
-        in->a.mode &= ~bits;
-        inode_dirty(q->fs, in);
-    }
-    fs_unlock(q->fs);
-}
-
 void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct ops_req q = ops_begin(req, CALL_OPEN);
@@ -83,7 +41,7 @@ void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         if (r == 0)
             r = file_truncate(q.fs, in, 0, q.deadline_ms);
         if (r == 0)
-            ops_drop_set_id(&q, in);
+            ops_drop_privileges(&q, in, PRIV_CONTENT);
         if (r == 0)
             r = ops_store(&q);
     }
@@ -117,7 +75,7 @@ struct transfer {
     fuse_ino_t ino;
     size_t size;
     off_t off;
-    bool keep_times;
+    bool keep_times;  /* pages of the kernel's cache: it has looked at times and set-id bits */
     const char *data; /* a write's: of the request, or copy */
     char copy[];
 };
@@ -158,6 +116,8 @@ static void do_write(void *arg)
     if (r == 0)
         r = file_write(q.fs, in, (uint64_t)t->off, t->data, t->size, t->keep_times, q.deadline_ms,
                        &done);
+    if (done > 0 && !t->keep_times)
+        ops_drop_privileges(&q, in, PRIV_CONTENT);
     inode_put(q.fs, in);
     if (r == 0)
         r = ops_store(&q);
@@ -356,7 +316,7 @@ void ops_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t le
     } else if (r == 0)
         r = -EOPNOTSUPP;
     if (r == 0)
-        ops_drop_set_id(&q, in);
+        ops_drop_privileges(&q, in, PRIV_CONTENT);
     inode_put(q.fs, in);
     if (r == 0)
         r = ops_store(&q);

@@ -4,7 +4,7 @@
 #ifndef ZDBFS_FUSE_HOLES_H
 #define ZDBFS_FUSE_HOLES_H
 
-#include "zdbfs/fuse/session.h"
+#include "zdbfs/fuse/request.h"
 
 struct holes;
 struct kernel_pages;

@@ -6,7 +6,7 @@
 
 #include "zdbfs/txn/commit.h"
 #include "zdbfs/core/directory.h"
-#include "zdbfs/fuse/session.h"
+#include "zdbfs/fuse/request.h"
 #include "zdbfs/core/writeback.h"
 
 enum {

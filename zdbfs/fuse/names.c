@@ -8,9 +8,10 @@
 #include <sys/sysmacros.h>
 
 #include "zdbfs/core/directory.h"
+#include "zdbfs/core/xattr.h"
 #include "zdbfs/core/space.h"
 #include "zdbfs/format/list.h"
-#include "zdbfs/fuse/session.h"
+#include "zdbfs/fuse/request.h"
 #include "zdbfs/core/writeback.h"
 
 /* ---- new inodes ----------------------------------------------------------------------------- */
@@ -79,7 +80,11 @@ static int make(const struct ops_req *q, fuse_ino_t parent, const char *name, mo
         return r;
     }
     struct inode_attr a = new_attr(q, ref.dir, mode, rdev, target);
+    CLEANUP(buf_fini) struct buf xattrs = BUF_INIT;
+    xattr_inherit(ref.dir, fuse_req_ctx(q->req)->umask, &a.mode, &xattrs);
     struct inode *in = inode_create(fs, id[0], &a, target);
+    if (xattrs.len)
+        inode_set_xattrs(fs, in, buf_slice(&xattrs));
     dir_add(fs, &ref, in);
     if (in->dir) {
         dir_make_dots(fs, in, parent, id + 1);

@@ -95,7 +95,9 @@ static void put_lists(struct buf *b, const struct inode *in)
 /* L */
 static int encode_inode(struct commit *c, struct inode *in)
 {
-    struct inode_rec rec = {.a = in->a, .extra = slice_of(in->extra, in->extra_len)};
+    struct inode_rec rec = {.a = in->a,
+                            .xattrs = slice_of(in->xattrs, in->xattrs_len),
+                            .extra = slice_of(in->extra, in->extra_len)};
     struct buf body = BUF_INIT;
     int r = 0;
 

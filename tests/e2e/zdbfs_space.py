@@ -219,7 +219,7 @@ def test_space_statfs_does_not_wait_for_zdb():
 def test_space_limits_are_told_by_the_call_that_crosses_them():
     z = q.start_zdb(unix=True, mode="seq")
     m = q.mount_zdbfs(z, opts="autons,flush=1")
-    most = (8 * MIB - 65536) // 4 * 131072
+    most = (8 * MIB - 131072) // 4 * 131072
     fd = os.open(m.path / "f", os.O_RDWR | os.O_CREAT)
     other = os.open(m.path, os.O_RDONLY)
     os.ftruncate(fd, most)

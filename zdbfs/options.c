@@ -20,7 +20,8 @@ struct raw {
     char *rhost[ROLE_COUNT], *rport[ROLE_COUNT], *runix[ROLE_COUNT], *rname[ROLE_COUNT],
         *rpass[ROLE_COUNT];
     char *size, *cachesize, *memory, *flush, *idle, *point, *timeout, *logfile, *sync;
-    int nocache, autons, background, check, points, json, ask_point, ro, rw, takeover, foreground;
+    int nocache, noacl, autons, background, check, points, json, ask_point, ro, rw, takeover,
+        foreground;
     int fsname, subtype; /* given */
     char *word[2];       /* [SOURCE] MOUNTPOINT */
     unsigned nwords;
@@ -64,6 +65,7 @@ static const struct fuse_opt opts[] = {
     TEXT("logfile=%s", logfile),
     TEXT("sync=%s", sync),
     FLAG("nocache", nocache),
+    FLAG("noacl", noacl),
     FLAG("autons", autons),
     FLAG("background", background),
     FLAG("--check", check),
@@ -221,6 +223,7 @@ static int numbers(struct options *o, struct raw *r, struct err *e)
     o->size_given = r->size != NULL;
     o->sync_close = r->sync != NULL;
     o->nocache = r->nocache;
+    o->noacl = r->noacl;
     o->autons = r->autons;
     o->background = r->background;
     o->check = r->check;
@@ -426,6 +429,7 @@ void options_help(void)
         "end\n"
         "    timeout=SECONDS        a request that zdb does not answer fails with EIO (120)\n"
         "    nocache                store every change at once\n"
+        "    noacl                  no POSIX ACLs: the modes alone decide\n"
         "    sync=close             close() waits for stable storage\n"
         "    takeover               mount although another mount has the volume; that one never\n"
         "                           writes again\n"

@@ -16,6 +16,7 @@ struct options {
     uint64_t idle_ms;      /* so long after the last change all is stored; 0: not for that */
     uint64_t point_ms; /* a point is made so long after the first change since the last; 0: not */
     bool nocache;      /* store every change at once */
+    bool noacl;        /* the kernel asks for no ACLs and takes none */
     bool sync_close;   /* close() waits for stable storage */
     bool autons, background, foreground, check;
     bool points, json; /* --points: list them, and end */

@@ -286,6 +286,28 @@ def test_a_write_does_not_ask_for_attributes():
     os.close(fd)
 
 
+def test_without_acls():
+    """What would not be obeyed is not taken."""
+    d = mount.path / "without"
+    d.mkdir()
+    os.setxattr(d, DEFAULT, struct.pack("<I", 2) + b"".join(struct.pack("<HHI", t, 7, 0xFFFFFFFF) for t in (1, 4, 32)))
+    q.same(mount.unmount(), 0, "exit code")
+    other = q.mount_zdbfs(zdb, opts="noacl", path=mount.path)
+    try:
+        os.setxattr(d, ACCESS, acl(random.Random(1)))
+        q.check(False, "an ACL was taken")
+    except OSError as e:
+        q.same(e.errno, errno.EOPNOTSUPP)
+    old = os.umask(0o027)
+    (d / "sub").mkdir()
+    os.umask(old)
+    q.same(stat.S_IMODE(os.stat(d / "sub").st_mode), 0o750)
+    os.setxattr(d, "user.a", b"still")
+    q.same(other.unmount(), 0, "exit code")
+    mount.start()
+    q.check(os.getxattr(d, DEFAULT), "the default ACL is there again")
+
+
 def test_the_end():
     q.same(mount.unmount(), 0, "exit code")
     q.run(q.BIN / "zdbfs", "--check", "-o", f"unix={zdb.socket}", check_exit=0)

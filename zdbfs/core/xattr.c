@@ -21,14 +21,14 @@ static bool is_acl(const char *name)
     return strcmp(name, ACL_ACCESS) == 0 || strcmp(name, ACL_DEFAULT) == 0;
 }
 
-int xattr_allowed(const struct inode *in, const char *name)
+int xattr_allowed(const struct fs *fs, const struct inode *in, const char *name)
 {
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
         size_t n = strlen(kinds[i]);
         if (strncmp(name, kinds[i], n) == 0)
             return name[n] ? 0 : -EINVAL;
     }
-    if (!is_acl(name) || S_ISLNK(in->a.mode))
+    if (!is_acl(name) || fs->opt->noacl || S_ISLNK(in->a.mode))
         return -EOPNOTSUPP;
     return strcmp(name, ACL_DEFAULT) == 0 && !in->dir ? -EACCES : 0;
 }
@@ -59,7 +59,7 @@ int xattr_set(struct fs *fs, struct inode *in, const char *name, struct slice va
     uint32_t mode = in->a.mode;
     struct slice old, n = slice_str(name);
     bool have = xattr_find(in, name, &old);
-    int r = xattr_allowed(in, name);
+    int r = xattr_allowed(fs, in, name);
 
     if (r < 0)
         return r;
@@ -90,7 +90,7 @@ int xattr_set(struct fs *fs, struct inode *in, const char *name, struct slice va
 int xattr_remove(struct fs *fs, struct inode *in, const char *name)
 {
     struct slice old;
-    int r = xattr_allowed(in, name);
+    int r = xattr_allowed(fs, in, name);
 
     if (r < 0)
         return r;
@@ -128,14 +128,15 @@ void xattr_chmod(struct fs *fs, struct inode *in, uint32_t mode)
     inode_set_xattrs(fs, in, buf_slice(&now));
 }
 
-void xattr_inherit(const struct inode *dir, uint32_t umask, uint32_t *mode, struct buf *out)
+void xattr_inherit(const struct fs *fs, const struct inode *dir, uint32_t umask, uint32_t *mode,
+                   struct buf *out)
 {
     CLEANUP(buf_fini) struct buf access = BUF_INIT, both = BUF_INIT;
     struct slice def, acl;
 
     if (S_ISLNK(*mode))
         return;
-    if (!xattr_find(dir, ACL_DEFAULT, &def) || !acl_format_valid(def)) {
+    if (fs->opt->noacl || !xattr_find(dir, ACL_DEFAULT, &def) || !acl_format_valid(def)) {
         *mode &= ~(umask & 0777);
         return;
     }

@@ -7,9 +7,10 @@
 
 #define XATTR_CAPABILITY "security.capability" /* goes when the content changes */
 
-/* user., trusted., security. and the two ACLs; -EOPNOTSUPP: no such kind here, or not for this type
- * of inode; -EINVAL: only a kind; -EACCES: a default ACL of something that is no directory. */
-int xattr_allowed(const struct inode *in, const char *name);
+/* user., trusted., security. and, unless -o noacl, the two ACLs; -EOPNOTSUPP: no such kind here, or
+ * not for this type of inode; -EINVAL: only a kind; -EACCES: a default ACL of something that is no
+ * directory. */
+int xattr_allowed(const struct fs *fs, const struct inode *in, const char *name);
 bool xattr_find(const struct inode *in, const char *name, struct slice *value); /* valid until
                                                                                    unlock */
 /* flags: XATTR_CREATE, XATTR_REPLACE of setxattr(2).  An access ACL sets the mode, and is not kept
@@ -24,6 +25,7 @@ void xattr_list(const struct inode *in, bool trusted, struct buf *out);
 void xattr_chmod(struct fs *fs, struct inode *in, uint32_t mode);
 /* What a new inode in dir that was asked for with *mode and this umask gets: *mode, and attributes
  * appended to out. */
-void xattr_inherit(const struct inode *dir, uint32_t umask, uint32_t *mode, struct buf *out);
+void xattr_inherit(const struct fs *fs, const struct inode *dir, uint32_t umask, uint32_t *mode,
+                   struct buf *out);
 
 #endif

@@ -81,7 +81,7 @@ static int make(const struct ops_req *q, fuse_ino_t parent, const char *name, mo
     }
     struct inode_attr a = new_attr(q, ref.dir, mode, rdev, target);
     CLEANUP(buf_fini) struct buf xattrs = BUF_INIT;
-    xattr_inherit(ref.dir, fuse_req_ctx(q->req)->umask, &a.mode, &xattrs);
+    xattr_inherit(fs, ref.dir, fuse_req_ctx(q->req)->umask, &a.mode, &xattrs);
     struct inode *in = inode_create(fs, id[0], &a, target);
     if (xattrs.len)
         inode_set_xattrs(fs, in, buf_slice(&xattrs));

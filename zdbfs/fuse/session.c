@@ -35,7 +35,7 @@ static void init(void *userdata, struct fuse_conn_info *conn)
     want(conn, FUSE_CAP_EXPORT_SUPPORT, false);
     want(conn, FUSE_CAP_AUTO_INVAL_DATA, false); /* nobody else changes files */
     want(conn, FUSE_CAP_HANDLE_KILLPRIV, false); /* the second version: fuse/wire.c */
-    want(conn, FUSE_CAP_POSIX_ACL, true);
+    want(conn, FUSE_CAP_POSIX_ACL, !ops->fs->opt->noacl);
     want(conn, FUSE_CAP_DONT_MASK, true);    /* a default ACL comes in place of the umask */
     want(conn, FUSE_CAP_SPLICE_READ, false); /* requests are copied once, into their blocks */
     want(conn, FUSE_CAP_SPLICE_WRITE, false);

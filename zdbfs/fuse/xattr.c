@@ -9,7 +9,7 @@
 static int allowed_here(const struct ops_req *q, const struct inode *in, const char *name)
 {
     fs_lock(q->fs);
-    int r = xattr_allowed(in, name);
+    int r = xattr_allowed(q->fs, in, name);
     fs_unlock(q->fs);
     return r;
 }

@@ -28,8 +28,9 @@ into()
 
 into usr/bin 0755 "$bin/zdb" "$bin/zdbfs" "$bin/zstor" bootstrap/packaging/qsfs
 strip --strip-unneeded --remove-section=.comment --remove-section=.note "$root"/usr/bin/z*
-into usr/lib/qsfs/bootstrap 0755 bootstrap/bootstrap.sh bootstrap/qsfs bootstrap/qsfs-units bootstrap/qsfs-status bootstrap/qsfs-doctor bootstrap/qsfs-kit bootstrap/qsfs-recover bootstrap/toml2yaml.py
-into usr/lib/qsfs/bootstrap 0644 bootstrap/packages.sh
+into usr/lib/qsfs/bootstrap 0755 bootstrap/bootstrap.sh bootstrap/qsfs bootstrap/qsfs-units bootstrap/toml2yaml.py
+into usr/lib/qsfs/bootstrap 0644 bootstrap/packages.sh bootstrap/qsfs-status bootstrap/qsfs-doctor bootstrap/qsfs-kit bootstrap/qsfs-recover
+into etc/apparmor.d 0644 bootstrap/packaging/apparmor/qsfs
 into usr/lib/qsfs/hooks 0755 hooks/zdb-hook.sh
 into usr/share/doc/qsfs/examples 0644 bootstrap/zstor.example.yaml docs/examples/zstor-all-keys.yaml
 into usr/share/doc/qsfs/watch 0644 bootstrap/packaging/watch/*
@@ -61,7 +62,7 @@ Architecture: $architecture
 Maintainer: qsfs maintainers <maintainers@users.noreply.r-seed-6943dfd9.example>
 Section: utils
 Priority: optional
-Depends: $depends, fuse3, bash
+Depends: $depends, fuse3
 Recommends: python3
 Installed-Size: $(du -sk "$root/usr" | cut -f1)
 Description: quantum storage filesystem
@@ -72,7 +73,8 @@ Description: quantum storage filesystem
  .
  "qsfs bootstrap" makes an installation of the calling user.
 END
-(cd "$root" && find usr -type f -print0 | sort -z | xargs -0 md5sum) >"$root/DEBIAN/md5sums"
+echo /etc/apparmor.d/qsfs >"$root/DEBIAN/conffiles"
+(cd "$root" && find usr etc -type f -print0 | sort -z | xargs -0 md5sum) >"$root/DEBIAN/md5sums"
 find "$root" -newermt "@$(date -d "$(sed -n 's/^ -- .*>  //p' bootstrap/packaging/changelog | head -n 1)" +%s)" -print0 |
     xargs -0r touch -h -d "$(sed -n 's/^ -- .*>  //p' bootstrap/packaging/changelog | head -n 1)"
 mkdir -p build

@@ -23,6 +23,19 @@ for library in libc6 libfuse3-3 libhiredis0.14 libisal2 libsnappy1v5 libsodium23
 done
 grep -q i386 "$HOME/depends" && exit 1
 
+claim "package: lintian finds nothing, AppArmor's parser understands the profiles"
+if command -v lintian >/dev/null; then
+    lintian --no-cfg --allow-root "$deb" >"$HOME/out" 2>&1
+    test ! -s "$HOME/out"
+else
+    echo "# note: lintian is not here: what it says of the package was not looked at" >&3
+fi
+if command -v apparmor_parser >/dev/null; then
+    apparmor_parser -Q -S bootstrap/packaging/apparmor/qsfs >/dev/null 2>"$HOME/err"
+else
+    echo "# note: apparmor_parser is not here: the profiles were not looked at" >&3
+fi
+
 claim "package: it installs into an empty root"
 mkdir -p "$root/var/lib/dpkg/info" "$root/var/lib/dpkg/updates"
 : >"$root/var/lib/dpkg/status"
@@ -44,6 +57,6 @@ claim "package: qsfs says what to do first"
 refused "nothing is installed in $HOME/.threefold yet" "$root/usr/bin/qsfs" start
 
 claim "package: removed, nothing of it is left"
-dpkg_root -r qsfs
+dpkg_root -P qsfs
 test ! -e "$root/usr"
 rm -f "$deb"

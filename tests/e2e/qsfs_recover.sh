@@ -118,6 +118,7 @@ for half in "$R/data/local/zdbfs-meta/d0" "$R/data/local/zdbfs-data/d0"; do
     await 120 test -e "$half"
     kill -9 -- "-$pid"
     await 20 test ! -e "/proc/$pid/fd/0"
+    refused "is not finished: qsfs recover" qsfs start
 done
 qsfs recover --all --takeover --json "$kit" >"$HOME/out" 2>"$HOME/err"
 grep -q '"point": [0-9]*, .*"missing": \[\]' "$HOME/out"
@@ -127,9 +128,12 @@ far_faults off
 
 claim "recover: when the other metadata backends are back the volume is claimed, and what was written is stored"
 echo since >"$mnt/since"
+refused "the recovery is not finished" qsfs stop
+not_mounted
 far_start 2 3
 qsfs recover --takeover --json "$kit" >"$HOME/out" 2>"$HOME/err"
 grep -q '"claimed": "yes"' "$HOME/out"
+grep -qx since "$mnt/since"
 qsfs wait >/dev/null
 test ! -e "$R/data/recovery"
 

@@ -118,12 +118,41 @@ static int opt_encryption(const struct conf_node *parent, const char *name,
     return parse_hex(slice_str(text), key, ZSTOR_KEY_LEN);
 }
 
+/* What only some kinds of backend have. */
+static int opt_elsewhere(const struct conf_node *n, const char *what, size_t i,
+                         struct backend_addr *out, struct err *e)
+{
+    static const char *const zdb_only[] = {"namespace", "password", NULL};
+    static const char *const others_only[] = {"name", "capacity", NULL};
+    bool zdb = out->place == BACKEND_AT_ZDB;
+    const char *const *wrong = zdb ? others_only : zdb_only, *name = NULL;
+    int r;
+
+    for (; *wrong; wrong++)
+        if (conf_get(n, *wrong))
+            return conf_error(at(n, *wrong), e, "%s[%zu].%s: is not for a %s", what, i + 1, *wrong,
+                              zdb ? "0-db" : "directory");
+    r = conf_str(n, "name", false, &name, e);
+    if (r >= 0)
+        r = conf_u64(n, "capacity", false, 1, UINT64_MAX / MIB, &out->capacity, e);
+    if (r < 0)
+        return r;
+    if (name && !*name)
+        return conf_error(at(n, "name"), e, "%s[%zu].name: is empty", what, i + 1);
+    if (name)
+        out->number = backend_addr_number(name);
+    out->capacity *= MIB;
+    return 0;
+}
+
 /* One backend entry.  `what` names the list in messages. */
 static int opt_backend(const struct conf_node *n, const char *what, size_t i,
                        struct backend_addr *out, struct err *e)
 {
-    static const char *const keys[] = {"address", "namespace", "password", NULL};
+    static const char *const keys[] = {"address",  "namespace", "password", "name",
+                                       "capacity", "weight",    NULL};
     const char *address = NULL, *ns = NULL, *password = NULL;
+    uint64_t weight = 1;
     struct err why = {0};
     int r;
 
@@ -138,6 +167,8 @@ static int opt_backend(const struct conf_node *n, const char *what, size_t i,
         r = conf_str(n, "namespace", false, &ns, e);
     if (r >= 0)
         r = conf_str(n, "password", false, &password, e);
+    if (r >= 0)
+        r = conf_u64(n, "weight", false, 1, 1000, &weight, e);
     if (r < 0)
         return r;
     if (ns && (!*ns || strlen(ns) > NS_MAX))
@@ -147,7 +178,8 @@ static int opt_backend(const struct conf_node *n, const char *what, size_t i,
                           what, i + 1, strlen(ns), NS_MAX);
     if (backend_addr_parse(out, address, ns, password, &why) < 0)
         return conf_error(at(n, "address"), e, "%s[%zu].address: %s", what, i + 1, why.text);
-    return 0;
+    out->weight = (unsigned)weight;
+    return opt_elsewhere(n, what, i, out, e);
 }
 
 static int opt_meta(const struct conf_node *top, struct zstor_conf *c, struct err *e)
@@ -186,6 +218,7 @@ static int opt_meta(const struct conf_node *top, struct zstor_conf *c, struct er
         r = opt_backend(conf_at(list, i), "meta.config.backends", i, &c->meta[i], e);
         if (r < 0)
             return r;
+        c->meta[i].names = c->meta[i].place != BACKEND_AT_ZDB;
     }
     return 0;
 }

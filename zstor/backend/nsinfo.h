@@ -14,6 +14,7 @@ struct backend_info { /* NSINFO */
     enum backend_mode mode;
     bool is_public, password, worm, locked, frozen;
     uint64_t entries;
+    bool uncounted; /* not all entries are counted yet; not of a 0-db */
     uint64_t data_size_bytes;
     uint64_t data_limits_bytes; /* 0: no limit */
     uint64_t index_size_bytes;

@@ -87,5 +87,6 @@ struct backend_kind {
 };
 
 extern const struct backend_kind backend_zdb; /* backend/zdb.c: 0-db, ours and the original */
+extern const struct backend_kind backend_dir; /* backend/dir.c: a directory */
 
 #endif

@@ -274,10 +274,11 @@ struct placement_site *placement_sites(const struct zstor_conf *c, size_t *n)
     total = 0;
     for (size_t g = 0; g < c->ngroups; g++)
         for (size_t i = 0; i < c->groups[g].n; i++)
-            site[total++] = (struct placement_site){.addr = &c->groups[g].backends[i],
-                                                    .group = (unsigned)g,
-                                                    .usable = true,
-                                                    .weight = 1};
+            site[total++] =
+                (struct placement_site){.addr = &c->groups[g].backends[i],
+                                        .group = (unsigned)g,
+                                        .usable = true,
+                                        .weight = MAX(c->groups[g].backends[i].weight, 1u)};
     return site;
 }
 

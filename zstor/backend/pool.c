@@ -8,6 +8,7 @@
 
 #include "common/digest.h"
 #include "common/log.h"
+#include "zstor/backend/kinds.h"
 #include "zstor/backend/pool_impl.h"
 #include "zstor/format/types.h"
 
@@ -107,19 +108,28 @@ void pool_free(struct pool *p)
     free(p);
 }
 
+static void describe(struct remote *r, const struct backend_addr *a)
+{
+    backend_addr_fini(&r->addr);
+    backend_addr_copy(&r->addr, a);
+    backend_addr_name(a, r->name, sizeof r->name);
+    r->health = (struct health){0};
+}
+
 /* locked */
 static struct remote *find(struct pool *p, const struct backend_addr *a)
 {
     struct remote *r;
 
     for (r = p->remotes; r; r = r->next)
-        if (backend_addr_same(&r->addr, a))
+        if (backend_addr_same(&r->addr, a)) {
+            if (r->addr.place == BACKEND_ELSEWHERE && a->place != BACKEND_ELSEWHERE)
+                describe(r, a); /* it was known by its number only: never had a connection */
             return r;
+        }
     r = xcalloc(1, sizeof *r);
     r->pool = p;
-    backend_addr_copy(&r->addr, a);
-    backend_addr_name(a, r->name, sizeof r->name);
-    r->kind = &backend_zdb;
+    describe(r, a);
     r->next = p->remotes;
     p->remotes = r;
     return r;
@@ -226,8 +236,14 @@ static int open_conn(struct pool *p, struct remote *r, const struct backend_addr
     char identity[sizeof r->identity] = "";
     struct err own = {0};
     uint64_t start = base_now_us();
+    const struct backend_kind *kind = backend_kind_of(a);
     void *link = NULL;
-    int rc = r->kind->open(&link, a, &limits, identity, sizeof identity, &own);
+    int rc;
+
+    if (kind)
+        rc = kind->open(&link, a, &limits, identity, sizeof identity, &own);
+    else
+        rc = err_set(&own, EHOSTUNREACH, "no backend of this name is configured");
 
     POOL_LOCKED(p);
     if (rc < 0) {
@@ -239,7 +255,7 @@ static int open_conn(struct pool *p, struct remote *r, const struct backend_addr
     memcpy(r->identity, identity, sizeof identity);
     *out = xcalloc(1, sizeof **out);
     (*out)->remote = r;
-    (*out)->kind = r->kind;
+    (*out)->kind = kind;
     (*out)->link = link;
     STAILQ_INIT(&(*out)->ops);
     return 0;

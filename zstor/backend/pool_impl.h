@@ -10,8 +10,7 @@ struct remote { /* one namespace somewhere; lives as long as the pool */
     struct remote *next;
     struct pool *pool;
     struct backend_addr addr;
-    char name[192];
-    const struct backend_kind *kind;
+    char name[BACKEND_ADDRESS_MAX + 65];
     char identity[96];
     struct pool_conn *idle; /* newest first */
     unsigned nidle;

@@ -42,11 +42,17 @@ struct care {
 static void put_mark(void *arg, const struct backend_addr *a, unsigned bits)
 {
     struct buf *out = arg;
+    struct backend_addr number;
+    const char *address = a->address, *ns = a->ns ? a->ns : "default";
 
+    if (a->place != BACKEND_AT_ZDB) {
+        backend_addr_elsewhere(&number, a->number);
+        address = number.address;
+    }
     if (bits & MARK_DRAIN)
-        buf_printf(out, "drain %s %s\n", a->address, a->ns ? a->ns : "default");
+        buf_printf(out, "drain %s %s\n", address, ns);
     if (bits & MARK_SUSPECT)
-        buf_printf(out, "suspect %s %s\n", a->address, a->ns ? a->ns : "default");
+        buf_printf(out, "suspect %s %s\n", address, ns);
 }
 
 static void keep(struct care *c)
@@ -67,6 +73,23 @@ static void keep(struct care *c)
 static bool is_hex(const char *s, size_t n)
 {
     return strlen(s) == n && strspn(s, "0123456789abcdef") == n;
+}
+
+/* As put_mark wrote it. */
+static int take_addr(const char *address, const char *ns, struct backend_addr *out)
+{
+    static const char elsewhere[] = "elsewhere:";
+    uint8_t raw[8];
+    uint64_t number = 0;
+
+    if (strncmp(address, elsewhere, sizeof elsewhere - 1) != 0)
+        return backend_addr_parse(out, address, ns, NULL, NULL);
+    if (parse_hex(slice_str(address + sizeof elsewhere - 1), raw, sizeof raw) < 0)
+        return -EINVAL;
+    for (size_t i = 0; i < sizeof raw; i++)
+        number = number << 8 | raw[i];
+    backend_addr_elsewhere(out, number);
+    return 0;
 }
 
 static bool take_line(struct care *c, char *line)
@@ -97,7 +120,7 @@ static bool take_line(struct care *c, char *line)
     bits = strcmp(word[0], "drain") == 0     ? MARK_DRAIN
            : strcmp(word[0], "suspect") == 0 ? MARK_SUSPECT
                                              : 0;
-    if (!bits || backend_addr_parse(&a, word[1], word[2], NULL, NULL) < 0)
+    if (!bits || take_addr(word[1], word[2], &a) < 0)
         return false;
     marks_set(c->conf.marks, &a, bits, true);
     backend_addr_fini(&a);
@@ -237,7 +260,7 @@ static void look_at(struct care *c, const struct poller_backend *b)
         why = xasprintf("backend %s has been down for %" PRIu64 " s", b->addr->address,
                         base_wall_s() - h.track[HEALTH_LINK].down_since_s);
         healer_start(c->healer, why);
-    } else if (b->up && w->known && w->entries > 0 && b->info.entries < w->entries / 2) {
+    } else if (b->up && w->known && !b->info.uncounted && b->info.entries < w->entries / 2) {
         why = xasprintf("backend %s has %" PRIu64 " values, it had %" PRIu64, b->addr->address,
                         b->info.entries, w->entries);
         marks_set(c->conf.marks, b->addr, MARK_SUSPECT, true);
@@ -245,7 +268,7 @@ static void look_at(struct care *c, const struct poller_backend *b)
         healer_start(c->healer, why);
     }
     w->gone = gone;
-    if (b->up) {
+    if (b->up && !b->info.uncounted) {
         w->known = true;
         w->entries = b->info.entries;
     }

@@ -13,6 +13,7 @@
 #include "common/parse.h"
 #include "common/path.h"
 #include "common/version.h"
+#include "zstor/backend/medium.h"
 #include "zstor/daemon/cli.h"
 #include "zstor/daemon/cli_config.h"
 #include "zstor/daemon/monitor.h"
@@ -86,6 +87,7 @@ static const char usage_text[] =
     "                         meta.config.prefix, or groups.0.backends.2.address; VALUE - is a "
     "line\n"
     "                         of standard input; comments stay\n"
+    "  mark dir:/PATH         make a directory a backend: without the mark it is not written to\n"
     "  help, version\n";
 
 static int run_status(struct cli *c)
@@ -221,6 +223,24 @@ static int run_config(struct cli *c)
     struct err e = {0};
 
     return cli_config(c->config, c->words, c->nwords, cli_warn_stderr, &e) < 0 ? cli_fail(&e) : 0;
+}
+
+/* mark dir:/path: without a configuration, since nothing may be configured before it is marked. */
+static int run_mark(struct cli *c)
+{
+    struct backend_addr a;
+    char id[MEDIUM_ID_LEN + 1];
+    struct err e = {0};
+    int r = backend_addr_parse(&a, c->words[0], NULL, NULL, &e);
+
+    if (r == 0 && a.place != BACKEND_AT_DIR)
+        r = err_set(&e, EINVAL, "mark: only a directory (dir:/path) needs one");
+    if (r == 0)
+        r = medium_mark(backend_addr_path(&a), id, &e);
+    if (r == 0)
+        printf("%s is marked as %s\n", a.address, id);
+    backend_addr_fini(&a);
+    return r < 0 ? cli_fail(&e) : 0;
 }
 
 struct command {
@@ -379,6 +399,7 @@ static const struct command commands[] = {
     {"takeover", "+:h", plain_longs, CONTROL_PING, false, cli_here_takeover},
     {"config", "+:h", plain_longs, CONTROL_PING, false, run_config},
     {"recover", "+:h", recover_longs, CONTROL_PING, false, cli_here_recover},
+    {"mark", "+:h", plain_longs, CONTROL_PING, false, run_mark},
     {"monitor", "+:h", monitor_longs, CONTROL_PING, false, run_monitor},
 };
 
@@ -421,7 +442,11 @@ static int parse_command(struct cli *c, const struct command *cmd, int argc, cha
         *code = cli_fail_usage("meta: needs backup or restore, and a file");
         return 1;
     }
-    if (cmd->run == run_config || cmd->run == cli_here_recover) {
+    if (cmd->run == run_mark && argc - optind != 1) {
+        *code = cli_fail_usage("mark: needs one address, dir:/path");
+        return 1;
+    }
+    if (cmd->run == run_config || cmd->run == run_mark || cmd->run == cli_here_recover) {
         c->words = argv + optind;
         c->nwords = argc - optind;
         optind = argc;
@@ -477,7 +502,7 @@ static int run_command(struct cli *c, const struct command *cmd)
 
     if (code)
         return code;
-    if (cmd->run == run_config) /* the file may be wrong yet */
+    if (cmd->run == run_config || cmd->run == run_mark) /* the file may be wrong yet */
         return cmd->run(c);
     if (options_load(&c->conf, c->config,
                      daemon || cmd->run == cli_here_test ? cli_warn_stderr : cli_warn_log, &e) < 0)

@@ -4,10 +4,12 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/digest.h"
 #include "common/parse.h"
 
 void backend_addr_make(struct backend_addr *out, bool v6, const uint8_t *ip, uint16_t port,
@@ -24,6 +26,41 @@ void backend_addr_make(struct backend_addr *out, bool v6, const uint8_t *ip, uin
     out->password = password ? xstrdup(password) : NULL;
 }
 
+uint64_t backend_addr_number(const char *name)
+{
+    uint8_t sum[DIGEST_LEN];
+
+    digest_of(slice_str(name), sum);
+    return le64_get(sum);
+}
+
+void backend_addr_elsewhere(struct backend_addr *out, uint64_t number)
+{
+    *out = (struct backend_addr){.place = BACKEND_ELSEWHERE, .number = number};
+    snprintf(out->address, sizeof out->address, "elsewhere:%016" PRIx64, number);
+}
+
+/* "dir:/path": one way to write it only, so that two places are the same when their texts are. */
+static int parse_dir(struct backend_addr *out, const char *text, struct err *e)
+{
+    const char *path = text + strlen("dir:");
+    size_t len = strlen(text);
+
+    if (len > BACKEND_ADDRESS_MAX)
+        return err_set(e, EINVAL, "has %zu characters, at most %d are allowed", len,
+                       BACKEND_ADDRESS_MAX);
+    if (path[0] != '/' || !path[1] || path[strlen(path) - 1] == '/' || strstr(path, "//") ||
+        strstr(path, "/./") || strstr(path, "/../") || strpbrk(path, " \n\r\t"))
+        return err_set(
+            e, EINVAL,
+            "`%s` is not a directory, dir:/path is allowed, absolute, without blanks, /./, /../, "
+            "// and without a / at the end",
+            text);
+    *out = (struct backend_addr){.place = BACKEND_AT_DIR, .number = backend_addr_number(text)};
+    memcpy(out->address, text, len + 1);
+    return 0;
+}
+
 int backend_addr_parse(struct backend_addr *out, const char *text, const char *ns,
                        const char *password, struct err *e)
 {
@@ -35,6 +72,8 @@ int backend_addr_parse(struct backend_addr *out, const char *text, const char *n
     size_t len = colon ? (size_t)(colon - text) : 0;
 
     *out = (struct backend_addr){0};
+    if (strncmp(text, "dir:", 4) == 0)
+        return parse_dir(out, text, e);
     if (!colon || len >= sizeof host || parse_u64(colon + 1, 1, 65535, &port) < 0)
         goto bad;
     if (v6) {
@@ -51,8 +90,9 @@ int backend_addr_parse(struct backend_addr *out, const char *text, const char *n
     backend_addr_make(out, v6, ip, (uint16_t)port, ns, password);
     return 0;
 bad:
-    return err_set(e, EINVAL,
-                   "`%s` is not a backend address, allowed are IPv4:port and [IPv6]:port", text);
+    return err_set(
+        e, EINVAL,
+        "`%s` is not a backend address, allowed are IPv4:port, [IPv6]:port and dir:/path", text);
 }
 
 void backend_addr_copy(struct backend_addr *out, const struct backend_addr *a)
@@ -71,6 +111,11 @@ void backend_addr_fini(struct backend_addr *a)
     *a = (struct backend_addr){0};
 }
 
+const char *backend_addr_path(const struct backend_addr *a)
+{
+    return a->address + strlen("dir:");
+}
+
 /* The 4 bytes of an IPv4 or IPv4-mapped address, else NULL. */
 static const uint8_t *as_v4(const struct backend_addr *a)
 {
@@ -85,6 +130,9 @@ bool backend_addr_same(const struct backend_addr *a, const struct backend_addr *
 {
     const uint8_t *va = as_v4(a), *vb = as_v4(b);
 
+    if (a->place != BACKEND_AT_ZDB || b->place != BACKEND_AT_ZDB)
+        return a->place != BACKEND_AT_ZDB && b->place != BACKEND_AT_ZDB && a->number == b->number &&
+               a->names == b->names;
     if (a->port != b->port || !va != !vb)
         return false;
     if ((va ? memcmp(va, vb, 4) : memcmp(a->ip, b->ip, 16)) != 0)

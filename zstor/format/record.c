@@ -9,10 +9,14 @@
 #include "common/crc.h"
 #include "common/parse.h"
 
-#define MAX_TEXT     4096u /* namespace, password */
-#define TAIL_HEAD    12u
-#define TAIL_MAX     65536u
-#define TAIL_VERSION 1u
+#define MAX_TEXT 4096u /* namespace, password */
+/* In front of the keys of a shard that is not on a 0-db (spec section 14): a key of the old
+ * variant, as no 0-db gives it out any more, "QSFE"; then the number of the backend. */
+#define ELSEWHERE_MAGIC 0x45465351u
+#define ELSEWHERE_KEYS  2u
+#define TAIL_HEAD       12u
+#define TAIL_MAX        65536u
+#define TAIL_VERSION    1u
 
 enum tail_type {
     TAIL_GENERATION = 1, /* u64 */
@@ -89,19 +93,62 @@ static void put_addr(struct buf *b, const struct backend_addr *a)
     put_optional(b, a->password);
 }
 
-static void put_shard(struct buf *b, uint64_t idx, const struct meta_shard *s)
+static void put_key(struct buf *b, bool v2, uint64_t id)
 {
+    buf_put_le32(b, v2);
+    if (v2)
+        buf_put_le64(b, id);
+    else
+        buf_put_le32(b, (uint32_t)id);
+}
+
+/* The 0-db that a shard elsewhere names: one that has another shard of the object; NULL: there is
+ * none. */
+static const struct backend_addr *stand_in(const struct meta_record *m)
+{
+    const struct backend_addr *any = NULL;
+
+    for (unsigned i = 0; i < geometry_total(m->geo); i++) {
+        const struct meta_shard *s = &m->shards[i];
+        if (!s->present || s->addr.place != BACKEND_AT_ZDB)
+            continue;
+        if (s->nkeys)
+            return &s->addr;
+        any = &s->addr;
+    }
+    return any;
+}
+
+static void put_nowhere(struct buf *b) /* 100::1, which nobody has (RFC 6666) */
+{
+    static const uint8_t ip[16] = {1, [15] = 1};
+    struct backend_addr a;
+
+    backend_addr_make(&a, true, ip, 1, NULL, NULL);
+    put_addr(b, &a);
+    backend_addr_fini(&a);
+}
+
+static void put_shard(struct buf *b, uint64_t idx, const struct meta_shard *s,
+                      const struct backend_addr *other)
+{
+    bool elsewhere = s->addr.place != BACKEND_AT_ZDB;
+
     buf_put_le64(b, idx);
     buf_put(b, s->digest, sizeof s->digest);
-    buf_put_le64(b, s->nkeys);
-    for (size_t i = 0; i < s->nkeys; i++) {
-        buf_put_le32(b, s->keys[i].v2);
-        if (s->keys[i].v2)
-            buf_put_le64(b, s->keys[i].id);
-        else
-            buf_put_le32(b, (uint32_t)s->keys[i].id);
+    buf_put_le64(b, s->nkeys + (elsewhere ? ELSEWHERE_KEYS : 0));
+    if (elsewhere) {
+        put_key(b, false, ELSEWHERE_MAGIC);
+        put_key(b, true, s->addr.number);
     }
-    put_addr(b, &s->addr);
+    for (size_t i = 0; i < s->nkeys; i++)
+        put_key(b, s->keys[i].v2, s->keys[i].id);
+    if (!elsewhere)
+        put_addr(b, &s->addr);
+    else if (other)
+        put_addr(b, other);
+    else
+        put_nowhere(b);
 }
 
 static void put_entry(struct buf *b, enum tail_type type, const void *p, size_t n)
@@ -160,9 +207,11 @@ void meta_format_encode(const struct meta_record *m, struct buf *out)
 {
     unsigned n = geometry_total(m->geo), listed = 0;
     char hex[2 * ZSTOR_KEY_LEN + 1];
+    const struct backend_addr *other;
 
     for (unsigned i = 0; i < n; i++)
         listed += m->shards[i].present;
+    other = stand_in(m);
     buf_put_le64(out, m->geo.data);
     buf_put_le64(out, m->geo.parity);
     buf_put(out, m->checksum, sizeof m->checksum);
@@ -174,7 +223,7 @@ void meta_format_encode(const struct meta_record *m, struct buf *out)
     buf_put_le64(out, listed);
     for (unsigned i = 0; i < n; i++)
         if (m->shards[i].present)
-            put_shard(out, i, &m->shards[i]);
+            put_shard(out, i, &m->shards[i], other);
     if (m->has_tail)
         put_tail(out, m);
 }
@@ -188,8 +237,8 @@ uint64_t meta_format_bound(const struct meta_record *m, uint64_t nkeys)
         per_shard = MAX(per_shard, 8 + 16 + 8 + 22 + 18 + (a->ns ? strlen(a->ns) : 0) +
                                        (a->password ? strlen(a->password) : 0));
     }
-    if (mul_ovf(nkeys, (uint64_t)12, &nkeys) || add_ovf(nkeys, per_shard, &per_shard) ||
-        mul_ovf(per_shard, n, &per_shard))
+    if (add_ovf(nkeys, (uint64_t)ELSEWHERE_KEYS, &nkeys) || mul_ovf(nkeys, (uint64_t)12, &nkeys) ||
+        add_ovf(nkeys, per_shard, &per_shard) || mul_ovf(per_shard, n, &per_shard))
         return UINT64_MAX;
     return per_shard + 120 + TAIL_MAX;
 }
@@ -269,6 +318,19 @@ static void take_keys(struct rd *r, struct meta_shard *s)
     }
 }
 
+/* Is it the shard of another kind of backend?  Then its keys and its place are put right.  Keys of
+ * a 0-db are all of one variant. */
+static void take_elsewhere(struct meta_shard *s)
+{
+    if (s->nkeys < ELSEWHERE_KEYS || s->keys[0].v2 || s->keys[0].id != ELSEWHERE_MAGIC ||
+        !s->keys[1].v2)
+        return;
+    backend_addr_fini(&s->addr);
+    backend_addr_elsewhere(&s->addr, s->keys[1].id);
+    s->nkeys -= ELSEWHERE_KEYS;
+    memmove(s->keys, s->keys + ELSEWHERE_KEYS, s->nkeys * sizeof *s->keys);
+}
+
 static void take_shard(struct rd *r, uint64_t position, struct meta_record *m)
 {
     uint64_t idx = rd_le64(r);
@@ -285,6 +347,8 @@ static void take_shard(struct rd *r, uint64_t position, struct meta_record *m)
     memcpy(s->digest, digest, sizeof s->digest);
     take_keys(r, s);
     take_addr(r, &s->addr);
+    if (!r->bad)
+        take_elsewhere(s);
 }
 
 static bool entry_u64(struct slice s, uint64_t *out)

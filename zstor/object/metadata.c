@@ -306,13 +306,31 @@ static int load(const struct metastore *ms, const char *key, bool patient, struc
     return r;
 }
 
+/* Of a shard that is not on a 0-db a record has a number only: which backend is it? */
+static void find_backends(const struct zstor_conf *conf, struct meta_record *m)
+{
+    for (unsigned i = 0; i < geometry_total(m->geo); i++) {
+        struct backend_addr *a = &m->shards[i].addr;
+        const struct backend_addr *known =
+            a->place == BACKEND_ELSEWHERE ? zstor_conf_find(conf, a) : NULL;
+        if (known) {
+            backend_addr_fini(a);
+            backend_addr_copy(a, known);
+        }
+    }
+}
+
 int metastore_load(const struct metastore *ms, const char *key, struct meta_record *out,
                    struct metastore_state *st, struct err *e)
 {
     int r = load(ms, key, false, out, st, e);
 
     /* too few: now those that were slow or are marked down count as well */
-    return r == -EHOSTUNREACH ? load(ms, key, true, out, st, e) : r;
+    if (r == -EHOSTUNREACH)
+        r = load(ms, key, true, out, st, e);
+    if (r == 1)
+        find_backends(ms->conf, out);
+    return r;
 }
 
 /* --- save, remove ---------------------------------------------------------------------------- */

@@ -337,9 +337,9 @@ void object_sites(struct objects *o, uint64_t need, struct placement_site **site
         if (rc[i] == 0)
             rc[i] = may_take_shards(o->pool, s, i, &own);
         s[i].usable = rc[i] == 0;
-        s[i].weight = rc[i] == 0 ? (double)MIN(MAX(backend_info_free(&info[i]), (uint64_t)MIB),
-                                               (uint64_t)1 << 50)
-                                 : 1;
+        if (rc[i] == 0)
+            s[i].weight *=
+                (double)MIN(MAX(backend_info_free(&info[i]), (uint64_t)MIB), (uint64_t)1 << 50);
         if (rc[i] < 0) {
             log_debug("backend %s: not used: %s", addr[i]->address, own.text);
             err_set(why, -rc[i], "%s: %s", addr[i]->address, own.text);

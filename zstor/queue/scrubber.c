@@ -72,6 +72,7 @@ static void end_pass(struct scrubber *s)
     log_info("scrub: all %zu objects were looked at", s->n);
     path_list_free(s->keys, s->n);
     s->keys = NULL;
+    s->n = 0;
     s->place.previous_s = s->place.pass_s;
     s->place.pass_s = 0;
     s->place.cursor[0] = '\0';

@@ -1,4 +1,4 @@
-complete -c zstor -f -n __fish_use_subcommand -a "store retrieve check rebuild wait handover queue status test monitor takeover config recover help version"
+complete -c zstor -f -n __fish_use_subcommand -a "store retrieve check rebuild wait handover queue status test monitor takeover mark config recover help version"
 complete -c zstor -s c -l config -r -d "configuration"
 complete -c zstor -s d -l debug -d "log debug messages"
 complete -c zstor -l log_file -r -d "log"

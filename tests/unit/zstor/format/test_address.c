@@ -99,6 +99,25 @@ START_TEST(names_never_contain_the_password)
 }
 END_TEST
 
+START_TEST(a_directory_has_one_way_to_be_written)
+{
+    static const char *const bad[] = {"dir:",        "dir:/",    "dir:a",
+                                      "dir:/a/",     "dir://a",  "dir:/a/./b",
+                                      "dir:/a/../b", "dir:/a b", "dir:/a\nb"};
+    struct backend_addr a, b, c;
+
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        ck_assert_int_eq(backend_addr_parse(&a, bad[i], NULL, NULL, NULL), -EINVAL);
+    ck_assert_int_eq(backend_addr_parse(&a, "dir:/mnt/nas", NULL, NULL, NULL), 0);
+    ck_assert_str_eq(backend_addr_path(&a), "/mnt/nas");
+    backend_addr_copy(&b, &a);
+    backend_addr_elsewhere(&c, backend_addr_number("dir:/mnt/nas"));
+    ck_assert(backend_addr_same(&a, &b) && backend_addr_same(&a, &c));
+    b.names = true;
+    ck_assert(!backend_addr_same(&a, &b));
+}
+END_TEST
+
 static TCase *tcase_backend_addr(void)
 {
     TCase *t = tcase_create("backend_addr");
@@ -107,6 +126,7 @@ static TCase *tcase_backend_addr(void)
     tcase_add_test(t, other_texts_are_refused);
     tcase_add_test(t, the_same_place_is_recognised);
     tcase_add_test(t, names_never_contain_the_password);
+    tcase_add_test(t, a_directory_has_one_way_to_be_written);
     return t;
 }
 

@@ -330,6 +330,50 @@ START_TEST(bound_is_never_below_the_record)
 }
 END_TEST
 
+/* Spec section 14: a 0-db of the object stands for it, in front of its keys the mark and the
+ * number. */
+START_TEST(a_shard_elsewhere_names_a_zdb_and_keys_that_it_does_not_have)
+{
+    struct buf out = BUF_INIT, plain = BUF_INIT;
+    struct meta_record m, back;
+    struct rd r;
+
+    example(&m);
+    backend_addr_fini(&m.shards[1].addr);
+    ck_assert_int_eq(backend_addr_parse(&m.shards[1].addr, "dir:/mnt/nas", NULL, NULL, NULL), 0);
+    meta_format_encode(&m, &out);
+    ck_assert_uint_le(out.len, meta_format_bound(&m, 1));
+    ck_assert_int_eq(meta_format_decode(buf_slice(&out), &back, NULL), 0);
+    ck_assert_int_eq(back.shards[1].addr.place, BACKEND_ELSEWHERE);
+    ck_assert(backend_addr_same(&back.shards[1].addr, &m.shards[1].addr));
+    ck_assert_uint_eq(back.shards[1].nkeys, 1);
+    ck_assert_uint_eq(back.shards[1].keys[0].id, 7);
+    ck_assert_str_eq(back.shards[0].addr.address, "127.0.0.1:9901");
+    meta_format_encode(&back, &plain); /* and nothing is lost when it is written again */
+    ck_assert(slice_eq(buf_slice(&plain), buf_slice(&out)));
+    /* as the original sees it: behind the first shard (8 + 16 + 8 + 12 + 10 + 2) */
+    r = rd_of(slice_of(buf_data(&out) + 8 + 8 + 16 + 4 + 8 + 64 + 4 + 8, out.len));
+    rd_take(&r, 8 + 16 + 8 + 12 + 4 + 4 + 2 + 1 + 1);
+    ck_assert_uint_eq(rd_le64(&r), 1); /* its index */
+    rd_take(&r, 16);
+    ck_assert_uint_eq(rd_le64(&r), 3);
+    ck_assert_uint_eq(rd_le32(&r), 0); /* V1 */
+    ck_assert_uint_eq(rd_le32(&r), 0x45465351u);
+    ck_assert_uint_eq(rd_le32(&r), 1); /* V2 */
+    ck_assert_uint_eq(rd_le64(&r), backend_addr_number("dir:/mnt/nas"));
+    ck_assert_uint_eq(rd_le32(&r), 1);
+    ck_assert_uint_eq(rd_le64(&r), 7);
+    ck_assert_uint_eq(rd_le32(&r), 0); /* IPv4 */
+    ck_assert_uint_eq(rd_u8(&r), 127);
+    rd_take(&r, 3);
+    ck_assert_uint_eq(rd_le16(&r), 9901);
+    meta_record_fini(&m);
+    meta_record_fini(&back);
+    buf_fini(&out);
+    buf_fini(&plain);
+}
+END_TEST
+
 static TCase *tcase_meta_format(void)
 {
     TCase *t = tcase_create("meta_format");
@@ -346,6 +390,7 @@ static TCase *tcase_meta_format(void)
     tcase_add_test(t, value_keys_have_four_or_eight_bytes);
     tcase_add_test(t, json_is_upstreams_form);
     tcase_add_test(t, bound_is_never_below_the_record);
+    tcase_add_test(t, a_shard_elsewhere_names_a_zdb_and_keys_that_it_does_not_have);
     return t;
 }
 

@@ -26,7 +26,6 @@
 #include "zdbfs/fuse/flusher.h"
 #include "zdbfs/fuse/holes.h"
 #include "zdbfs/fuse/kernel_pages.h"
-#include "zdbfs/fuse/parking.h"
 #include "zdbfs/fuse/session.h"
 #include "zdbfs/fuse/wire.h"
 #include "zdbfs/core/space.h"
@@ -41,6 +40,7 @@ extern char **environ;
 enum {
     UNMOUNT_GRACE_MS = 1500, /* after a lazy unmount: files still open then lose their connection */
     READ_AHEAD_KB = 1024,
+    MAX_WAITING = 2048, /* threads: each request that waits has one, those left over end */
 };
 
 struct app {
@@ -277,8 +277,10 @@ static int open_volume(struct app *a, struct err *e)
 
 static int start_threads(struct app *a, struct err *e)
 {
-    int r = readahead_start(&a->ops.ra, a->fs, e);
+    int r = interrupts_start(&a->ops.interrupts, e);
 
+    if (r == 0)
+        r = readahead_start(&a->ops.ra, a->fs, e);
     if (r == 0)
         r = space_start(&a->space, a->fs, e);
     if (r < 0 || a->fs->read_only)
@@ -349,7 +351,8 @@ static int loop(struct app *a, struct err *e)
     struct fuse_loop_config *conf = fuse_loop_cfg_create();
 
     fuse_loop_cfg_set_clone_fd(conf, a->o.clone_fd);
-    fuse_loop_cfg_set_max_threads(conf, a->o.max_threads);
+    fuse_loop_cfg_set_idle_threads(conf, a->o.max_threads);
+    fuse_loop_cfg_set_max_threads(conf, MAX_WAITING);
     int r = a->o.max_threads == 1 ? fuse_session_loop(a->se) : fuse_session_loop_mt(a->se, conf);
     fuse_loop_cfg_destroy(conf);
     a->loop_done = 1;
@@ -390,10 +393,9 @@ static void stop_threads(struct app *a)
         a->fs->stopping = true;
         fs_unlock(a->fs);
     }
-    parking_free(a->ops.parking);
-    a->ops.parking = NULL;
     flusher_stop(a->flusher);
     holes_stop(a->ops.holes);
+    interrupts_stop(a->ops.interrupts);
     kernel_pages_stop(a->pages);
     readahead_stop(a->ops.ra);
     writeback_stop(a->wb);
@@ -413,7 +415,6 @@ static int serve(struct app *a, struct err *e)
     if (r < 0)
         return r;
     a->main_thread = pthread_self();
-    a->ops.parking = parking_new(a->o.max_threads);
     a->ids = ids_new(a->kv);
     fs_new(&a->fs, &a->o, a->kv, a->ids);
     a->ops.fs = a->fs;

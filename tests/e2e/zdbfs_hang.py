@@ -4,6 +4,8 @@
 import errno
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -125,6 +127,8 @@ def test_hang_many_waiters_stop_nobody():
         os.stat(d / n)
     fd = os.open(d / "cached", os.O_RDWR)
     os.pread(fd, 9000, 0)
+    (d / "probe").mkdir()    # there are keys in stock
+    (d / "probe").rmdir()
     wait = []
     with Stopped():
         ts = [threading.Thread(target=lambda i=i: wait.append(timed(read, d / f"w{i}"))) for i in range(100)]
@@ -150,6 +154,62 @@ def test_hang_many_waiters_stop_nobody():
             (d / f"dir{i}").rmdir()
         if i < 5:
             (d / f"new{i}").rmdir()
+
+
+def waits(code, handle=None):
+    """A program inside a call that waits for zdb; `handle` signals are caught."""
+    pre = "import os, signal, sys\n"
+    if handle:
+        pre += f"signal.signal({int(handle)}, lambda *_: None)\n"
+    p = subprocess.Popen([sys.executable, "-c", pre + "print('ready', flush=True)\n" + code], stdout=subprocess.PIPE, text=True)
+    q.same(p.stdout.readline(), "ready\n")
+
+    def blocked():
+        with open(f"/proc/{p.pid}/syscall") as f:
+            return f.read().split()[0] == str(CALLS[code.split("(")[0]])
+
+    q.wait_for(blocked, 30, f"{code} to wait")
+    return p
+
+
+CALLS = {"os.stat": 262, "os.listdir": 217, "os.mkdir": 83, "os.fsync": 74, "os.rename": 82}
+
+
+def test_hang_programs_that_wait_can_be_stopped_at_once():
+    """The deadline is far away; whoever waits ends by the signal.  What was interrupted does not happen later."""
+    setup()
+    mount.stop()
+    patient = q.mount_zdbfs(zdb, opts="timeout=300", path=mount.path)
+    os.stat(d)
+    fd = os.open(mount.path / "open file", os.O_RDWR | os.O_CREAT)
+    os.mkdir(mount.path / "here")
+    os.fsync(fd)
+    os.pwrite(fd, b"z" * 300000, 0)
+    with Stopped():
+        for code, sig in ((f"os.stat({str(d / 'cold')!r})", signal.SIGKILL), (f"os.listdir({str(d)!r})", signal.SIGTERM),
+                          (f"os.mkdir({str(d / 'clod')!r})", signal.SIGINT),
+                          (f"os.rename({str(d / 'cold')!r}, {str(d / 'docl')!r})", signal.SIGKILL)):
+            p = waits(code)
+            p.send_signal(sig)
+            q.same(p.wait(60), -sig, f"exit of {code}")
+        p = waits(f"os.fsync(os.open({str(mount.path / 'open file')!r}, os.O_RDWR))")
+        p.send_signal(signal.SIGTERM)
+        q.same(p.wait(60), -signal.SIGTERM, "exit of fsync")
+        p = waits(f"os.stat({str(d / 'cached')!r})", handle=signal.SIGUSR1)
+        p.send_signal(signal.SIGUSR1)    # caught, and nothing that asks it to stop
+        q.wait_for(lambda: os.stat(mount.path / "here") and p.poll() is None, 30, "others go on")
+        p.send_signal(signal.SIGTERM)    # later: it counts, too
+        q.same(p.wait(60), -signal.SIGTERM, "exit after a second signal")
+        p = waits(f"os.stat({str(d / 'more1')!r})", handle=signal.SIGUSR1)
+        p.send_signal(signal.SIGUSR1)
+    q.same(p.wait(60), 0, "exit of who only had a signal for itself")
+    os.fsync(fd)
+    os.close(fd)
+    q.same(sorted(n for n in os.listdir(d) if n in ("clod", "docl")), [], "interrupted changes")
+    q.same(read(d / "cold") is not None and (mount.path / "open file").stat().st_size, 300000)
+    q.same(patient.stop(), 0, "exit code of zdbfs")
+    mount.start()
+    q.same(len([os.stat(d / n) for n in os.listdir(d)]) > 0, True)
 
 
 def test_hang_cached_work_goes_on():

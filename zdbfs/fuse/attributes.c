@@ -9,7 +9,6 @@
 #include "zdbfs/core/directory.h"
 #include "zdbfs/core/xattr.h"
 #include "zdbfs/format/list.h"
-#include "zdbfs/fuse/parking.h"
 #include "zdbfs/fuse/request.h"
 #include "zdbfs/core/space.h"
 #include "zdbfs/core/writeback.h"
@@ -17,18 +16,9 @@
 #define IOCTL_SNAPSHOT   0x80084500u /* _IOR('E', 0, uint64_t) */
 #define IOCTL_STATISTICS 0x80f04501u /* _IOR('E', 1, 240 bytes) */
 
-struct look {
-    struct ops_req q;
-    fuse_ino_t parent;
-    const char *name;
-    char copy[];
-};
-
-static void do_lookup(struct look *l)
+void ops_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-    struct ops_req q = l->q;
-    fuse_ino_t parent = l->parent;
-    const char *name = l->name;
+    struct ops_req q = ops_begin(req, CALL_OTHER);
     struct fuse_entry_param e = {.entry_timeout = OPS_TIMEOUT}; /* ino 0: there is no such name, and
                                                                    that may be kept */
     struct name_ref ref;
@@ -57,29 +47,6 @@ static void do_lookup(struct look *l)
     if (!e.ino)
         stats_add(&q.fs->stats.errors, 1);
     ops_reply_entry(&q, &e);
-}
-
-static void parked_lookup(void *arg)
-{
-    do_lookup(arg);
-    free(arg);
-}
-
-void ops_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
-{
-    struct look l = {.q = ops_begin(req, CALL_OTHER), .parent = parent, .name = name};
-    size_t n = strlen(name) + 1;
-
-    if (parking_enter(l.q.ops->parking)) {
-        do_lookup(&l);
-        parking_leave(l.q.ops->parking);
-        return;
-    }
-    struct look *own = xcalloc(1, sizeof *own + n);
-    *own = l;
-    memcpy(own->copy, name, n);
-    own->name = own->copy;
-    parking_run(l.q.ops->parking, parked_lookup, own);
 }
 
 void ops_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n)
@@ -111,7 +78,8 @@ static void reply_attr(const struct ops_req *q, struct inode *in)
     ops_stat(in, &st);
     fs_unlock(q->fs);
     inode_put(q->fs, in);
-    fuse_reply_attr(q->req, &st, OPS_TIMEOUT);
+    if (ops_answer(q))
+        fuse_reply_attr(q->req, &st, OPS_TIMEOUT);
 }
 
 void ops_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -182,6 +150,8 @@ void ops_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set,
         r = inode_get(q.fs, ino, q.deadline_ms, &in);
     if (r == 0)
         r = ops_links(&q, in);
+    if (r == 0)
+        r = ops_claim(&q);
     if (r == 0 && to_set & FUSE_SET_ATTR_SIZE)
         r = resize(&q, in, st->st_size);
     if (r == 0 && to_set & FUSE_SET_ATTR_SIZE && !(to_set & FUSE_SET_ATTR_MODE))
@@ -213,10 +183,10 @@ void ops_readlink(fuse_req_t req, fuse_ino_t ino)
         ops_error(&q, r);
         return;
     }
-    if (in->target)
-        fuse_reply_readlink(req, in->target); /* does not change while the inode lives */
-    else
+    if (!in->target)
         ops_error(&q, -EINVAL);
+    else if (ops_answer(&q))
+        fuse_reply_readlink(req, in->target); /* does not change while the inode lives */
     inode_put(q.fs, in);
 }
 
@@ -229,7 +199,7 @@ void ops_statfs(fuse_req_t req, fuse_ino_t ino)
     int r = space_statfs(q.fs, &st);
     if (r < 0)
         ops_error(&q, r);
-    else
+    else if (ops_answer(&q))
         fuse_reply_statfs(req, &st);
 }
 
@@ -248,7 +218,8 @@ static void snapshot(const struct ops_req *q)
     }
     inode_evict_all(q->fs);
     le64_put(now, base_wall_s());
-    fuse_reply_ioctl(q->req, 0, now, sizeof now);
+    if (ops_answer(q))
+        fuse_reply_ioctl(q->req, 0, now, sizeof now);
 }
 
 static void point(const struct ops_req *q)
@@ -264,7 +235,8 @@ static void point(const struct ops_req *q)
         return;
     }
     point_answer_encode(&p, answer);
-    fuse_reply_ioctl(q->req, 0, answer, sizeof answer);
+    if (ops_answer(q))
+        fuse_reply_ioctl(q->req, 0, answer, sizeof answer);
 }
 
 static void statistics(const struct ops_req *q)
@@ -276,7 +248,8 @@ static void statistics(const struct ops_req *q)
     fs_unlock(q->fs);
     stats_encode(&q->fs->stats, &c, record);
     le64_put(record + 8, le64_get(record + 8) - 1); /* this request is not completed yet */
-    fuse_reply_ioctl(q->req, 0, record, sizeof record);
+    if (ops_answer(q))
+        fuse_reply_ioctl(q->req, 0, record, sizeof record);
 }
 
 void ops_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned int cmd, void *arg,

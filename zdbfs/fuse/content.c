@@ -2,14 +2,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "zdbfs/txn/commit.h"
 #include "zdbfs/fuse/holes.h"
-#include "zdbfs/fuse/parking.h"
 #include "zdbfs/fuse/request.h"
 #include "zdbfs/core/space.h"
 #include "zdbfs/core/writeback.h"
@@ -39,6 +36,8 @@ void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     if (r == 0 && fi->flags & O_TRUNC) {
         r = fs_throttle(q.fs, q.deadline_ms);
         if (r == 0)
+            r = ops_claim(&q);
+        if (r == 0)
             r = file_truncate(q.fs, in, 0, q.deadline_ms);
         if (r == 0)
             ops_drop_privileges(&q, in, PRIV_CONTENT);
@@ -58,8 +57,9 @@ void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     }
     fi->keep_cache = 1;
     fi->fh = (fi->flags & O_ACCMODE) != O_RDONLY; /* all that close needs to know */
-    if (fuse_reply_open(req, fi) < 0 && fi->fh) { /* the kernel did not take it and will not close
-                                                     it */
+    if (!(ops_answer(&q) && fuse_reply_open(req, fi) == 0) && fi->fh) { /* the kernel did not take
+                                                                           it and will not close it
+                                                                         */
         fs_lock(q.fs);
         if ((in = inode_peek(q.fs, ino)))
             ops_writer(q.fs, in, fi->flags, -1);
@@ -67,56 +67,49 @@ void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     }
 }
 
-/* ---- reading and writing: either may have to wait long ----------------------------------------
- */
+/* ---- reading and writing ------------------------------------------------------------------ */
 
-struct transfer {
-    struct ops_req q;
-    fuse_ino_t ino;
-    size_t size;
-    off_t off;
-    bool keep_times;  /* pages of the kernel's cache: it has looked at times and set-id bits */
-    const char *data; /* a write's: of the request, or copy */
-    char copy[];
-};
-
-static void do_read(void *arg)
+void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
-    struct transfer *t = arg;
-    struct ops_req q = t->q;
+    struct ops_req q = ops_begin(req, CALL_READ);
     struct inode *in = NULL;
     struct file_read rd = {.niov = 0};
 
-    int r = get_file(&q, t->ino, &in);
+    (void)fi;
+    int r = get_file(&q, ino, &in);
     if (r == 0)
-        r = file_read(q.fs, q.ops->ra, in, (uint64_t)t->off, t->size, q.deadline_ms, &rd);
+        r = file_read(q.fs, q.ops->ra, in, (uint64_t)off, size, q.deadline_ms, &rd);
     if (r < 0) {
         ops_error(&q, r);
     } else {
         stats_add(&q.fs->stats.read_bytes, rd.bytes);
-        if (rd.niov)
-            fuse_reply_iov(q.req, rd.iov, (int)rd.niov);
-        else
-            fuse_reply_buf(q.req, NULL, 0);
+        if (ops_answer(&q)) {
+            if (rd.niov)
+                fuse_reply_iov(req, rd.iov, (int)rd.niov);
+            else
+                fuse_reply_buf(req, NULL, 0);
+        }
         file_read_done(q.fs, &rd);
     }
     inode_put(q.fs, in);
 }
 
-static void do_write(void *arg)
+/* writepage: pages of the kernel's cache: it has looked at times and set-id bits. */
+void ops_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
+               struct fuse_file_info *fi)
 {
-    struct transfer *t = arg;
-    struct ops_req q = t->q;
+    struct ops_req q = ops_begin(req, CALL_WRITE);
     struct inode *in = NULL;
     size_t done = 0;
 
     int r = fs_throttle(q.fs, q.deadline_ms);
     if (r == 0)
-        r = get_file(&q, t->ino, &in);
+        r = get_file(&q, ino, &in);
     if (r == 0)
-        r = file_write(q.fs, in, (uint64_t)t->off, t->data, t->size, t->keep_times, q.deadline_ms,
-                       &done);
-    if (done > 0 && !t->keep_times)
+        r = ops_claim(&q);
+    if (r == 0)
+        r = file_write(q.fs, in, (uint64_t)off, buf, size, fi->writepage, q.deadline_ms, &done);
+    if (done > 0 && !fi->writepage)
         ops_drop_privileges(&q, in, PRIV_CONTENT);
     inode_put(q.fs, in);
     if (r == 0)
@@ -126,60 +119,8 @@ static void do_write(void *arg)
         return;
     }
     stats_add(&q.fs->stats.write_bytes, done);
-    fuse_reply_write(q.req, done);
-}
-
-static void parked_read(void *arg)
-{
-    do_read(arg);
-    free(arg);
-}
-
-static void parked_write(void *arg)
-{
-    do_write(arg);
-    free(arg);
-}
-
-void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
-{
-    struct transfer t = {.q = ops_begin(req, CALL_READ), .ino = ino, .size = size, .off = off};
-
-    (void)fi;
-    if (parking_enter(t.q.ops->parking)) {
-        do_read(&t);
-        parking_leave(t.q.ops->parking);
-        return;
-    }
-    struct transfer *own = xcalloc(1, sizeof *own);
-    *own = t;
-    parking_run(t.q.ops->parking, parked_read, own);
-}
-
-void ops_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
-               struct fuse_file_info *fi)
-{
-    struct transfer t = {.q = ops_begin(req, CALL_WRITE),
-                         .ino = ino,
-                         .size = size,
-                         .off = off,
-                         .keep_times = fi->writepage,
-                         .data = buf};
-
-    if (parking_enter(t.q.ops->parking)) {
-        do_write(&t);
-        parking_leave(t.q.ops->parking);
-        return;
-    }
-    struct transfer *own = malloc(sizeof *own + size); /* the kernel bounds how many there are */
-    if (!own) {
-        ops_error(&t.q, -ENOMEM);
-        return;
-    }
-    *own = t;
-    memcpy(own->copy, buf, size);
-    own->data = own->copy;
-    parking_run(t.q.ops->parking, parked_write, own);
+    if (ops_answer(&q))
+        fuse_reply_write(req, done);
 }
 
 /* Everything of the file has been acknowledged: whatever happens to its blocks from now on, its
@@ -302,6 +243,8 @@ void ops_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t le
     int r = fs_throttle(q.fs, q.deadline_ms);
     if (r == 0)
         r = get_file(&q, ino, &in);
+    if (r == 0)
+        r = ops_claim(&q);
     if (r == 0 && (off < 0 || len <= 0))
         r = -EINVAL;
     else if (r == 0 &&
@@ -346,6 +289,6 @@ void ops_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fus
     inode_put(q.fs, in);
     if (r < 0)
         ops_error(&q, r);
-    else
+    else if (ops_answer(&q))
         fuse_reply_lseek(req, (off_t)pos);
 }

@@ -36,7 +36,7 @@ static void answer(struct holes *h, struct question *w)
     inode_put(w->q.fs, w->in);
     if (r < 0)
         ops_error(&w->q, r);
-    else
+    else if (ops_answer(&w->q))
         fuse_reply_lseek(w->q.req, (off_t)pos);
     free(w);
 }

@@ -34,7 +34,8 @@ void ops_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     inode_put(q.fs, in);
     fi->cache_readdir = 1; /* until something in it changes: the kernel sees that */
     fi->keep_cache = 1;
-    fuse_reply_open(req, fi);
+    if (ops_answer(&q))
+        fuse_reply_open(req, fi);
 }
 
 struct reply {
@@ -179,7 +180,7 @@ static void read_dir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, boo
     inode_put(q.fs, dir);
     if (r < 0 && rp.used == 0)
         ops_error(&q, r);
-    else
+    else if (ops_answer(&q))
         fuse_reply_buf(req, rp.buf, rp.used);
     free(rp.buf);
 }

@@ -19,12 +19,11 @@
 static struct inode_attr new_attr(const struct ops_req *q, const struct inode *dir, mode_t mode,
                                   dev_t rdev, const char *target)
 {
-    const struct fuse_ctx *ctx = fuse_req_ctx(q->req);
     struct timespec now = fs_now();
     struct inode_attr a = {
         .mode = mode,
-        .uid = ctx->uid,
-        .gid = ctx->gid,
+        .uid = q->uid,
+        .gid = q->gid,
         .size = target ? strlen(target) : 0,
         .nlink = 1,
         .rdev_major = major(rdev),
@@ -70,9 +69,9 @@ static int make(const struct ops_req *q, fuse_ino_t parent, const char *name, mo
         return r;
     }
     r = dir_lock_names(fs, refs, 1, q->deadline_ms);
-    if (r == 0 && ref.child) {
+    if (r == 0 && (ref.child || (r = ops_claim(q)) < 0)) {
         fs_unlock(fs);
-        r = -EEXIST;
+        r = ref.child ? -EEXIST : r;
     }
     if (r < 0) {
         ids_give(fs->ids, id, nid);
@@ -81,7 +80,7 @@ static int make(const struct ops_req *q, fuse_ino_t parent, const char *name, mo
     }
     struct inode_attr a = new_attr(q, ref.dir, mode, rdev, target);
     CLEANUP(buf_fini) struct buf xattrs = BUF_INIT;
-    xattr_inherit(fs, ref.dir, fuse_req_ctx(q->req)->umask, &a.mode, &xattrs);
+    xattr_inherit(fs, ref.dir, q->umask, &a.mode, &xattrs);
     struct inode *in = inode_create(fs, id[0], &a, target);
     if (xattrs.len)
         inode_set_xattrs(fs, in, buf_slice(&xattrs));
@@ -135,7 +134,7 @@ void ops_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode
     }
     fi->keep_cache = 1;
     fi->fh = (fi->flags & O_ACCMODE) != O_RDONLY;
-    if (fuse_reply_create(req, &e, fi) < 0) {
+    if (!ops_answer(&q) || fuse_reply_create(req, &e, fi) < 0) {
         struct inode *in;
         fs_lock(q.fs);
         if ((in = inode_peek(q.fs, e.ino)))
@@ -221,6 +220,8 @@ void ops_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *nam
             r = -EEXIST;
         else if (in->state != INODE_READY || in->a.nlink == 0)
             r = -ENOENT;
+        else
+            r = ops_claim(&q);
         if (r == 0) {
             dir_add(q.fs, &ref, in);
             in->a.nlink++;
@@ -275,6 +276,8 @@ void ops_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
             r = -ENOENT;
         else if (ref.child->dir)
             r = -EISDIR;
+        else
+            r = ops_claim(&q);
         if (r == 0) {
             dir_remove(q.fs, &ref);
             lost_name(q.fs, ref.child);
@@ -323,7 +326,9 @@ void ops_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
             r = dir_lock_names(q.fs, refs, 1, q.deadline_ms);
         if (r == 0) {
             gone = child->ino;
-            r = remove_dir(q.fs, &ref, version, child);
+            r = ops_claim(&q);
+            if (r == 0)
+                r = remove_dir(q.fs, &ref, version, child);
             fs_unlock(q.fs);
         }
     } while (r == -EAGAIN && base_now_ms() < q.deadline_ms);
@@ -452,7 +457,9 @@ static int rename_once(const struct ops_req *q, struct move *m, fuse_ino_t paren
     if (r == 0)
         r = dir_lock_names(q->fs, refs, 2, q->deadline_ms);
     if (r == 0) {
-        r = do_move(q->fs, m);
+        r = ops_claim(q);
+        if (r == 0)
+            r = do_move(q->fs, m);
         struct inode *dir[2] = {m->from.child && m->from.child->dir ? m->from.child : NULL,
                                 m->to.child && m->to.child->dir ? m->to.child : NULL};
         fs_unlock(q->fs);

@@ -18,14 +18,34 @@ struct ops_req ops_begin(fuse_req_t req, enum stats_call call)
     if (call < CALL_COUNTED)
         stats_add(&ops->fs->stats.call[call], 1);
     stats_add(&ops->fs->stats.requests, 1);
-    return (struct ops_req){ops, ops->fs, req, kv_deadline(ops->fs->kv)};
+    const struct fuse_ctx *ctx = fuse_req_ctx(req);
+    struct ops_req q = {.ops = ops,
+                        .fs = ops->fs,
+                        .req = req,
+                        .uid = ctx->uid,
+                        .gid = ctx->gid,
+                        .umask = ctx->umask,
+                        .deadline_ms = kv_deadline(ops->fs->kv)};
+    q.waiting = interrupt_begin(ops->interrupts, req);
+    return q;
+}
+
+int ops_claim(const struct ops_req *q)
+{
+    return interrupt_claim(q->waiting) ? 0 : -EINTR;
+}
+
+bool ops_answer(const struct ops_req *q)
+{
+    return interrupt_answer(q->waiting);
 }
 
 void ops_error(const struct ops_req *q, int r)
 {
     if (r < 0)
         stats_add(&q->fs->stats.errors, 1);
-    fuse_reply_err(q->req, -r);
+    if (ops_answer(q))
+        fuse_reply_err(q->req, -r);
 }
 
 void ops_stat(const struct inode *in, struct stat *st)
@@ -62,7 +82,7 @@ void ops_fill_entry(struct fs *fs, struct inode *in, struct fuse_entry_param *e)
 
 void ops_reply_entry(const struct ops_req *q, const struct fuse_entry_param *e)
 {
-    if (fuse_reply_entry(q->req, e) == 0 || e->ino == 0)
+    if ((ops_answer(q) && fuse_reply_entry(q->req, e) == 0) || e->ino == 0)
         return;
     fs_lock(q->fs); /* the kernel did not take it */
     inode_forget(q->fs, e->ino, 1);
@@ -90,12 +110,12 @@ bool ops_in_group(const struct ops_req *q, gid_t gid)
     for (int i = 0; i < MIN(n, (int)ARRAY_LEN(list)); i++)
         if (list[i] == gid)
             return true;
-    return fuse_req_ctx(q->req)->gid == gid;
+    return q->gid == gid;
 }
 
 void ops_drop_privileges(const struct ops_req *q, struct inode *in, enum priv_change what)
 {
-    bool root = fuse_req_ctx(q->req)->uid == 0;
+    bool root = q->uid == 0;
 
     fs_lock(q->fs);
     uint32_t mode = in->a.mode, bits = 0;

@@ -4,6 +4,7 @@
 #define ZDBFS_FUSE_REQUEST_H
 
 #include "zdbfs/core/file.h"
+#include "zdbfs/fuse/interrupt.h"
 #include "zdbfs/fuse/operation_log.h"
 
 #include <fuse_lowlevel.h>
@@ -14,7 +15,7 @@
 struct ops { /* userdata of the session */
     struct fs *fs;
     struct readahead *ra;
-    struct parking *parking;
+    struct interrupts *interrupts;
     struct holes *holes; /* NULL: read-only */
     struct oplog *log;
     struct fuse_session *se;
@@ -25,11 +26,19 @@ struct ops { /* userdata of the session */
 struct ops_req { /* one request being served */
     struct ops *ops;
     struct fs *fs;
-    fuse_req_t req;
+    fuse_req_t req; /* only after ops_claim or ops_answer: it may have been answered */
+    struct waiting *waiting;
+    uid_t uid; /* of who asks */
+    gid_t gid;
+    mode_t umask;
     uint64_t deadline_ms;
 };
 
 struct ops_req ops_begin(fuse_req_t req, enum stats_call call);
+/* Before a change: 0, or -EINTR: who asked has gone, so nothing may be changed. */
+int ops_claim(const struct ops_req *q);
+/* Once, at the end: true: reply now; false: it was, with EINTR. */
+bool ops_answer(const struct ops_req *q);
 void ops_error(const struct ops_req *q, int r); /* replies with -r; 0 is success */
 void ops_reply_entry(const struct ops_req *q, const struct fuse_entry_param *e);
 /* With fs.lock */
@@ -40,7 +49,7 @@ void ops_fill_entry(struct fs *fs, struct inode *in, struct fuse_entry_param *e)
 int ops_store(const struct ops_req *q);
 /* A directory of upstream: count its subdirectories, so that its link count is right. */
 int ops_links(const struct ops_req *q, struct inode *in);
-bool ops_in_group(const struct ops_req *q, gid_t gid); /* who asks */
+bool ops_in_group(const struct ops_req *q, gid_t gid); /* who asks; after a claim */
 /* What ran with the file's privileges is not what it was: set-id bits go (when the content was
  * changed, only if somebody but root did it), and with the content the capability. */
 enum priv_change { PRIV_CONTENT, PRIV_OWNER };

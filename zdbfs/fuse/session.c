@@ -3,7 +3,7 @@
 
 enum {
     MAX_WRITE = 1024 * 1024,
-    MAX_BACKGROUND = 2000, /* they wait in threads of their own: fuse/parking.h */
+    MAX_BACKGROUND = 2000, /* each that waits has a thread */
 };
 
 static void want(struct fuse_conn_info *conn, unsigned flag, bool on)

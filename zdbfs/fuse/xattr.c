@@ -17,8 +17,7 @@ static int allowed_here(const struct ops_req *q, const struct inode *in, const c
 /* Who sets an ACL without being of the file's group takes its set-group-id bit, as at chmod. */
 static bool takes_set_group_id(const struct ops_req *q, const struct inode *in, const char *name)
 {
-    return strcmp(name, ACL_ACCESS) == 0 && fuse_req_ctx(q->req)->uid != 0 &&
-           !ops_in_group(q, in->a.gid);
+    return strcmp(name, ACL_ACCESS) == 0 && q->uid != 0 && !ops_in_group(q, in->a.gid);
 }
 
 void ops_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size,
@@ -30,6 +29,8 @@ void ops_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *
     int r = fs_throttle(q.fs, q.deadline_ms);
     if (r == 0)
         r = inode_get(q.fs, ino, q.deadline_ms, &in);
+    if (r == 0)
+        r = ops_claim(&q);
     if (r == 0) {
         bool take = takes_set_group_id(&q, in, name);
         fs_lock(q.fs);
@@ -52,6 +53,8 @@ void ops_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
     int r = fs_throttle(q.fs, q.deadline_ms);
     if (r == 0)
         r = inode_get(q.fs, ino, q.deadline_ms, &in);
+    if (r == 0)
+        r = ops_claim(&q);
     if (r == 0) {
         fs_lock(q.fs);
         r = xattr_remove(q.fs, in, name);
@@ -66,10 +69,12 @@ void ops_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 /* As much as the caller has room for; size 0 asks how much that would have to be. */
 static void reply(const struct ops_req *q, struct slice s, size_t size)
 {
-    if (size == 0)
-        fuse_reply_xattr(q->req, s.len);
-    else if (s.len > size)
+    if (size && s.len > size)
         ops_error(q, -ERANGE);
+    else if (!ops_answer(q))
+        return;
+    else if (size == 0)
+        fuse_reply_xattr(q->req, s.len);
     else
         fuse_reply_buf(q->req, (const char *)s.p, s.len);
 }
@@ -113,7 +118,7 @@ void ops_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
         return;
     }
     fs_lock(q.fs);
-    xattr_list(in, fuse_req_ctx(req)->uid == 0, &names);
+    xattr_list(in, q.uid == 0, &names);
     fs_unlock(q.fs);
     inode_put(q.fs, in);
     reply(&q, buf_slice(&names), size);

@@ -280,6 +280,10 @@ void ns_sync_wait(struct ns *ns);
 /* A checkpoint is to begin (or goes on): with it, rewrites come into the files.  ns_idle tells its
  * end. */
 void ns_sync_ask(struct ns *ns);
+/* Before a change that makes a rewrite: 0; -EINPROGRESS, too many wait for a checkpoint; or why
+ * that cannot be. */
+#define REWRITES_MAX 500000
+int ns_sync_room(struct ns *ns, struct ns_wait *w);
 /* No job is running: one writes the watermark that says flushing.  0, -EINPROGRESS, -errno. */
 int ns_sync_mark_flushing(struct ns *ns, struct ns_wait *w);
 void ns_sync_abandon(struct ns *ns);               /* the namespace goes: waiters get -ECANCELED */

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #define FIRST_BUCKETS 64
+#define SWEEP_FROM    1024
 
 void patches_init(struct patches *p)
 {
@@ -95,6 +96,7 @@ struct patch *patches_add(struct patches *p, uint32_t file, uint32_t off)
     p->bucket[i] = one;
     *p->tail = one;
     p->tail = &one->next;
+    p->queued++;
     p->n++;
     return one;
 }
@@ -107,6 +109,32 @@ void patches_unhash(struct patches *p, struct patch *one)
         at = &(*at)->in_bucket;
     *at = one->in_bucket;
     p->n--;
+}
+
+void patches_forget(struct patches *p, struct patch *one)
+{
+    patches_unhash(p, one);
+    one->forgotten = true;
+    p->forgotten++;
+}
+
+void patches_sweep(struct patches *p)
+{
+    struct patch **at = &p->first, *one;
+
+    if (p->forgotten < SWEEP_FROM || p->forgotten < p->queued / 2)
+        return;
+    while ((one = *at)) {
+        if (!one->forgotten) {
+            at = &one->next;
+            continue;
+        }
+        *at = one->next;
+        free(one);
+    }
+    p->tail = at;
+    p->queued -= p->forgotten;
+    p->forgotten = 0;
 }
 
 void patches_drop(struct patches *p, uint64_t upto)
@@ -124,6 +152,8 @@ void patches_drop(struct patches *p, uint64_t upto)
         p->first = one->next;
         if (!p->first)
             p->tail = &p->first;
+        p->forgotten -= one->forgotten;
+        p->queued--;
         free(one);
     }
 }

@@ -19,6 +19,7 @@ struct patch {
 struct patches {
     struct patch **bucket; /* by place */
     size_t nbuckets, n;
+    size_t queued, forgotten;    /* in the queue; of these, what is not written */
     uint64_t clock;              /* number of the newest patch */
     struct patch *first, **tail; /* oldest first */
     uint64_t since_ms;           /* when the oldest came */
@@ -39,6 +40,10 @@ struct patch *patches_find(const struct patches *p, uint32_t file, uint32_t off)
 struct patch *patches_add(struct patches *p, uint32_t file, uint32_t off);
 /* It is not found any more, but stays in the queue. */
 void patches_unhash(struct patches *p, struct patch *one);
+/* It is not found and not written any more; patches_sweep or its turn frees it. */
+void patches_forget(struct patches *p, struct patch *one);
+/* Frees what was forgotten, when that is most of the queue. */
+void patches_sweep(struct patches *p);
 /* Those up to this number, the oldest, leave the queue. */
 void patches_drop(struct patches *p, uint64_t upto);
 /* Number up to which all are written (or forgotten). */

@@ -349,6 +349,9 @@ int ns_set(struct ns *ns, struct slice key, struct slice val, uint32_t timestamp
         if (r < 0)
             return r;
         unchanged = r;
+        r = unchanged ? 0 : ns_sync_room(ns, w);
+        if (r < 0)
+            return r == -EINPROGRESS ? r : -NS_EINDEX;
         if (!unchanged && (ns->mode == NS_SEQ || old.file != ns_active(ns)->id)) {
             r = ns_seg_record(ns, old.file, old.off, &present, bytes, w);
             if (r < 0)
@@ -460,6 +463,9 @@ int ns_del(struct ns *ns, struct slice key, uint32_t timestamp, struct ns_wait *
         return -NS_EWORM;
     r = ns_seg_record(ns, old.file, old.off, &rec, bytes, w); /* its page has to be at hand for the
                                                                  flag */
+    if (r < 0)
+        return r == -EINPROGRESS ? r : -NS_EINDEX;
+    r = ns_sync_room(ns, w);
     if (r < 0)
         return r == -EINPROGRESS ? r : -NS_EINDEX;
     r = append_deletion(ns, key, timestamp, &written, &off);

@@ -21,10 +21,8 @@ void ns_patch_forget(struct ns *ns, uint32_t file, uint32_t off)
 {
     struct patch *one = patches_find(&ns->patches, file, off);
 
-    if (!one)
-        return;
-    patches_unhash(&ns->patches, one);
-    one->forgotten = true; /* leaves the queue in its turn */
+    if (one)
+        patches_forget(&ns->patches, one);
 }
 
 /* A second rewrite of one place takes the place of the first, at the end of the queue: it follows
@@ -38,18 +36,18 @@ static struct patch *put(struct ns *ns, uint32_t file, uint32_t off)
 
     if (s)
         index_file_dirty(&s->index); /* decided now: a jump from here on has to report it */
-    if (old) {
+    if (old && old->number <= ns_checkpoint_clock(ns)) {
         patches_unhash(p, old);
-        if (old->number <= ns_checkpoint_clock(ns))
-            old->shadowed = true;
-        else
-            old->forgotten = true; /* leaves the queue in its turn */
+        old->shadowed = true;
+    } else if (old) {
+        patches_forget(p, old);
     }
     one = patches_add(p, file, off);
     if (old) {
         memcpy(one->bytes, old->bytes, sizeof one->bytes);
         one->n = old->n;
     }
+    patches_sweep(p);
     return one;
 }
 

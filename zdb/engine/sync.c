@@ -406,6 +406,14 @@ int ns_idle(struct ns *ns, struct ns_wait *w)
     return -EINPROGRESS;
 }
 
+int ns_sync_room(struct ns *ns, struct ns_wait *w)
+{
+    if (ns->patches.queued < REWRITES_MAX)
+        return 0;
+    ns_sync_ask(ns);
+    return ns->sync.failed ? ns->sync.error : ns_idle(ns, w);
+}
+
 void ns_sync_ask(struct ns *ns)
 {
     ns->sync.asked = true;

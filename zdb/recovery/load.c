@@ -455,6 +455,7 @@ static void begin_anew(struct load *l)
         l->found[i].used = l->found[i].used_before = 0;
     l->replayed = l->ids_lost = l->gap = l->bad_end = false;
     l->copies_end = l->last_segment = l->last_data = 0;
+    l->skipped = 0;
 }
 
 static int remove_one(const char *dir, char prefix, uint32_t id)

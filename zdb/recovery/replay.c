@@ -81,6 +81,7 @@ static int step_over_damage(struct replay *p)
         return 0;
     if (r == 0)
         to = p->walk.size;
+    p->l->skipped += to - p->walk.off;
     log_error("data %s: no record at %llu, %llu bytes skipped", p->s->data.path,
               (unsigned long long)p->walk.off, (unsigned long long)(to - p->walk.off));
     p->walk.off = to;

@@ -191,6 +191,13 @@ static int update(struct replay *p, const struct data_walk_rec *rec, struct inde
 
 #define FILL_MAX 1000000 /* more is a garbled id */
 
+/* So many ids can be missing: each was one record of what was stepped over. */
+static uint64_t missing(const struct load *l)
+{
+    return l->gap || l->ids_lost ? FILL_MAX
+                                 : MIN(l->skipped / (DATA_REC_SIZE + NS_SEQ_KEY_SIZE), FILL_MAX);
+}
+
 int replay_seq(struct replay *p, const struct data_walk_rec *rec)
 {
     uint64_t next = index_seq_next(&p->ns->seq), id;
@@ -202,11 +209,12 @@ int replay_seq(struct replay *p, const struct data_walk_rec *rec)
     if (rec->key.len != NS_SEQ_KEY_SIZE)
         return 0;
     id = le64_get(rec->key.p);
-    if (id > next && rec->off < p->safe && id - next < FILL_MAX &&
+    if (id > next && rec->off < p->safe && id - next <= missing(p->l) &&
         !(rec->head.flags & DATA_DELETED)) {
         r = fill(p, id);
         if (r < 0)
             return r;
+        p->l->skipped = 0;
         next = id;
     }
     if (id > next)

@@ -39,9 +39,11 @@ struct load {
     size_t broken;       /* with -EUCLEAN: the index of this segment */
     bool bad_end;        /* foreign files: the last record of the newest data file is damaged */
     bool replayed;       /* there was something behind the place */
-    bool ids_lost;       /* seq mode: records of earlier files may be missing */
-    bool gap;            /* a segment number before this one is missing */
-    bool changed;        /* files were repaired without a watermark that covers it */
+    uint64_t skipped; /* bytes of damage stepped over, whose records had ids that are not filled in
+                       */
+    bool ids_lost;    /* seq mode: records of earlier files may be missing */
+    bool gap;         /* a segment number before this one is missing */
+    bool changed;     /* files were repaired without a watermark that covers it */
 };
 
 struct load_seg *load_found(struct load *l, uint32_t seg); /* NULL: no such segment */

@@ -130,6 +130,41 @@ START_TEST(a_deletion_is_not_refused_for_a_sync_that_failed)
 }
 END_TEST
 
+static int update(struct ns *ns, uint8_t id, const char *value, struct ns_wait *w)
+{
+    uint8_t key[NS_SEQ_KEY_SIZE] = {id};
+    struct ns_set_out out;
+
+    return ns_set(ns, slice_of(key, sizeof key), slice_str(value), 1, &out, w);
+}
+
+START_TEST(rewrites_that_wait_are_bounded)
+{
+    struct ns *ns = nslist_default(list);
+    struct ns_set_out out;
+    char value[24];
+
+    ck_assert_int_eq(ns_set_mode(ns, NS_SEQ), 0);
+    ck_assert_int_eq(ns_set(ns, slice_of(NULL, 0), slice_str("first"), 1, &out, NULL), 1);
+    ns->sync.failed = true;
+    ns->sync.error = -EIO;
+    ns->sync.retry_ms = 1;
+    ns->sync.retry_at_ms = UINT64_MAX;
+    for (int i = 0; i < 20000; i++) { /* one place: what follows takes the place of what waits */
+        snprintf(value, sizeof value, "value %d", i);
+        ck_assert_int_eq(update(ns, 0, value, NULL), 1);
+    }
+    ck_assert_uint_eq(ns->patches.n, 1);
+    ck_assert_uint_lt(ns->patches.queued, 5000);
+    ns->patches.queued += REWRITES_MAX; /* as if so many places had one */
+    ck_assert_int_eq(update(ns, 0, "one more", NULL), -NS_EINDEX);
+    ck_assert_int_eq(ns_set(ns, slice_of(NULL, 0), slice_str("inserted"), 1, &out, NULL), 1);
+    ns->patches.queued -= REWRITES_MAX;
+    ck_assert_int_eq(update(ns, 0, "one more", NULL), 1);
+    ns->sync.retry_ms = 0;
+}
+END_TEST
+
 static TCase *sync_case(void)
 {
     TCase *tc = tcase_create("sync");
@@ -138,6 +173,7 @@ static TCase *sync_case(void)
     tcase_add_test(tc, a_job_for_files_that_were_flushed_says_nothing_about_the_new_ones);
     tcase_add_test(tc, a_file_that_could_not_be_opened_is_synced_by_the_next_one);
     tcase_add_test(tc, a_deletion_is_not_refused_for_a_sync_that_failed);
+    tcase_add_test(tc, rewrites_that_wait_are_bounded);
     return tc;
 }
 

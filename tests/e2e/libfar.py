@@ -14,6 +14,7 @@ proxies = [Proxy(types.SimpleNamespace(host="127.0.0.1", port=int(p)), seed=int(
 (top / "ports.new").write_text("\n".join(str(p.port) for p in proxies) + "\n")
 (top / "ports.new").rename(top / "ports")
 faulty = False
+(top / "state").write_text("honest\n")
 while True:
     if faulty != (top / "faults").exists():
         faulty = not faulty

@@ -4,6 +4,7 @@
 #   far_config K N       writes $FAR/zstor.yaml; zstor reaches them through proxies (libfar.py)
 #   far_faults on|off    one in twenty answers fails
 #   far_end              backends and proxies
+#   tree                 what the mount has;  fsck_clean: it is in order
 #   lose_machine         the installation is gone, and another one is there
 FAR=$QSFS_TMP/far
 FAR_PORT=$(free_ports)
@@ -115,4 +116,18 @@ lose_machine()
 {
     rm -rf "$R"
     bootstrap --no-start >/dev/null
+}
+
+# what there is: names, kinds, links, times, contents
+tree()
+{
+    (cd "$R/mnt/qsfs" && find . -mindepth 1 -printf '%P %y %m %n %T@ %l\n' | sort && find . -type f -print0 | sort -z | xargs -0r sha256sum)
+}
+
+# Unmounted, looked at, and mounted again by qsfs start.
+fsck_clean()
+{
+    fusermount3 -u "$R/mnt/qsfs"
+    await 60 test ! -e "/proc/$(cat "$R/run/zdbfs.pid")/fd/0"
+    "$R/bin/zdbfs" --check -o "unix=$R/run/zdb.sock" >"$HOME/fsck"
 }

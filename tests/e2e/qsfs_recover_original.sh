@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# limit: 200
+# limit: 400
 # A volume that the original wrote, stored by its zstor.yaml: recovered from that file, and an earlier point by --at.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"

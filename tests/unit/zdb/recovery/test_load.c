@@ -360,6 +360,26 @@ START_TEST(a_slot_of_which_a_sector_is_old_hides_no_record)
 }
 END_TEST
 
+/* Ids that are not there were those of damaged records: not more than there was room for. */
+START_TEST(a_garbled_id_is_no_hole_of_thousands)
+{
+    struct ns *ns = start();
+    char path[160];
+
+    ck_assert_int_eq(ns_set_mode(ns, NS_SEQ), 0);
+    for (int i = 0; i < 4; i++)
+        append_value(ns, "a value");
+    stop(true);
+    change('d', 0,
+           DATA_HEADER_SIZE + 2 * (DATA_REC_SIZE + NS_SEQ_KEY_SIZE + 7) + DATA_REC_SIZE + 1);
+    path_of(path, 'i', 0);
+    ck_assert_int_eq(unlink(path), 0); /* built anew */
+    ns = start();
+    ck_assert_int_lt(size_of('i', 0), INDEX_HEADER_SIZE + 10 * INDEX_SEQ_REC);
+    ck_assert_uint_ge(ns->entries, 2);
+}
+END_TEST
+
 START_TEST(the_watermark_tells_the_mode_when_little_reached_the_disk)
 {
     struct ns *ns = start();
@@ -430,6 +450,7 @@ static TCase *load_case(void)
     tcase_add_test(tc, an_index_whose_header_never_reached_the_disk_is_begun_anew);
     tcase_add_test(tc, an_update_whose_key_is_lost_is_none_of_id_zero);
     tcase_add_test(tc, a_slot_of_which_a_sector_is_old_hides_no_record);
+    tcase_add_test(tc, a_garbled_id_is_no_hole_of_thousands);
     return tc;
 }
 

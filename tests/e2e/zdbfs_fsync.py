@@ -189,5 +189,61 @@ def test_fsync_metadata_that_zdb_had_only_acknowledged():
     volume_check(zdb)
 
 
+def stored_bytes(zdb):
+    with zdb.client() as c:
+        return sum(int(c.info(ns)["data_current_offset"]) for ns in ("zdbfs-meta", "zdbfs-data", "zdbfs-temp"))
+
+
+def test_fsync_stores_what_has_changed_not_how_large_it_is():
+    """Counted in bytes: 4 KiB at 250 GiB costs what it costs at 0, a name among many what it costs among few."""
+    zdb = q.start_zdb(unix=True, mode="seq", datasize=1 << 30)
+    mount = q.mount_zdbfs(zdb, opts="autons,flush=600,idle=0,point=0")
+
+    def cost(act):
+        best = 1 << 60
+        for n in range(5):                 # a checkpoint or keys reserved meanwhile are not of it
+            before = stored_bytes(zdb)
+            act(n)
+            best = min(best, stored_bytes(zdb) - before)
+        return best
+
+    def at(offset):
+        def act(n):
+            os.pwrite(fd, b"%d" % n * 4096, offset + n * BLOCK)
+            os.fsync(fd)
+        return act
+    costs = []
+    for offset in (0, 250 << 30):
+        fd = os.open(mount.path / f"at{offset}", os.O_RDWR | os.O_CREAT)
+        os.pwrite(fd, b"x", offset + 10 * BLOCK)
+        os.fsync(fd)
+        costs.append(cost(at(offset)))
+        os.close(fd)
+    q.check(costs[1] < costs[0] + 400, f"fsync of 4 KiB at 0: {costs[0]} bytes, at 250 GiB: {costs[1]}")
+
+    def create(d):
+        def act(n):
+            fd = os.open(d / f"new{n}", os.O_RDWR | os.O_CREAT)
+            os.fsync(fd)
+            os.close(fd)
+        return act
+    costs = []
+    for n in (10, 1000000 if os.environ.get("QSFS_LONG") else 3000):
+        d = mount.path / f"d{n}"
+        d.mkdir()
+        (d / "0").write_bytes(b"")
+        for i in range(1, n):
+            os.mknod(d / str(i))
+        fsync(d)
+        costs.append(cost(create(d)))
+    q.check(costs[1] < costs[0] + 400, f"create among 10: {costs[0]} bytes, among many: {costs[1]}")
+    mount.kill9()
+    mount.start()
+    q.same(len(os.listdir(d)), n + 5)
+    q.same((mount.path / f"at{250 << 30}").stat().st_size, (250 << 30) + 10 * BLOCK + 1)
+    q.same(mount.stop(), 0)
+    volume_check(zdb)
+
+
 if __name__ == "__main__":
     q.main()

@@ -192,6 +192,29 @@ def test_owner_on_another_machine():
     z.stop()
 
 
+def test_owner_says_while_it_has_it_that_older_programs_must_not_mount():
+    """The journal says changes that only newer ones know; after a clean unmount there is no journal."""
+    z = q.start_zdb(unix=True, mode="seq")
+    m = q.mount_zdbfs(z)
+
+    def features():
+        with z.client("zdbfs-meta") as c:
+            head = c.ok("GET", bytes(8))
+        at = 40
+        while at < len(head):
+            kind, _, n = struct.unpack_from("<HHI", head, at)
+            if kind == 1:
+                return struct.unpack_from("<Q", head, at + 8)[0]
+            at += 8 + n
+    q.same(features(), 1)
+    m.kill9()
+    q.unmount(m.path)
+    q.same(features(), 1)
+    m.start()
+    q.same(m.stop(), 0)
+    q.same(features(), 0)
+
+
 def test_owner_features_of_a_newer_program_are_refused():
     z = q.start_zdb(unix=True, mode="seq")
     q.same(q.mount_zdbfs(z).unmount(), 0)

@@ -53,7 +53,9 @@ static void redo(struct slice in)
     while (redo_format_next(&r, &it) == 1) {
         FUZZ_CHECK(it.value.len == 0 ||
                    (it.value.p >= in.p && it.value.p + it.value.len <= in.p + in.len));
-        if (it.op == REDO_SET)
+        FUZZ_CHECK(it.pairs.len == 0 ||
+                   (it.pairs.p >= in.p && it.pairs.p + it.pairs.len <= in.p + in.len));
+        if (it.op == REDO_SET || it.op == REDO_INODE || it.op == REDO_ENTRY)
             continue;
         for (uint32_t i = 0; i < redo_format_count(&it); i++)
             redo_format_key(&it, i);

@@ -39,6 +39,7 @@ int fs_new(struct fs **out, const struct options *opt, struct kv *kv, struct ids
     TAILQ_INIT(&fs->list_lru);
     TAILQ_INIT(&fs->dirty);
     TAILQ_INIT(&fs->orphans);
+    TAILQ_INIT(&fs->unstored);
     fs->meta_limit = opt->memory_bytes / 4;
     fs->dirty_meta_limit = fs->meta_limit / 2;
     bcache_init(&fs->bc, opt->memory_bytes - fs->meta_limit);

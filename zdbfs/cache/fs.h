@@ -38,8 +38,12 @@ struct dirlist { /* one name list of a directory */
     bool loading, dirty;
     bool classic; /* its key holds what the original wrote, with this checksum */
     uint32_t classic_crc;
-    bool stored;         /* its key holds a list; else the key is only reserved, or there is none */
+    bool stored; /* its key holds a list, or will; else it is only reserved, or there is none */
     uint64_t commit_seq; /* newest commit that holds it */
+    bool unstored;       /* that is not in the meta namespace yet */
+    struct buf changed;  /* names since that commit: u16 length, bytes */
+    unsigned nchanged;
+    bool whole; /* too many for that */
     TAILQ_ENTRY(dirlist) lru;
 };
 
@@ -57,7 +61,10 @@ struct inode {
     bool detached;       /* not in the table any more; freed with the last pin */
     int load_error;      /* detached because loading failed */
     uint64_t commit_seq; /* newest commit that holds it; gone: the one that deletes it */
-    bool classic;        /* the stored record is one of the original, with this checksum */
+    bool based;          /* a commit, or the meta namespace, has it as a whole */
+    bool unstored;       /* the newest commit that holds it is not in the meta namespace yet */
+    TAILQ_ENTRY(inode) store;
+    bool classic; /* the stored record is one of the original, with this checksum */
     uint32_t classic_crc;
     struct inode_attr a;
     struct inode *hash_next;
@@ -72,6 +79,10 @@ struct inode {
     struct bfile blocks;
     uint32_t *slot;                   /* data key of each block, 0: hole */
     uint32_t nslots, slot_cap, nused; /* nused: slots that are not 0 */
+    uint32_t *changed;                /* slots since the last commit */
+    uint32_t nchanged;
+    size_t changed_cap;
+    bool whole;           /* too many for that */
     uint64_t booked;      /* bytes that fallocate promised and that are not written yet */
     uint64_t stable_size; /* size as of the newest commit, or what was left of it since */
     /* fsync has promised that the bytes below promised_size are there once what was acknowledged
@@ -123,7 +134,9 @@ struct fs {
 
     /* what the next commit will hold */
     struct inode_queue dirty;
-    struct inode_queue orphans; /* without a name, but known to the kernel */
+    struct inode_queue unstored; /* what commits hold and the meta namespace does not yet */
+    bool store_wanted;           /* somebody waits for that, to have more room */
+    struct inode_queue orphans;  /* without a name, but known to the kernel */
     bool orphans_changed;
     struct key_list del_meta, del_data;
     struct key_list was; /* key and checksum of values of the original that are about to change */
@@ -134,7 +147,7 @@ struct fs {
     uint64_t pass;           /* of writeback_all */
     uint64_t snap_seq;       /* commits encoded so far; the next one is snap_seq + 1 */
     uint64_t durable_seq;    /* of them on stable storage */
-    uint64_t applied_seq;    /* of them in the meta namespace */
+    uint64_t applied_seq;    /* of them in the meta namespace, on stable storage */
     uint64_t want_seq;       /* somebody waits for it */
     uint64_t commit_attempt, commit_failed; /* attempts to store: begun so far; the last that failed
                                              */
@@ -145,7 +158,6 @@ struct fs {
     uint64_t synced_seq; /* blocks acknowledged up to this (bc.acked_seq) are on stable storage */
     uint64_t order_seq;  /* names that have changed need blocks acknowledged up to this on stable
                             storage */
-    uint64_t kept_seq;   /* of the commits, those whose values are on stable storage in meta */
     bool data_full;      /* the last store of data had no space */
     bool stopping;
 

@@ -10,7 +10,7 @@
 #include "common/crc.h"
 #include "common/log.h"
 
-enum { SCAN_AT_ONCE = 128, RECORD_BYTES = 160 };
+enum { SCAN_AT_ONCE = 128 };
 
 /* ---- table ---------------------------------------------------------------------------------- */
 
@@ -71,6 +71,7 @@ static struct inode *insert(struct fs *fs, uint64_t ino)
 
 static void destroy_memory(struct inode *in)
 {
+    free(in->changed);
     free(in->extra);
     free(in->xattrs);
     free(in->slot);
@@ -150,6 +151,7 @@ static int from_value(struct inode *in, struct slice v)
         return -EIO;
     }
     in->a = rec.a;
+    in->based = true;
     in->classic = !rec.tail;
     in->classic_crc = in->classic ? crc_std(0, v.p, v.len) : 0;
     in->extra = copy_of(rec.extra);
@@ -295,19 +297,6 @@ int inode_get_many(struct fs *fs, const uint64_t *inos, size_t n, uint64_t deadl
 
 /* ---- changing ------------------------------------------------------------------------------- */
 
-void inode_dirty(struct fs *fs, struct inode *in)
-{
-    fs->change_ms = base_now_ms();
-    if (in->dirty || in->state == INODE_GONE)
-        return;
-    fs_note_classic(fs, &in->classic, in->ino, in->classic_crc);
-    in->dirty = true;
-    if (!in->orphan)
-        TAILQ_INSERT_TAIL(&fs->dirty, in, link);
-    fs_note_dirty(fs, RECORD_BYTES + in->xattrs_len + 4 * (uint64_t)in->nslots +
-                          (in->dir ? sizeof in->dir->id : 0));
-}
-
 struct inode *inode_create(struct fs *fs, uint64_t ino, const struct inode_attr *a,
                            const char *target)
 {
@@ -328,40 +317,6 @@ struct inode *inode_create(struct fs *fs, uint64_t ino, const struct inode_attr 
     return in;
 }
 
-void inode_set_xattrs(struct fs *fs, struct inode *in, struct slice all)
-{
-    uint8_t *fresh = copy_of(all);
-
-    free(in->xattrs);
-    in->xattrs = fresh;
-    fs->meta_bytes += all.len - (uint64_t)in->xattrs_len;
-    in->xattrs_len = all.len;
-    inode_dirty(fs, in);
-}
-
-void inode_set_slot(struct fs *fs, struct inode *in, uint32_t idx, uint32_t id)
-{
-    if (idx >= in->nslots && id == 0)
-        return;
-    if (idx >= in->slot_cap) {
-        uint32_t cap = MAX(idx + 1, MIN(in->slot_cap * 2, in->slot_cap + 4096));
-        uint32_t *fresh = xcalloc(cap, sizeof *fresh);
-        if (in->nslots)
-            memcpy(fresh, in->slot, in->nslots * sizeof *fresh);
-        fs->meta_bytes += (cap - in->slot_cap) * sizeof *fresh;
-        free(in->slot);
-        in->slot = fresh;
-        in->slot_cap = cap;
-    }
-    if (idx >= in->nslots) {
-        memset(in->slot + in->nslots, 0, (idx + 1 - in->nslots) * sizeof *in->slot);
-        in->nslots = idx + 1;
-    }
-    in->nused += (id != 0) - (in->slot[idx] != 0);
-    in->slot[idx] = id;
-    inode_dirty(fs, in);
-}
-
 /* Keys of a directory's lists: those that were stored are deleted, those only reserved go back. */
 static void free_lists(struct fs *fs, struct inode *in)
 {
@@ -369,7 +324,7 @@ static void free_lists(struct fs *fs, struct inode *in)
         struct dirlist *dl = in->dir->list[i];
         uint64_t id = in->dir->id[i];
         if (dl)
-            dl->dirty = false;
+            dl->dirty = dl->unstored = false;
         if (dl)
             fs_note_classic(fs, &dl->classic, id, dl->classic_crc);
         if (id != INODE_NO_LIST && dl && !dl->stored && !dl->loading)
@@ -407,7 +362,9 @@ static void delete (struct fs *fs, struct inode *in)
     } else if (in->dirty) {
         TAILQ_REMOVE(&fs->dirty, in, link);
     }
-    in->orphan = in->dirty = false;
+    if (in->unstored)
+        TAILQ_REMOVE(&fs->unstored, in, store);
+    in->orphan = in->dirty = in->unstored = false;
     inode_unbook(fs, in);
     while ((b = TAILQ_FIRST(&in->blocks.blocks)))
         inode_drop_block(fs, b);
@@ -419,7 +376,7 @@ static void delete (struct fs *fs, struct inode *in)
     fs_key_push(&fs->del_meta, in->ino);
     in->state = INODE_GONE;
     in->commit_seq = fs->snap_seq + 1;
-    fs_note_dirty(fs, RECORD_BYTES + 4 * (uint64_t)in->nslots);
+    fs_note_dirty(fs, inode_record_bytes(in));
     fs_changed(fs);
 }
 
@@ -440,7 +397,7 @@ void inode_unlinked(struct fs *fs, struct inode *in)
     fs->orphans_changed = true;
     if (!in->dirty) {
         in->dirty = true;
-        fs_note_dirty(fs, RECORD_BYTES + 4 * (uint64_t)in->nslots);
+        fs_note_dirty(fs, inode_record_bytes(in));
     }
 }
 
@@ -486,7 +443,7 @@ void inode_list_resized(struct fs *fs, const struct dirlist *dl, size_t before)
 
 static bool list_evictable(const struct fs *fs, const struct dirlist *dl)
 {
-    return !dl->pins && !dl->loading && !dl->dirty && dl->commit_seq <= fs->kept_seq;
+    return !dl->pins && !dl->loading && !dl->dirty && dl->commit_seq <= fs->applied_seq;
 }
 
 static void evict_list(struct fs *fs, struct dirlist *dl)
@@ -501,13 +458,14 @@ static void evict_list(struct fs *fs, struct dirlist *dl)
     TAILQ_REMOVE(&fs->list_lru, dl, lru);
     fs->meta_bytes -= sizeof *dl + dl->l.bytes;
     dlist_fini(&dl->l);
+    buf_fini(&dl->changed);
     free(dl);
 }
 
 static bool evict_inode(struct fs *fs, struct inode *in)
 {
     if (in->pins || in->state == INODE_LOADING || in->dirty || in->orphan || in->blocks.n ||
-        in->write_error || in->writers || in->booked || in->commit_seq > fs->kept_seq)
+        in->write_error || in->writers || in->booked || in->commit_seq > fs->applied_seq)
         return false;
     for (unsigned i = 0; in->dir && i < INODE_LISTS; i++)
         if (in->dir->list[i] && !list_evictable(fs, in->dir->list[i]))
@@ -560,8 +518,10 @@ void inode_free_all(struct fs *fs)
             bcache_drop(&fs->bc, b);
         for (unsigned i = 0; in->dir && i < INODE_LISTS; i++) {
             struct dirlist *dl = in->dir->list[i];
-            if (dl)
+            if (dl) {
                 dlist_fini(&dl->l);
+                buf_fini(&dl->changed);
+            }
             free(dl);
         }
         TAILQ_REMOVE(&fs->lru, in, lru);

@@ -3,7 +3,7 @@
 #ifndef ZDBFS_CACHE_INODES_H
 #define ZDBFS_CACHE_INODES_H
 
-#include "zdbfs/cache/fs.h"
+#include "zdbfs/cache/changes.h"
 
 /* Pinned: inode_put.  -ENOENT: not there or deleted; -EIO. */
 int inode_get(struct fs *fs, uint64_t ino, uint64_t deadline_ms, struct inode **out);
@@ -19,11 +19,6 @@ void inode_unpin(struct fs *fs, struct inode *in);     /* L */
 /* L: a new one under a reserved key; ready, dirty, pinned.  target: symlinks, else NULL. */
 struct inode *inode_create(struct fs *fs, uint64_t ino, const struct inode_attr *a,
                            const char *target);
-void inode_dirty(struct fs *fs, struct inode *in); /* L: attributes, slots or list keys have changed
-                                                    */
-/* L: all extended attributes, encoded (copied), in place of what was there. */
-void inode_set_xattrs(struct fs *fs, struct inode *in, struct slice all);
-void inode_set_slot(struct fs *fs, struct inode *in, uint32_t idx, uint32_t id); /* L */
 void inode_unbook(struct fs *fs, struct inode *in); /* L: what fallocate promised is free again */
 static inline uint32_t inode_slot(const struct inode *in, uint32_t idx) /* L */
 {

@@ -91,6 +91,15 @@ struct dent *dlist_find(const struct dlist *l, struct slice name)
     return NULL;
 }
 
+struct dent *dlist_find_one(const struct dlist *l, struct slice name, bool *twice)
+{
+    size_t i = name_position(l, name, false);
+    bool found = i < l->n && slice_eq(dent_name(l->by_name[i]), name);
+
+    *twice = found && i + 1 < l->n && slice_eq(dent_name(l->by_name[i + 1]), name);
+    return found ? l->by_name[i] : NULL;
+}
+
 static void grow(struct dlist *l)
 {
     if (l->n < l->cap)

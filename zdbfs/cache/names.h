@@ -34,6 +34,8 @@ static inline struct slice dent_name(const struct dent *d)
 }
 
 struct dent *dlist_find(const struct dlist *l, struct slice name); /* first of that name, or NULL */
+/* The same; *twice: another one has that name too. */
+struct dent *dlist_find_one(const struct dlist *l, struct slice name, bool *twice);
 /* A second entry of the same name goes behind the first. */
 struct dent *dlist_add(struct dlist *l, struct slice name, uint64_t ino, uint8_t type);
 void dlist_remove(struct dlist *l, struct dent *d); /* frees d */

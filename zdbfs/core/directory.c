@@ -157,11 +157,15 @@ static int need_key(struct fs *fs, struct inode *dir, unsigned bucket, uint64_t 
 
 /* ---- names ---------------------------------------------------------------------------------- */
 
-/* L: the list has changed. */
-static void list_dirty(struct fs *fs, struct dirlist *dl, size_t before, uint64_t bytes)
+/* L: the entry of that name has changed. */
+static void list_dirty(struct fs *fs, struct dirlist *dl, struct slice name, size_t before)
 {
+    bool was_whole = dl->whole || !dl->stored;
+    uint64_t bytes = list_format_entry_bytes(name.len);
+
     inode_list_resized(fs, dl, before);
-    if (!dl->dirty)
+    inode_list_changed(dl, name);
+    if ((dl->whole && !was_whole) || (!dl->stored && !dl->dirty))
         bytes += dlist_stored_bytes(&dl->l);
     fs_note_classic(fs, &dl->classic, dl->dir->dir->id[dl->bucket], dl->classic_crc);
     dl->dirty = true;
@@ -181,11 +185,14 @@ static void drop_entry(struct fs *fs, struct dirlist *dl, struct dent *d)
 {
     size_t before = dl->l.bytes;
     uint64_t size = ENTRY_SIZE + (uint64_t)d->len;
+    char name[UINT16_MAX];
+    size_t len = d->len;
 
+    memcpy(name, d->name, len);
     dl->dir->a.size -= MIN(dl->dir->a.size, size);
     dlist_remove(&dl->l, d);
     dl->dir->dir->version++;
-    list_dirty(fs, dl, before, 0);
+    list_dirty(fs, dl, slice_of(name, len), before);
 }
 
 /* An entry whose inode is not there: upstream leaves such behind after a crash. */
@@ -327,7 +334,7 @@ void dir_add(struct fs *fs, struct name_ref *ref, struct inode *child)
 
     dlist_add(&ref->list->l, ref->name, child->ino, type_of(child));
     ref->dir->a.size += ENTRY_SIZE + ref->name.len;
-    list_dirty(fs, ref->list, before, list_format_entry_bytes(ref->name.len));
+    list_dirty(fs, ref->list, ref->name, before);
     touch(fs, ref->dir);
 }
 
@@ -343,7 +350,7 @@ void dir_replace(struct fs *fs, struct name_ref *ref, struct inode *child)
 
     d->ino = child->ino;
     d->type = type_of(child);
-    list_dirty(fs, ref->list, ref->list->l.bytes, list_format_entry_bytes(ref->name.len));
+    list_dirty(fs, ref->list, ref->name, ref->list->l.bytes);
     touch(fs, ref->dir);
 }
 
@@ -369,7 +376,7 @@ static void set_dot(struct fs *fs, struct inode *dir, struct slice name, uint64_
         d->ino = ino;
     else
         dlist_add(&dl->l, name, ino, DT_DIR);
-    list_dirty(fs, dl, before, 32);
+    list_dirty(fs, dl, name, before);
 }
 
 void dir_set_parent(struct fs *fs, struct inode *dir, uint64_t parent)

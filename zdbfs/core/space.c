@@ -259,6 +259,7 @@ static int try_harder(struct fs *fs, uint64_t holes, uint64_t n, uint64_t deadli
 
     if (!deleted && fs->refused_ms && base_now_ms() < fs->refused_ms + REFUSED_MS)
         return -ENOSPC;
+    fs->store_wanted = fs->store_wanted || deleted;
     fs_unlock(fs);
     int r = writeback_all(fs, deadline_ms);
     if (r == 0 || r == -ENOSPC)

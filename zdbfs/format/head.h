@@ -22,7 +22,10 @@
 
 #define HEAD_BYTES          24
 #define HEAD_MAX_GENERATION (((uint64_t)1 << 48) - 1)
-#define HEAD_FEATURES       0ull /* those that this program knows */
+#define HEAD_DELTAS                                                              \
+    1ull /* the journal has operations 6 and 7: while mounted, and after a crash \
+          */
+#define HEAD_FEATURES HEAD_DELTAS /* those that this program knows */
 
 enum role { ROLE_META, ROLE_DATA, ROLE_TEMP, ROLE_COUNT }; /* the three namespaces of a volume */
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "common/crc.h"
+#include "zdbfs/format/inode.h"
 
 enum { FLAG_LAST = 1 };
 
@@ -71,6 +72,34 @@ int redo_format_put_set(struct buf *stream, uint64_t key, struct slice value)
     return 0;
 }
 
+int redo_format_put_inode(struct buf *stream, uint64_t key, struct slice inode, uint32_t nslots,
+                          const uint32_t *pairs, uint32_t n)
+{
+    if (!buf_reserve(stream, 21 + inode.len + 8 * (size_t)n))
+        return -ENOMEM;
+    buf_put_u8(stream, REDO_INODE);
+    buf_put_le64(stream, key);
+    buf_put_le32(stream, (uint32_t)inode.len);
+    buf_put_slice(stream, inode);
+    buf_put_le32(stream, nslots);
+    buf_put_le32(stream, n);
+    for (uint32_t i = 0; i < 2 * n; i++)
+        buf_put_le32(stream, pairs[i]);
+    return 0;
+}
+
+int redo_format_put_entry(struct buf *stream, uint64_t key, struct slice name, uint64_t ino)
+{
+    if (!buf_reserve(stream, 19 + name.len))
+        return -ENOMEM;
+    buf_put_u8(stream, REDO_ENTRY);
+    buf_put_le64(stream, key);
+    buf_put_le64(stream, ino);
+    buf_put_le16(stream, (uint16_t)name.len);
+    buf_put_slice(stream, name);
+    return 0;
+}
+
 static size_t key_bytes(enum redo_op op)
 {
     return op == REDO_DEL_DATA ? 4 : op == REDO_WAS ? 12 : 8;
@@ -104,6 +133,16 @@ int redo_format_put_was(struct buf *stream, const uint64_t *pairs, uint32_t n)
     return 0;
 }
 
+static bool pairs_fit(const struct redo_item *it)
+{
+    if (it->nslots > INODE_MAX_VALUE / 4)
+        return false;
+    for (size_t i = 0; i < it->pairs.len; i += 8)
+        if (le32_get(it->pairs.p + i) >= it->nslots)
+            return false;
+    return true;
+}
+
 int redo_format_next(struct rd *r, struct redo_item *out)
 {
     if (r->bad)
@@ -111,11 +150,31 @@ int redo_format_next(struct rd *r, struct redo_item *out)
     if (rd_left(r) == 0)
         return 0;
     out->op = (enum redo_op)rd_u8(r);
-    out->key = 0;
+    out->key = out->ino = out->nslots = 0;
+    out->pairs = slice_of(NULL, 0);
     switch (out->op) {
     case REDO_SET:
         out->key = rd_le64(r);
         out->value = rd_slice(r, rd_le32(r));
+        break;
+    case REDO_INODE: {
+        size_t bytes;
+        out->key = rd_le64(r);
+        out->value = rd_slice(r, rd_le32(r));
+        out->nslots = rd_le32(r);
+        if (mul_ovf((size_t)rd_le32(r), (size_t)8, &bytes))
+            return -EUCLEAN;
+        out->pairs = rd_slice(r, bytes);
+        if (!r->bad && !pairs_fit(out))
+            return -EUCLEAN;
+        break;
+    }
+    case REDO_ENTRY:
+        out->key = rd_le64(r);
+        out->ino = rd_le64(r);
+        out->value = rd_slice(r, rd_le16(r));
+        if (!r->bad && out->value.len == 0)
+            return -EUCLEAN;
         break;
     case REDO_DEL_META:
     case REDO_DEL_DATA:

@@ -11,6 +11,12 @@
  *   u8 4 | u32 n | n times u64              all inodes that exist without a name
  *   u8 5 | u32 n | n times u64, u32         meta keys that held a value of the original before they
  * are first changed, and its CRC-32C
+ *   u8 6 | u64 key | u32 length | inode without blocks | u32 blocks | u32 n | n times u32 block,
+ * u32 key   file: the inode is so now, has so many blocks (cut, or holes behind), and these are so
+ *   u8 7 | u64 key | u64 inode, 0: none | u16 length, name   list: the name is that inode's now
+ * 6 and 7 change a value that is in the meta namespace, or set by an operation before.  Each
+ * operation says how something is, not by how much it has changed: so to do all of them again, in
+ * order, gives the same, whatever of them was done.
  * Payload of REDO_IDS: u64 keys of the meta namespace that are reserved and unused as long as their
  * value is "X". */
 #ifndef ZDBFS_FORMAT_REDO_H
@@ -22,7 +28,15 @@
 #define REDO_MAX_CHUNK (4u * 1024 * 1024) /* bytes of one value, head included */
 
 enum redo_kind { REDO_COMMIT = 1, REDO_IDS = 2 };
-enum redo_op { REDO_SET = 1, REDO_DEL_META = 2, REDO_DEL_DATA = 3, REDO_ORPHANS = 4, REDO_WAS = 5 };
+enum redo_op {
+    REDO_SET = 1,
+    REDO_DEL_META = 2,
+    REDO_DEL_DATA = 3,
+    REDO_ORPHANS = 4,
+    REDO_WAS = 5,
+    REDO_INODE = 6,
+    REDO_ENTRY = 7,
+};
 
 struct redo_chunk {
     enum redo_kind kind;
@@ -47,10 +61,19 @@ int redo_format_put_keys(struct buf *stream, enum redo_op op, const uint64_t *ke
 /* n times key, checksum */
 int redo_format_put_was(struct buf *stream, const uint64_t *pairs, uint32_t n);
 
+/* pairs: n times block, its data key */
+int redo_format_put_inode(struct buf *stream, uint64_t key, struct slice inode, uint32_t nslots,
+                          const uint32_t *pairs, uint32_t n);
+int redo_format_put_entry(struct buf *stream, uint64_t key, struct slice name, uint64_t ino);
+
 struct redo_item {
     enum redo_op op;
-    uint64_t key;       /* REDO_SET */
-    struct slice value; /* REDO_SET: the value; else the packed keys */
+    uint64_t key;       /* REDO_SET, REDO_INODE, REDO_ENTRY */
+    struct slice value; /* REDO_SET: the value; REDO_INODE: that without blocks; REDO_ENTRY: the
+                           name; else the packed keys */
+    uint64_t ino;       /* REDO_ENTRY */
+    uint32_t nslots;    /* REDO_INODE */
+    struct slice pairs; /* REDO_INODE: 8 bytes each */
 };
 
 /* 1: next operation; 0: the end; -EUCLEAN. */

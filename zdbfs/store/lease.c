@@ -406,6 +406,7 @@ int lease_take(struct lease *l, const char *where, bool takeover, struct err *e)
         struct head mine = h;
         mine.tail = mine.in_use = mine.owned = true;
         mine.at_point = 0;
+        mine.features |= HEAD_DELTAS;
         mine.epoch = MAX(h.epoch, l->head.epoch) + 1;
         owner_self(&mine.owner, where);
         mine.owner.wall_ms = base_wall_ns() / 1000000;
@@ -486,6 +487,7 @@ int lease_give_back(struct lease *l, bool clean, uint64_t deadline_ms)
         struct head h = l->head;
         h.owned = false;
         h.in_use = !clean;
+        h.features &= clean ? ~HEAD_DELTAS : ~0ull;
         r = store(l, &h, deadline_ms);
     }
     l->held = false;

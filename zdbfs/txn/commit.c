@@ -6,17 +6,24 @@
 #include <stdlib.h>
 
 #include "common/log.h"
-#include "zdbfs/format/redo.h"
 #include "zdbfs/core/writeback.h"
+#include "zdbfs/txn/apply.h"
 #include "zdbfs/txn/point.h"
+#include "zdbfs/txn/record.h"
 
 enum {
     RETRY_MS = 1000,
-    RETIRE_RECORDS = 32,
     POINT_RETRY_MS = 60000,
-    RETIRE_IDLE_MS = 1000, /* without a new commit: old records are deleted */
-    KEEP_BYTES = 1024 * 1024,
+    /* a checkpoint: so long after the last commit, or the first since the last one; with so many
+     * records, or blocks that are to be deleted */
+    IDLE_MS = 1000,
+    AGE_MS = 30000,
+    AHEAD_RECORDS = 4096,
+    AHEAD_BLOCKS = 1024,
 };
+
+/* or bytes of records */
+#define AHEAD_BYTES (16 * MIB)
 
 /* the temp namespace is emptied when it has grown by that, and by that while the disk is nearly
  * full */
@@ -30,131 +37,15 @@ struct commit {
     bool changed;      /* something was committed since the last point */
     uint64_t point_ms; /* when to make one; 0: not */
     pthread_t thread;
-    bool running, stop;  /* stop: under fs.lock */
-    uint64_t give_up_ms; /* after stop */
-    unsigned failures;   /* in a row */
-    uint64_t retire_ms;  /* when to delete old records; 0: nothing to do */
-    struct buf stream, value;
+    bool running, stop;       /* stop: under fs.lock */
+    uint64_t give_up_ms;      /* after stop */
+    unsigned failures;        /* in a row */
+    uint64_t idle_ms, age_ms; /* when a checkpoint is due; 0: nothing to do */
+    struct record rec;
     int result;
 };
 
-/* ---- encoding ------------------------------------------------------------------------------- */
-
-uint64_t commit_size(const struct inode *in, uint64_t synced_seq)
-{
-    uint64_t size = in->a.size, stable = in->stable_size;
-    const struct block *b;
-
-    if (in->blocks.nunsettled == 0)
-        return size;
-    if (in->promised_seq && in->promised_seq <= synced_seq)
-        stable = MAX(stable, MIN(in->promised_size, size));
-    TAILQ_FOREACH(b, &in->blocks.blocks, in_file)
-    {
-        uint64_t start = (uint64_t)b->idx * INODE_BLOCK;
-        bool part = start + b->len > stable && b->stored.len < b->len;
-        if (bcache_unsettled(b) && (part || b->stored.longer))
-            size = MIN(size, MAX(stable, start + b->stored.len));
-    }
-    return size;
-}
-
-static int encode_list(struct commit *c, struct inode *in, struct dirlist *dl)
-{
-    struct fs *fs = c->fs;
-    uint64_t *id = &in->dir->id[dl->bucket];
-    int r = 0;
-
-    if (dl->l.n) {
-        buf_clear(&c->value);
-        r = dlist_store(&dl->l, *id, &c->value);
-        if (r == 0)
-            r = redo_format_put_set(&c->stream, *id, buf_slice(&c->value));
-        dl->stored = true;
-    } else {
-        if (dl->stored)
-            fs_key_push(&fs->del_meta, *id);
-        else if (*id != INODE_NO_LIST)
-            ids_give(fs->ids, id, 1);
-        *id = INODE_NO_LIST;
-        dl->stored = false;
-    }
-    dl->dirty = false;
-    dl->commit_seq = fs->snap_seq;
-    return r;
-}
-
-static void put_lists(struct buf *b, const struct inode *in)
-{
-    for (unsigned i = 0; i < INODE_LISTS; i++) {
-        const struct dirlist *dl = in->dir->list[i];
-        buf_put_le64(b, dl && !dl->stored && !dl->loading ? INODE_NO_LIST : in->dir->id[i]);
-    }
-}
-
-/* L */
-static int encode_inode(struct commit *c, struct inode *in)
-{
-    struct inode_rec rec = {.a = in->a,
-                            .xattrs = slice_of(in->xattrs, in->xattrs_len),
-                            .extra = slice_of(in->extra, in->extra_len)};
-    struct buf body = BUF_INIT;
-    int r = 0;
-
-    for (unsigned i = 0; in->dir && i < INODE_LISTS && r == 0; i++)
-        if (in->dir->list[i] && in->dir->list[i]->dirty)
-            r = encode_list(c, in, in->dir->list[i]);
-    if (in->dir) {
-        put_lists(&body, in);
-        rec.lists = buf_slice(&body);
-    } else if (in->target) {
-        rec.target = slice_str(in->target);
-    } else {
-        for (uint32_t i = 0; i < in->nslots; i++)
-            buf_put_le32(&body, in->slot[i]);
-        rec.slots = buf_slice(&body);
-        rec.a.size = in->stable_size = commit_size(in, c->fs->synced_seq);
-    }
-    buf_clear(&c->value);
-    inode_format_encode(&c->value, &rec);
-    buf_fini(&body);
-    if (r == 0)
-        r = redo_format_put_set(&c->stream, in->ino, buf_slice(&c->value));
-    in->dirty = false;
-    in->commit_seq = c->fs->snap_seq;
-    return r;
-}
-
-static int encode_keys(struct commit *c, enum redo_op op, struct key_list *l)
-{
-    int r = l->n ? redo_format_put_keys(&c->stream, op, l->key, (uint32_t)l->n) : 0;
-
-    l->n = 0;
-    if (l->cap > 65536) {
-        free(l->key);
-        *l = (struct key_list){0};
-    }
-    return r;
-}
-
-static int encode_orphans(struct commit *c)
-{
-    struct key_list l = {0};
-    struct inode *in;
-    int r = 0;
-
-    TAILQ_FOREACH(in, &c->fs->orphans, link)
-    {
-        fs_key_push(&l, in->ino);
-        if (in->dirty && r == 0)
-            r = encode_inode(c, in);
-    }
-    if (r == 0)
-        r = encode_keys(c, REDO_ORPHANS, &l);
-    free(l.key);
-    c->fs->orphans_changed = false;
-    return r;
-}
+/* ---- one commit ----------------------------------------------------------------------------- */
 
 static bool data_unsynced(const struct fs *fs)
 {
@@ -166,37 +57,6 @@ static bool anything_dirty(const struct fs *fs)
     return !TAILQ_EMPTY(&fs->dirty) || fs->orphans_changed || fs->del_meta.n || fs->del_data.n ||
            data_unsynced(fs) || fs->dirty_meta_bytes;
 }
-
-/* L: what is dirty goes into c->stream, as commit number snap_seq. */
-static void encode(struct commit *c)
-{
-    struct fs *fs = c->fs;
-    struct inode *in;
-    int r = 0;
-
-    buf_clear(&c->stream);
-    while (r == 0 && (in = TAILQ_FIRST(&fs->dirty))) {
-        TAILQ_REMOVE(&fs->dirty, in, link);
-        r = encode_inode(c, in);
-    }
-    if (r == 0)
-        r = encode_orphans(c);
-    if (r == 0 && fs->was.n)
-        r = redo_format_put_was(&c->stream, fs->was.key, (uint32_t)fs->was.n / 2);
-    fs->was.n = 0;
-    if (r == 0)
-        r = encode_keys(c, REDO_DEL_META, &fs->del_meta);
-    if (r == 0)
-        r = encode_keys(c, REDO_DEL_DATA, &fs->del_data);
-    if (r < 0) { /* no memory: stopping here loses what is unsynced, going on would lose the rest */
-        log_error("commit %" PRIu64 ": %s", fs->snap_seq, "out of memory");
-        abort();
-    }
-    fs->dirty_meta_bytes = 0;
-    fs->dirty_since_ms = 0;
-}
-
-/* ---- one commit ----------------------------------------------------------------------------- */
 
 /* Without the lock.  After a failure: false when it is time to give up. */
 static bool failed(struct commit *c, const char *what, int r)
@@ -301,36 +161,24 @@ static int empty_temp(struct commit *c)
     return r;
 }
 
-/* The disk is full: records that are carried out are dropped now.  0: there is more room. */
+/* The disk is full: what the journal says is done now, and its space given back. */
 static int make_room(struct commit *c)
 {
-    int r = journal_retire(c->j, kv_deadline(c->fs->kv));
+    int r = journal_catch_up(c->j, kv_deadline(c->fs->kv));
     return r < 0 ? r : empty_temp(c) == 1 ? 0 : -ENOSPC;
 }
 
 static int make_durable(struct commit *c)
 {
     struct fs *fs = c->fs;
+    struct slice changes = buf_slice(&c->rec.changes);
 
     for (;;) {
         attempt(c);
-        int r =
-            c->stream.len ? journal_append(c->j, buf_slice(&c->stream), kv_deadline(fs->kv)) : 0;
+        int r = changes.len ? journal_append(c->j, changes, kv_deadline(fs->kv)) : 0;
         if (r == -ENOSPC && journal_bytes(c->j) && make_room(c) == 0)
-            r = journal_append(c->j, buf_slice(&c->stream), kv_deadline(fs->kv));
+            r = journal_append(c->j, changes, kv_deadline(fs->kv));
         if (r == 0 || !failed(c, "storing the journal", r))
-            return r;
-    }
-}
-
-static int apply(struct commit *c)
-{
-    for (;;) {
-        attempt(c);
-        int r = c->stream.len
-                    ? journal_apply_newest(c->j, buf_slice(&c->stream), kv_deadline(c->fs->kv))
-                    : 0;
-        if (r == 0 || !failed(c, "storing metadata", r))
             return r;
     }
 }
@@ -357,8 +205,38 @@ static int leave_point(struct commit *c)
     return r;
 }
 
-/* L, released meanwhile. */
-static int commit_once(struct commit *c)
+/* L, released meanwhile: what commits have told is in the meta namespace, and the journal not
+ * needed any more. */
+static int store_values(struct commit *c, uint64_t seq)
+{
+    struct fs *fs = c->fs;
+    int r;
+
+    fs_unlock(fs);
+    do {
+        attempt(c);
+        r = apply_stream(fs->kv, buf_slice(&c->rec.values), kv_deadline(fs->kv));
+        if (r == 0)
+            r = journal_retire(c->j, kv_deadline(fs->kv));
+    } while (r < 0 && failed(c, "storing metadata", r));
+    buf_clear(&c->rec.values);
+    buf_shrink(&c->rec.values, 0);
+    fs_lock(fs);
+    if (r < 0)
+        return r;
+    c->idle_ms = c->age_ms = 0;
+    fs->applied_seq = seq;
+    fs->store_wanted = false;
+    fs->info_wanted = true; /* deletions make room */
+    pthread_cond_signal(&fs->info_work);
+    inode_shrink(fs);
+    fs_changed(fs);
+    return 0;
+}
+
+/* L, released meanwhile.  checkpoint: and everything that was ever told is in the meta namespace.
+ */
+static int commit_once(struct commit *c, bool checkpoint)
 {
     struct fs *fs = c->fs;
     uint64_t seq = ++fs->snap_seq; /* who comes after this waits for the next one: the SYNC that
@@ -369,7 +247,15 @@ static int commit_once(struct commit *c)
         r = sync_data(c);
     if (r < 0)
         return r;
-    encode(c);
+    r = record_changes(&c->rec, fs);
+    if (r == 0 && checkpoint)
+        r = record_values(&c->rec, fs);
+    if (r < 0) { /* no memory: stopping here loses what is unsynced, going on would lose the rest */
+        log_error("commit %" PRIu64 ": %s", fs->snap_seq, "out of memory");
+        abort();
+    }
+    fs->dirty_meta_bytes = 0;
+    fs->dirty_since_ms = 0;
     fs_unlock(fs);
     r = make_durable(c);
     fs_lock(fs);
@@ -377,22 +263,29 @@ static int commit_once(struct commit *c)
         return r;
     fs->durable_seq = seq;
     fs->commit_error = 0;
-    fs_changed(fs);
-    fs_unlock(fs);
-    r = apply(c);
-    fs_lock(fs);
-    if (r < 0)
-        return r;
-    fs->applied_seq = seq;
     c->failures = 0;
-    note_change(c);
-    fs->info_wanted = true; /* deletions make room */
+    if (c->rec.changes.len) {
+        note_change(c);
+        c->idle_ms = base_now_ms() + IDLE_MS;
+        c->age_ms = c->age_ms ? c->age_ms : base_now_ms() + AGE_MS;
+    }
+    fs->info_wanted = true;
     pthread_cond_signal(&fs->info_work);
-    inode_shrink(fs);
     fs_changed(fs);
-    buf_clear(&c->stream);
-    buf_shrink(&c->stream, KEEP_BYTES);
-    return 0;
+    return checkpoint ? store_values(c, seq) : 0;
+}
+
+/* L: the meta namespace has to follow now. */
+static bool is_checkpoint_due(const struct commit *c)
+{
+    const struct fs *fs = c->fs;
+    uint64_t now = base_now_ms();
+
+    if (!record_ahead(&c->rec, fs) && journal_records(c->j) == 0)
+        return false;
+    return fs->store_wanted || fs->data_full || fs->space_low || fs->meta_bytes > fs->meta_limit ||
+           journal_ahead_bytes(c->j) > AHEAD_BYTES || journal_records(c->j) > AHEAD_RECORDS ||
+           c->rec.del_data.n > AHEAD_BLOCKS || now >= c->idle_ms || now >= c->age_ms;
 }
 
 /* ---- the journal's housekeeping ------------------------------------------------------------- */
@@ -401,46 +294,36 @@ static int commit_once(struct commit *c)
 static void store_orphans(struct commit *c)
 {
     fs_lock(c->fs);
-    buf_clear(&c->stream);
-    struct key_list l = {0};
-    const struct inode *in;
-    TAILQ_FOREACH(in, &c->fs->orphans, link)
-    {
-        if (in->commit_seq && in->commit_seq <= c->fs->applied_seq)
-            fs_key_push(&l, in->ino);
-    }
-    int r = encode_keys(c, REDO_ORPHANS, &l);
+    int r = record_orphans(&c->rec, c->fs);
     fs_unlock(c->fs);
-    free(l.key);
-    if (r == 0 && c->stream.len)
-        journal_append(c->j, buf_slice(&c->stream), kv_deadline(c->fs->kv));
-    buf_clear(&c->stream);
+    if (r == 0 && c->rec.changes.len)
+        journal_append(c->j, buf_slice(&c->rec.changes), kv_deadline(c->fs->kv));
 }
 
-/* Without the lock. */
+/* Without the lock, after a checkpoint: what fails is tried after the next one. */
 static void tidy(struct commit *c)
 {
-    uint64_t seq = c->fs->applied_seq; /* only this thread changes it */
-
-    c->retire_ms = 0;
-    int r = journal_retire(c->j, kv_deadline(c->fs->kv));
-    if (r < 0) {
-        c->retire_ms = base_now_ms() + RETRY_MS;
-        return;
-    }
-    fs_lock(c->fs);
-    c->fs->kept_seq = seq;
-    inode_shrink(c->fs);
-    fs_unlock(c->fs);
     if (journal_bytes(c->j) < (c->fs->space_low ? EMPTY_LOW_BYTES : EMPTY_BYTES))
         return;
     if (empty_temp(c) == 1)
         store_orphans(c);
 }
 
+/* L, released meanwhile. */
+static int checkpoint(struct commit *c)
+{
+    int r = commit_once(c, true);
+
+    fs_unlock(c->fs);
+    if (r == 0)
+        tidy(c);
+    fs_lock(c->fs);
+    return r;
+}
+
 /* ---- points --------------------------------------------------------------------------------- */
 
-/* Without the lock; nothing is dirty, or it belongs behind the point. */
+/* Without the lock, after a checkpoint. */
 static int make_point(struct commit *c, uint64_t deadline_ms)
 {
     struct key_list orphans = {0};
@@ -448,18 +331,14 @@ static int make_point(struct commit *c, uint64_t deadline_ms)
     struct point p = {0};
     const struct inode *in;
 
-    int r = journal_retire(c->j, deadline_ms);
     fs_lock(fs);
-    if (r == 0)
-        fs->kept_seq = fs->applied_seq;
     TAILQ_FOREACH(in, &fs->orphans, link)
     {
         if (in->commit_seq && in->commit_seq <= fs->applied_seq)
             fs_key_push(&orphans, in->ino);
     }
     fs_unlock(fs);
-    if (r == 0)
-        r = points_reserve(c->points, fs->ids, deadline_ms);
+    int r = points_reserve(c->points, fs->ids, deadline_ms);
     if (r == 0)
         r = point_make(c->points, orphans.key, orphans.n, deadline_ms, &p);
     free(orphans.key);
@@ -484,7 +363,8 @@ static int take_point(struct commit *c)
     struct fs *fs = c->fs;
     uint64_t want = fs->point_want;
 
-    int r = anything_dirty(fs) ? commit_once(c) : 0;
+    bool ahead = anything_dirty(fs) || record_ahead(&c->rec, fs) || journal_records(c->j);
+    int r = ahead ? checkpoint(c) : 0;
     if (r < 0)
         return r;
     fs_unlock(fs);
@@ -520,8 +400,8 @@ static bool is_wanted(const struct commit *c, uint64_t *wait_ms)
         return true;
     if (fs->bc.acked_bytes > fs->bc.dirty_limit / 2)
         return true;
-    if (c->retire_ms)
-        *wait_ms = MIN(*wait_ms, c->retire_ms);
+    if (c->idle_ms)
+        *wait_ms = MIN(*wait_ms, MIN(c->idle_ms, c->age_ms));
     if (c->point_ms)
         *wait_ms = MIN(*wait_ms, c->point_ms);
     return false;
@@ -532,18 +412,30 @@ static int work_once(struct commit *c)
 {
     struct fs *fs = c->fs;
 
-    int r = 0;
-    if (anything_dirty(fs)) {
-        r = commit_once(c);
-    } else {
-        fs->dirty_since_ms = 0;
-        if (fs->want_seq > fs->snap_seq)
-            fs->durable_seq = fs->applied_seq = ++fs->snap_seq;
-        fs_changed(fs);
-    }
-    if (!c->retire_ms && journal_records(c->j))
-        c->retire_ms = base_now_ms() + RETIRE_IDLE_MS;
-    return r;
+    if (anything_dirty(fs))
+        return commit_once(c, false);
+    fs->dirty_since_ms = 0;
+    if (fs->want_seq > fs->snap_seq)
+        fs->durable_seq = ++fs->snap_seq;
+    if (!record_ahead(&c->rec, fs))
+        fs->applied_seq = fs->durable_seq;
+    fs_changed(fs);
+    return 0;
+}
+
+/* L, released meanwhile: what there is to do, most urgent first.  1: nothing. */
+static int work(struct commit *c, uint64_t *wait_ms)
+{
+    bool wanted = is_wanted(c, wait_ms);
+
+    if (point_wanted(c) && !c->stop)
+        return take_point(c);
+    if (wanted && !is_checkpoint_due(c))
+        return work_once(c);
+    if (is_checkpoint_due(c) ||
+        (c->stop && (record_ahead(&c->rec, c->fs) || journal_records(c->j))))
+        return checkpoint(c);
+    return 1;
 }
 
 static void *run(void *arg)
@@ -555,24 +447,14 @@ static void *run(void *arg)
 
     fs_lock(fs);
     while (r == 0) {
-        bool wanted = is_wanted(c, &wait_ms);
-        if (point_wanted(c) && !c->stop) {
-            r = take_point(c);
-        } else if (wanted) {
-            r = work_once(c);
-        } else if (c->stop) {
-            break;
-        } else if (!c->retire_ms || base_now_ms() < c->retire_ms) {
-            struct timespec ts = {(time_t)(wait_ms / 1000), (long)(wait_ms % 1000) * 1000000};
-            pthread_cond_timedwait(&fs->commit_work, &fs->lock, &ts);
+        r = work(c, &wait_ms);
+        if (r != 1)
             continue;
-        }
-        if (r == 0 && (journal_records(c->j) >= RETIRE_RECORDS ||
-                       (c->retire_ms && base_now_ms() >= c->retire_ms))) {
-            fs_unlock(fs);
-            tidy(c);
-            fs_lock(fs);
-        }
+        r = 0;
+        if (c->stop)
+            break;
+        struct timespec ts = {(time_t)(wait_ms / 1000), (long)(wait_ms % 1000) * 1000000};
+        pthread_cond_timedwait(&fs->commit_work, &fs->lock, &ts);
     }
     fs_unlock(fs);
     c->result = r;
@@ -654,8 +536,6 @@ int commit_stop(struct commit *c, bool *clean)
     fs_unlock(fs);
     pthread_join(c->thread, NULL);
     int r = c->result, tidied = r;
-    if (tidied == 0)
-        tidied = journal_retire(c->j, c->give_up_ms);
     if (tidied == 0 && data == 0 && c->changed)
         make_point(c, c->give_up_ms); /* what fails is told there */
     if (tidied == 0)
@@ -672,8 +552,7 @@ int commit_stop(struct commit *c, bool *clean)
     else if (r < 0)
         log_error("not all metadata could be stored: %s",
                   r == -ENOSPC ? "no space" : "zdb does not answer");
-    buf_fini(&c->stream);
-    buf_fini(&c->value);
+    record_fini(&c->rec);
     free(c);
     return data < 0 ? data : MIN(r, 0);
 }

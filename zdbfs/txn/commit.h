@@ -1,7 +1,9 @@
 /* commit - everything that changed since the last one becomes durable as a whole.  One thread
- * syncs the data namespace, puts the keys of blocks that are there for sure into their inodes,
- * encodes what has changed (under fs.lock), stores the redo record, and then makes the changes in
- * the meta namespace.  Who waits at the same moment shares one commit. */
+ * syncs the data namespace, puts the keys of blocks that are there for sure into their inodes, and
+ * stores a record of what has changed (txn/record) in the journal.  Who waits at the same moment
+ * shares one commit.  From time to time a commit is a checkpoint as well: the meta namespace gets
+ * the values as they are now, what is not needed any more is deleted, and the journal is retired.
+ */
 #ifndef ZDBFS_TXN_COMMIT_H
 #define ZDBFS_TXN_COMMIT_H
 
@@ -24,9 +26,5 @@ int commit_point(struct fs *fs, uint64_t deadline_ms, struct point *out);
  * may run.  -EIO, -ENOSPC: what could not be stored is lost.  *clean: nothing is left in the
  * journal. */
 int commit_stop(struct commit *c, bool *clean);
-
-/* With fs.lock: the size that may be committed now: not more than what the stored blocks can show,
- * but never less than an fsync has promised that the acknowledgements up to synced_seq carry. */
-uint64_t commit_size(const struct inode *in, uint64_t synced_seq);
 
 #endif

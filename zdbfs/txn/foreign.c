@@ -34,7 +34,10 @@ static void collect(struct facts *fs, const struct replay_record *rec)
     while (redo_format_next(&rd, &it) == 1) {
         if (it.op == REDO_SET)
             add(fs, (struct fact){it.key, crc_std(0, it.value.p, it.value.len), true});
-        if (it.op == REDO_SET || it.op == REDO_DEL_DATA)
+        if (it.op == REDO_INODE || it.op == REDO_ENTRY) /* only of what we have written */
+            add(fs, (struct fact){it.key, 0, true});
+        if (it.op == REDO_SET || it.op == REDO_INODE || it.op == REDO_ENTRY ||
+            it.op == REDO_DEL_DATA)
             continue;
         bool was = it.op == REDO_WAS;
         for (uint32_t i = 0; i < redo_format_count(&it); i++)

@@ -8,6 +8,7 @@
 
 #include "common/log.h"
 #include "zdbfs/format/inode.h"
+#include "zdbfs/txn/fold.h"
 
 enum { BATCH = 128 };
 
@@ -203,18 +204,34 @@ void replay_fini(struct replay *rp)
     *rp = (struct replay){0};
 }
 
-void replay_overlay(struct kv *kv, const struct replay *rp)
+int replay_fold(struct kv *kv, const struct replay *rp, struct buf *out)
 {
-    for (size_t i = 0; i < rp->n; i++) {
-        struct rd rd = rd_of(buf_slice(&rp->rec[i].stream));
-        struct redo_item it;
-        while (redo_format_next(&rd, &it) == 1) {
-            if (it.op == REDO_SET)
-                kv_overlay_set(kv, it.key, it.value);
-            for (uint32_t k = 0; it.op == REDO_DEL_META && k < redo_format_count(&it); k++)
-                kv_overlay_del(kv, redo_format_key(&it, k));
-        }
+    struct fold *f = fold_new(kv);
+    int r = 0;
+
+    for (size_t i = 0; i < rp->n && r == 0; i++)
+        r = fold_add(f, buf_slice(&rp->rec[i].stream));
+    if (r == 0)
+        r = fold_put(f, out);
+    fold_free(f);
+    return r;
+}
+
+int replay_overlay(struct kv *kv, const struct replay *rp)
+{
+    struct buf stream = BUF_INIT;
+    struct redo_item it;
+
+    int r = replay_fold(kv, rp, &stream);
+    struct rd rd = rd_of(buf_slice(&stream));
+    while (r == 0 && redo_format_next(&rd, &it) == 1) {
+        if (it.op == REDO_SET)
+            kv_overlay_set(kv, it.key, it.value);
+        for (uint32_t k = 0; it.op == REDO_DEL_META && k < redo_format_count(&it); k++)
+            kv_overlay_del(kv, redo_format_key(&it, k));
     }
+    buf_fini(&stream);
+    return r;
 }
 
 /* ---- giving back ---------------------------------------------------------------------------- */

@@ -29,7 +29,9 @@ struct replay {
 int replay_read(struct replay *out, struct kv *kv, uint64_t generation, struct err *e);
 void replay_fini(struct replay *rp);
 void replay_drop(struct replay *rp); /* its records; the reserved keys stay */
-void replay_overlay(struct kv *kv, const struct replay *rp);
+/* What its records come to, as a stream (txn/fold). */
+int replay_fold(struct kv *kv, const struct replay *rp, struct buf *out);
+int replay_overlay(struct kv *kv, const struct replay *rp);
 /* Delete reserved keys whose value says that nobody used them. */
 int replay_give_back(struct kv *kv, const struct replay *rp, uint64_t deadline_ms);
 /* Delete the inodes that had no name at the last commit, with their blocks and lists. */

@@ -36,6 +36,57 @@ START_TEST(operations_come_back_in_order)
 }
 END_TEST
 
+START_TEST(changes_of_values_come_back)
+{
+    struct buf s = BUF_INIT;
+    const uint32_t pairs[4] = {3, 700, 49, 701};
+    struct redo_item it;
+
+    ck_assert_int_eq(redo_format_put_inode(&s, 42, slice_str("inode"), 50, pairs, 2), 0);
+    ck_assert_int_eq(redo_format_put_inode(&s, 43, slice_of(NULL, 0), 0, NULL, 0), 0);
+    ck_assert_int_eq(redo_format_put_entry(&s, 44, slice_str("name"), 1ull << 40), 0);
+    size_t first = 21 + 5 + 16, second = first + 21, third = second + 19 + 4;
+    for (size_t cut = 1; cut < s.len; cut++) {
+        struct rd r = rd_of(slice_of(buf_data(&s), cut));
+        int n;
+        while ((n = redo_format_next(&r, &it)) == 1)
+            ;
+        ck_assert_int_eq(n, cut == first || cut == second || cut == third ? 0 : -EUCLEAN);
+    }
+    struct rd r = rd_of(buf_slice(&s));
+    ck_assert_int_eq(redo_format_next(&r, &it), 1);
+    ck_assert(it.op == REDO_INODE && it.key == 42 && slice_eq_str(it.value, "inode"));
+    ck_assert(it.nslots == 50 && it.pairs.len == 16 && le32_get(it.pairs.p + 12) == 701);
+    ck_assert_int_eq(redo_format_next(&r, &it), 1);
+    ck_assert(it.op == REDO_INODE && it.key == 43 && it.nslots == 0 && it.pairs.len == 0);
+    ck_assert_int_eq(redo_format_next(&r, &it), 1);
+    ck_assert(it.op == REDO_ENTRY && it.key == 44 && it.ino == 1ull << 40);
+    ck_assert(slice_eq_str(it.value, "name"));
+    ck_assert_int_eq(redo_format_next(&r, &it), 0);
+    buf_fini(&s);
+}
+END_TEST
+
+START_TEST(changes_that_cannot_be_are_refused)
+{
+    struct buf s = BUF_INIT;
+    struct redo_item it;
+
+    redo_format_put_inode(&s, 1, slice_str("inode"), 50, (const uint32_t[]){50, 7}, 1);
+    struct rd r = rd_of(buf_slice(&s));
+    ck_assert_int_eq(redo_format_next(&r, &it), -EUCLEAN); /* a block behind the last */
+    buf_clear(&s);
+    redo_format_put_inode(&s, 1, slice_str("inode"), UINT32_MAX, NULL, 0);
+    r = rd_of(buf_slice(&s));
+    ck_assert_int_eq(redo_format_next(&r, &it), -EUCLEAN); /* more than any value holds */
+    buf_clear(&s);
+    redo_format_put_entry(&s, 1, slice_of(NULL, 0), 5);
+    r = rd_of(buf_slice(&s));
+    ck_assert_int_eq(redo_format_next(&r, &it), -EUCLEAN); /* no name */
+    buf_fini(&s);
+}
+END_TEST
+
 START_TEST(torn_streams_are_refused)
 {
     struct buf s = BUF_INIT;
@@ -118,6 +169,8 @@ static TCase *all(void)
 {
     TCase *t = tcase_create("redo_format");
     tcase_add_test(t, operations_come_back_in_order);
+    tcase_add_test(t, changes_of_values_come_back);
+    tcase_add_test(t, changes_that_cannot_be_are_refused);
     tcase_add_test(t, torn_streams_are_refused);
     tcase_add_test(t, long_streams_are_cut_and_joined);
     tcase_add_test(t, an_exact_multiple_has_no_empty_chunk);

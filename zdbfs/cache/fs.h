@@ -58,6 +58,7 @@ struct inode {
     enum inode_state state;
     unsigned pins;
     bool dirty, orphan;
+    bool linkable;       /* made without a name (O_TMPFILE): may get one */
     bool detached;       /* not in the table any more; freed with the last pin */
     int load_error;      /* detached because loading failed */
     uint64_t commit_seq; /* newest commit that holds it; gone: the one that deletes it */

@@ -401,6 +401,17 @@ void inode_unlinked(struct fs *fs, struct inode *in)
     }
 }
 
+void inode_linked(struct fs *fs, struct inode *in)
+{
+    if (!in->orphan)
+        return;
+    TAILQ_REMOVE(&fs->orphans, in, link);
+    in->orphan = in->linkable = false;
+    fs->orphans_changed = true;
+    if (in->dirty)
+        TAILQ_INSERT_TAIL(&fs->dirty, in, link);
+}
+
 void inode_forget(struct fs *fs, uint64_t ino, uint64_t n)
 {
     if (refs_sub(fs->refs, ino, n))

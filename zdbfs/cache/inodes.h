@@ -26,6 +26,8 @@ static inline uint32_t inode_slot(const struct inode *in, uint32_t idx) /* L */
 }
 /* L: the number of names has become 0: deleted at once, or when the kernel forgets it. */
 void inode_unlinked(struct fs *fs, struct inode *in);
+/* L: one without a name has got one. */
+void inode_linked(struct fs *fs, struct inode *in);
 void inode_forget(struct fs *fs, uint64_t ino, uint64_t n); /* L */
 void inode_delete_orphans(struct fs *fs); /* at the end: the kernel knows nothing any more */
 /* L: one of its blocks, out of the cache; what zdb has acknowledged of it is of no use any more. */

@@ -10,15 +10,44 @@
 #include "zdbfs/core/xattr.h"
 #include "zdbfs/format/list.h"
 #include "zdbfs/fuse/request.h"
+#include "zdbfs/fuse/wire.h"
 #include "zdbfs/core/space.h"
 #include "zdbfs/core/writeback.h"
 
 #define IOCTL_SNAPSHOT   0x80084500u /* _IOR('E', 0, uint64_t) */
 #define IOCTL_STATISTICS 0x80f04501u /* _IOR('E', 1, 240 bytes) */
 
+/* "." of whatever a handle says (NFS, open_by_handle_at): by its number alone. */
+static void look_up_self(const struct ops_req *q, fuse_ino_t ino)
+{
+    struct fuse_entry_param e = {0};
+    struct inode *in = NULL;
+
+    int r = inode_get(q->fs, ino, q->deadline_ms, &in);
+    if (r == 0)
+        r = ops_links(q, in);
+    if (r == 0) {
+        fs_lock(q->fs);
+        if (in->state != INODE_READY || (in->a.nlink == 0 && !in->orphan))
+            r = -ENOENT;
+        else
+            ops_fill_entry(q->fs, in, &e);
+        fs_unlock(q->fs);
+    }
+    inode_put(q->fs, in);
+    if (r < 0)
+        ops_error(q, r);
+    else
+        ops_reply_entry(q, &e);
+}
+
 void ops_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
     struct ops_req q = ops_begin(req, CALL_OTHER);
+    if (strcmp(name, ".") == 0) {
+        look_up_self(&q, parent);
+        return;
+    }
     struct fuse_entry_param e = {.entry_timeout = OPS_TIMEOUT}; /* ino 0: there is no such name, and
                                                                    that may be kept */
     struct name_ref ref;
@@ -73,12 +102,17 @@ void ops_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *f)
 static void reply_attr(const struct ops_req *q, struct inode *in)
 {
     struct stat st;
+    struct timespec btime = in->a.btime; /* does not change */
 
     fs_lock(q->fs);
     ops_stat(in, &st);
     fs_unlock(q->fs);
     inode_put(q->fs, in);
-    if (ops_answer(q))
+    if (!ops_answer(q))
+        return;
+    if (wire_is_statx())
+        wire_reply_statx(q->req, &st, btime, OPS_TIMEOUT);
+    else
         fuse_reply_attr(q->req, &st, OPS_TIMEOUT);
 }
 

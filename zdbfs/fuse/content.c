@@ -11,7 +11,11 @@
 #include "zdbfs/core/space.h"
 #include "zdbfs/core/writeback.h"
 
-enum { STORE_TRIES = 4 };
+enum {
+    STORE_TRIES = 4,
+    COPY_STEP = 1024 * 1024,
+    COPY_AT_ONCE = 16 * 1024 * 1024,
+};
 
 /* A regular file, pinned. */
 static int get_file(const struct ops_req *q, fuse_ino_t ino, struct inode **out)
@@ -121,6 +125,60 @@ void ops_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off
     stats_add(&q.fs->stats.write_bytes, done);
     if (ops_answer(&q))
         fuse_reply_write(req, done);
+}
+
+/* At most n bytes; *done: 0 at the end of what there is. */
+static int copy_some(const struct ops_req *q, struct inode *from, uint64_t off, struct inode *to,
+                     uint64_t at, size_t n, size_t *done)
+{
+    struct file_read rd = {.niov = 0};
+
+    *done = 0;
+    int r = file_read(q->fs, q->ops->ra, from, off, n, q->deadline_ms, &rd);
+    if (r < 0)
+        return r;
+    r = ops_claim(q);
+    for (unsigned i = 0; i < rd.niov && r == 0; i++) {
+        size_t part = 0;
+        r = file_write(q->fs, to, at + *done, rd.iov[i].iov_base, rd.iov[i].iov_len, false,
+                       q->deadline_ms, &part);
+        *done += part;
+    }
+    file_read_done(q->fs, &rd);
+    return r;
+}
+
+/* As much as one answer may take; who wants more asks again. */
+void ops_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
+                         struct fuse_file_info *fi_in, fuse_ino_t ino_out, off_t off_out,
+                         struct fuse_file_info *fi_out, size_t len, int flags)
+{
+    struct ops_req q = ops_begin(req, CALL_OTHER);
+    struct inode *from = NULL, *to = NULL;
+    size_t total = 0, part = 1;
+
+    (void)fi_in;
+    (void)fi_out;
+    int r = flags || off_in < 0 || off_out < 0 ? -EINVAL : fs_throttle(q.fs, q.deadline_ms);
+    if (r == 0)
+        r = get_file(&q, ino_in, &from);
+    if (r == 0)
+        r = get_file(&q, ino_out, &to);
+    while (r == 0 && part && total < len && total < COPY_AT_ONCE) {
+        r = copy_some(&q, from, (uint64_t)off_in + total, to, (uint64_t)off_out + total,
+                      MIN(len - total, (size_t)COPY_STEP), &part);
+        total += part;
+    }
+    if (total)
+        ops_drop_privileges(&q, to, PRIV_CONTENT);
+    inode_put(q.fs, from);
+    inode_put(q.fs, to);
+    if (r == 0)
+        r = ops_store(&q);
+    if (r < 0 && total == 0)
+        ops_error(&q, r);
+    else if (ops_answer(&q))
+        fuse_reply_write(req, total);
 }
 
 /* Everything of the file has been acknowledged: whatever happens to its blocks from now on, its

@@ -12,6 +12,7 @@
 #include "zdbfs/core/space.h"
 #include "zdbfs/format/list.h"
 #include "zdbfs/fuse/request.h"
+#include "zdbfs/fuse/wire.h"
 #include "zdbfs/core/writeback.h"
 
 /* ---- new inodes ----------------------------------------------------------------------------- */
@@ -97,6 +98,51 @@ static int make(const struct ops_req *q, fuse_ino_t parent, const char *name, mo
     return ops_store(q);
 }
 
+/* A file without a name (O_TMPFILE), opened with these flags: it goes with the last close, unless
+ * it is given a name before. */
+static int make_nameless(const struct ops_req *q, fuse_ino_t parent, mode_t mode, int open_flags,
+                         struct fuse_entry_param *e)
+{
+    CLEANUP(buf_fini) struct buf xattrs = BUF_INIT;
+    struct fs *fs = q->fs;
+    struct inode *dir = NULL;
+    uint64_t id = 0;
+
+    int r = fs_throttle(fs, q->deadline_ms);
+    if (r == 0)
+        r = space_admit_name(fs, q->deadline_ms);
+    if (r == 0)
+        r = inode_get(fs, parent, q->deadline_ms, &dir);
+    if (r == 0 && !dir->dir)
+        r = -ENOTDIR;
+    if (r == 0)
+        r = ids_take(fs->ids, 1, &id, q->deadline_ms);
+    if (r < 0) {
+        inode_put(fs, dir);
+        return r;
+    }
+    fs_lock(fs);
+    r = dir->state != INODE_READY || dir->a.nlink == 0 ? -ENOENT : ops_claim(q);
+    if (r == 0) {
+        struct inode_attr a = new_attr(q, dir, mode, 0, NULL);
+        a.nlink = 0;
+        xattr_inherit(fs, dir, q->umask, &a.mode, &xattrs);
+        struct inode *in = inode_create(fs, id, &a, NULL);
+        if (xattrs.len)
+            inode_set_xattrs(fs, in, buf_slice(&xattrs));
+        ops_fill_entry(fs, in, e);
+        in->linkable = true;
+        inode_unlinked(fs, in);
+        ops_writer(fs, in, open_flags, +1);
+        inode_unpin(fs, in);
+    } else {
+        ids_give(fs->ids, &id, 1);
+    }
+    fs_unlock(fs);
+    inode_put(fs, dir);
+    return r < 0 ? r : ops_store(q);
+}
+
 static void make_and_reply(const struct ops_req *q, fuse_ino_t parent, const char *name,
                            mode_t mode, dev_t rdev, const char *target)
 {
@@ -126,8 +172,12 @@ void ops_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode
     struct ops_req q = ops_begin(req, CALL_CREATE);
     struct fuse_entry_param e;
 
-    log_made(&q, "create", parent, name, mode);
-    int r = make(&q, parent, name, S_IFREG | (mode & 07777), 0, NULL, fi->flags, &e);
+    bool nameless = wire_is_tmpfile();
+
+    log_made(&q, "create", parent, nameless ? "(without a name)" : name, mode);
+    mode = S_IFREG | (mode & 07777);
+    int r = nameless ? make_nameless(&q, parent, mode, fi->flags, &e)
+                     : make(&q, parent, name, mode, 0, NULL, fi->flags, &e);
     if (r < 0) {
         ops_error(&q, r);
         return;
@@ -218,12 +268,13 @@ void ops_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *nam
     if (r == 0) {
         if (ref.child)
             r = -EEXIST;
-        else if (in->state != INODE_READY || in->a.nlink == 0)
+        else if (in->state != INODE_READY || (in->a.nlink == 0 && !in->linkable))
             r = -ENOENT;
         else
             r = ops_claim(&q);
         if (r == 0) {
             dir_add(q.fs, &ref, in);
+            inode_linked(q.fs, in);
             in->a.nlink++;
             in->a.ctime = fs_now();
             inode_dirty(q.fs, in);
@@ -346,7 +397,8 @@ struct move {
     struct name_ref from, to;
     struct dirlist *dots[2][2]; /* of a moved directory, and of the one it is exchanged with */
     unsigned flags;
-    uint32_t version; /* of a replaced directory, seen empty */
+    uint64_t whiteout; /* key of what is left under the old name; 0: none */
+    uint32_t version;  /* of a replaced directory, seen empty */
     const struct inode *empty;
 };
 
@@ -378,6 +430,8 @@ static int prepare_move(const struct ops_req *q, struct move *m)
     int r = check_move(m);
     if (r == 0)
         r = dir_prepare_insert(q->fs, &m->to, q->deadline_ms);
+    if (r == 0 && m->flags & RENAME_WHITEOUT)
+        r = ids_take(q->fs->ids, 1, &m->whiteout, q->deadline_ms);
     if (r == 0 && from->dir && other_dir)
         r = dir_open_dots(q->fs, from, q->deadline_ms, m->dots[0]);
     if (r == 0 && exchange && to->dir && other_dir)
@@ -407,9 +461,21 @@ static void moved(struct fs *fs, struct inode *in, struct inode *from, struct in
     dir_set_parent(fs, in, to->ino);
 }
 
-/* L: 0; -EAGAIN: things have changed since they were fetched. */
-static int do_move(struct fs *fs, struct move *m)
+/* L: a character device 0:0 under the old name, as overlayfs wants it. */
+static void leave_whiteout(const struct ops_req *q, struct move *m)
 {
+    struct inode_attr a = new_attr(q, m->from.dir, S_IFCHR, 0, NULL);
+    struct inode *in = inode_create(q->fs, m->whiteout, &a, NULL);
+
+    m->whiteout = 0;
+    dir_replace(q->fs, &m->from, in);
+    inode_unpin(q->fs, in);
+}
+
+/* L: 0; -EAGAIN: things have changed since they were fetched. */
+static int do_move(const struct ops_req *q, struct move *m)
+{
+    struct fs *fs = q->fs;
     struct inode *from = m->from.child, *to = m->to.child;
 
     int r = check_move(m);
@@ -430,7 +496,10 @@ static int do_move(struct fs *fs, struct move *m)
         return -EAGAIN;
     if (to && from->blocks.nunsettled)
         fs->order_seq = fs->bc.acked_seq; /* its data, stored by prepare, before its name */
-    dir_remove(fs, &m->from);
+    if (m->whiteout)
+        leave_whiteout(q, m);
+    else
+        dir_remove(fs, &m->from);
     if (to)
         dir_replace(fs, &m->to, from);
     else
@@ -459,7 +528,7 @@ static int rename_once(const struct ops_req *q, struct move *m, fuse_ino_t paren
     if (r == 0) {
         r = ops_claim(q);
         if (r == 0)
-            r = do_move(q->fs, m);
+            r = do_move(q, m);
         struct inode *dir[2] = {m->from.child && m->from.child->dir ? m->from.child : NULL,
                                 m->to.child && m->to.child->dir ? m->to.child : NULL};
         fs_unlock(q->fs);
@@ -468,6 +537,8 @@ static int rename_once(const struct ops_req *q, struct move *m, fuse_ino_t paren
         if (r == 0 && dir[1] && m->flags & RENAME_EXCHANGE)
             oplog_learn(q->ops->log, dir[1]->ino, parent, name);
     }
+    if (m->whiteout)
+        ids_give(q->fs->ids, &m->whiteout, 1);
     dir_close_lists(q->fs, &m->dots[0][0], 4);
     dir_close_name(q->fs, &m->from);
     dir_close_name(q->fs, &m->to);
@@ -481,8 +552,8 @@ void ops_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t 
     int r = 0;
 
     oplog_rename(q.ops->log, parent, name, newparent, newname);
-    if (flags & ~(unsigned)(RENAME_EXCHANGE | RENAME_NOREPLACE) ||
-        flags == (RENAME_EXCHANGE | RENAME_NOREPLACE))
+    if (flags & ~(unsigned)(RENAME_EXCHANGE | RENAME_NOREPLACE | RENAME_WHITEOUT) ||
+        (flags & RENAME_EXCHANGE && flags != RENAME_EXCHANGE))
         r = -EINVAL;
     else if (strlen(newname) > LIST_NAME_MAX)
         r = -ENAMETOOLONG;

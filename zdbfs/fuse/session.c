@@ -32,7 +32,7 @@ static void init(void *userdata, struct fuse_conn_info *conn)
     want(conn, FUSE_CAP_ATOMIC_O_TRUNC, true);
     want(conn, FUSE_CAP_CACHE_SYMLINKS, true);
     want(conn, FUSE_CAP_IOCTL_DIR, true);
-    want(conn, FUSE_CAP_EXPORT_SUPPORT, false);
+    want(conn, FUSE_CAP_EXPORT_SUPPORT, true);   /* keys are never used again: generation 0 */
     want(conn, FUSE_CAP_AUTO_INVAL_DATA, false); /* nobody else changes files */
     want(conn, FUSE_CAP_HANDLE_KILLPRIV, false); /* the second version: fuse/wire.c */
     want(conn, FUSE_CAP_POSIX_ACL, !ops->fs->opt->noacl);
@@ -78,4 +78,5 @@ const struct fuse_lowlevel_ops ops_table = {
     .fsync = ops_fsync,
     .fallocate = ops_fallocate,
     .lseek = ops_lseek,
+    .copy_file_range = ops_copy_file_range,
 };

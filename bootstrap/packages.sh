@@ -5,7 +5,8 @@
 PACKAGES_BUILD="gcc make pkg-config libc6-dev libfuse3-dev fuse3 libhiredis-dev libyaml-dev libevent-dev libsodium-dev \
 libssl-dev libisal-dev libsnappy-dev uthash-dev"
 # openssl: the documents use it for keys; cryptography, snappy: the reference implementation is slow without them
-PACKAGES_TEST="$PACKAGES_BUILD check python3 python3-cryptography python3-snappy openssl"
+# redis-server: a backend of another kind, for real
+PACKAGES_TEST="$PACKAGES_BUILD check python3 python3-cryptography python3-snappy openssl redis-server"
 # shellcheck disable=SC2034 # used by the readers of this file
 PACKAGES_CI="$PACKAGES_TEST clang clang-format clang-tidy libclang-rt-14-dev shellcheck"
 

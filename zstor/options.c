@@ -122,16 +122,22 @@ static int opt_encryption(const struct conf_node *parent, const char *name,
 static int opt_elsewhere(const struct conf_node *n, const char *what, size_t i,
                          struct backend_addr *out, struct err *e)
 {
-    static const char *const zdb_only[] = {"namespace", "password", NULL};
-    static const char *const others_only[] = {"name", "capacity", NULL};
-    bool zdb = out->place == BACKEND_AT_ZDB;
-    const char *const *wrong = zdb ? others_only : zdb_only, *name = NULL;
+    static const char *const not_zdb[] = {"name", "capacity", NULL};
+    static const char *const not_dir[] = {"namespace", "password", NULL};
+    static const char *const not_redis[] = {"namespace", "capacity", NULL};
+    const char *const *wrong = out->place == BACKEND_AT_ZDB   ? not_zdb
+                               : out->place == BACKEND_AT_DIR ? not_dir
+                                                              : not_redis;
+    const char *what_it_is = out->place == BACKEND_AT_ZDB   ? "0-db"
+                             : out->place == BACKEND_AT_DIR ? "directory"
+                                                            : "redis";
+    const char *name = NULL;
     int r;
 
     for (; *wrong; wrong++)
         if (conf_get(n, *wrong))
             return conf_error(at(n, *wrong), e, "%s[%zu].%s: is not for a %s", what, i + 1, *wrong,
-                              zdb ? "0-db" : "directory");
+                              what_it_is);
     r = conf_str(n, "name", false, &name, e);
     if (r >= 0)
         r = conf_u64(n, "capacity", false, 1, UINT64_MAX / MIB, &out->capacity, e);

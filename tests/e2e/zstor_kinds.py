@@ -44,6 +44,47 @@ class Directory:
         pass
 
 
+class RedisServer(q.Daemon):
+    """A real redis that keeps what it has acknowledged; gone(): killed."""
+    name = "redis"
+
+    def __init__(self, *options, password=None):
+        self.base = q.tmpdir("redis")
+        self.port = q.free_port()
+        self.password = password
+        self.address = f"redis://127.0.0.1:{self.port}/1"
+        argv = ["redis-server", "--port", self.port, "--bind", "127.0.0.1", "--dir", self.base, "--save", "",
+                "--appendonly", "yes", "--appendfsync", "always", *options]
+        super().__init__(argv + (["--requirepass", password] if password else []), self.base / "log")
+
+    def client(self):
+        c = q.Redis(port=self.port)
+        if self.password:
+            c.ok("AUTH", self.password)
+        c.ok("SELECT", "1")
+        return c
+
+    def ready(self):
+        with self.client() as c:
+            return c.cmd("PING") == "PONG"
+
+    def entry(self, kind):
+        return {"address": self.address, **({"password": self.password} if self.password else {})}
+
+    def keys(self, start=b"qsfs:v:"):
+        with self.client() as c:
+            return [k for k in c.ok("KEYS", "*") if bytes(k).startswith(start)]
+
+    def count(self):
+        return len(self.keys())
+
+    def gone(self):
+        self.kill9()
+
+    def back(self):
+        self.start()
+
+
 class Zdb(q.Backend):
     def count(self):
         with self.client() as c:
@@ -109,15 +150,16 @@ def test_mark():
 def test_mixed():
     two = zdbs(2)
     dirs = [Directory(weight=3), *(Directory() for _ in range(5))]
-    s = Setup(two + dirs, two + dirs[:2])
+    redis = RedisServer(password="hush").start()
+    s = Setup(two + [redis] + dirs, two[:1] + [redis] + dirs[:2])
     with q.case("a stripe over 0-dbs and directories: stored, read, metadata on both"):
         for i in range(4):
             s.store(f"f{i}", 5000 + 700000 * i)
         s.all_read()
         q.check(sum(b.count() for b in s.data) >= 4 * 6, "values")
-        q.check(all(len(d.files("names")) == 4 + len(d.files("names")) - 4 > 0 for d in dirs[:2]), "names")
+        q.check(all(len(d.files("names")) >= 4 for d in dirs[:2]) and len(redis.keys(b"qsfs:n:")) >= 4, "names")
     with q.case("what is not mounted is down and nothing is written there; any two may be lost"):
-        for a, b in ((dirs[0], dirs[1]), (two[0], dirs[2])):
+        for a, b in ((dirs[0], dirs[1]), (two[0], dirs[2]), (redis, two[1])):
             a.gone()
             b.gone()
             s.all_read()
@@ -200,6 +242,39 @@ def test_no_zdb():
         s.all_read()
         dirs[0].back()
         dirs[3].back()
+    s.end()
+
+
+def test_redis():
+    s = None
+    full = RedisServer("--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru").start()
+    good = [RedisServer().start() for _ in range(2)]
+    with q.case("only redis: stored, read, listed; one that throws keys away gets nothing; no SYNC is sent"):
+        s = Setup(good + [full] + zdbs(1), good + zdbs(1) + [Directory()], minimal=2, expected=3)
+        s.store("f", 5 << 20)
+        s.all_read()
+        q.same(full.count(), 0, "values where they are thrown away")
+        s.z.cli("rebuild", "--all", check_exit=0)
+        for r in good:
+            with r.client() as c:
+                stats = c.ok("INFO", "commandstats").decode() + c.ok("INFO", "stats").decode()
+            q.check("cmdstat_sync" not in stats and "sync_full:0" in stats, "SYNC")
+    with q.case("a wrong password is one clear line, and nothing is lost"):
+        s.z.stop()
+        s.z.config["groups"][0]["backends"][0]["password"] = "wrong"
+        s.z.write_config()
+        r = s.z.cli("test")
+        q.check(r.returncode == 1 and b"the server says" in r.stderr, r.stderr)
+        del s.z.config["groups"][0]["backends"][0]["password"]
+        s.z.write_config()
+        s.z.start()
+        s.all_read()
+    with q.case("a replica is read, and not written to"):
+        with good[0].client() as c:
+            c.ok("REPLICAOF", "127.0.0.1", "1")
+        s.all_read()
+        with good[0].client() as c:
+            c.ok("REPLICAOF", "NO", "ONE")
     s.end()
 
 

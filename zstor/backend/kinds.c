@@ -8,6 +8,8 @@ const struct backend_kind *backend_kind_of(const struct backend_addr *a)
         return &backend_zdb;
     case BACKEND_AT_DIR:
         return &backend_dir;
+    case BACKEND_AT_REDIS:
+        return &backend_redis;
     case BACKEND_ELSEWHERE:
         break;
     }

@@ -86,7 +86,8 @@ struct backend_kind {
     bool (*idle)(const void *link);      /* nothing was said unasked, and the peer is still there */
 };
 
-extern const struct backend_kind backend_zdb; /* backend/zdb.c: 0-db, ours and the original */
-extern const struct backend_kind backend_dir; /* backend/dir.c: a directory */
+extern const struct backend_kind backend_zdb;   /* backend/zdb.c: 0-db, ours and the original */
+extern const struct backend_kind backend_redis; /* backend/redis.c: redis and what speaks like it */
+extern const struct backend_kind backend_dir;   /* backend/dir.c: a directory */
 
 #endif

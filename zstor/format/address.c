@@ -61,38 +61,74 @@ static int parse_dir(struct backend_addr *out, const char *text, struct err *e)
     return 0;
 }
 
-int backend_addr_parse(struct backend_addr *out, const char *text, const char *ns,
-                       const char *password, struct err *e)
+/* "IPv4:port" or "[IPv6]:port". */
+static int parse_socket(const char *text, bool *is_v6, uint8_t ip[16], uint64_t *port)
 {
     const char *colon = strrchr(text, ':');
     char host[64] = "";
-    uint8_t ip[16];
-    uint64_t port = 0;
     bool v6 = text[0] == '[';
     size_t len = colon ? (size_t)(colon - text) : 0;
 
-    *out = (struct backend_addr){0};
-    if (strncmp(text, "dir:", 4) == 0)
-        return parse_dir(out, text, e);
-    if (!colon || len >= sizeof host || parse_u64(colon + 1, 1, 65535, &port) < 0)
-        goto bad;
+    *is_v6 = v6;
+    if (!colon || len >= sizeof host || parse_u64(colon + 1, 1, 65535, port) < 0)
+        return -EINVAL;
     if (v6) {
         if (len < 2 || colon[-1] != ']')
-            goto bad;
+            return -EINVAL;
         memcpy(host, text + 1, len - 2);
         host[len - 2] = '\0';
     } else {
         memcpy(host, text, len);
         host[len] = '\0';
     }
-    if (inet_pton(v6 ? AF_INET6 : AF_INET, host, ip) != 1)
-        goto bad;
+    return inet_pton(v6 ? AF_INET6 : AF_INET, host, ip) == 1 ? 0 : -EINVAL;
+}
+
+static int parse_redis(struct backend_addr *out, const char *text, const char *password,
+                       struct err *e)
+{
+    const char *at = text + strlen("redis://"), *slash = strchr(at, '/');
+    char socket[64] = "";
+    uint64_t port = 0, db = 0;
+    uint8_t ip[16];
+    bool v6;
+
+    if (slash && (size_t)(slash - at) < sizeof socket)
+        memcpy(socket, at, (size_t)(slash - at));
+    if (!slash || parse_u64(slash + 1, 0, 65535, &db) < 0 ||
+        parse_socket(socket, &v6, ip, &port) < 0)
+        return err_set(e, EINVAL,
+                       "`%s` is not a redis, redis://IPv4:port/db and redis://[IPv6]:port/db are "
+                       "allowed",
+                       text);
+    backend_addr_make(out, v6, ip, (uint16_t)port, NULL, password);
+    snprintf(out->db, sizeof out->db, "%u", (unsigned)db);
+    snprintf(out->address, sizeof out->address, v6 ? "redis://[%s]:%s/%s" : "redis://%s:%s/%s",
+             out->host, out->port_text, out->db);
+    out->place = BACKEND_AT_REDIS;
+    out->number = backend_addr_number(out->address);
+    return 0;
+}
+
+int backend_addr_parse(struct backend_addr *out, const char *text, const char *ns,
+                       const char *password, struct err *e)
+{
+    uint8_t ip[16];
+    uint64_t port = 0;
+    bool v6;
+
+    *out = (struct backend_addr){0};
+    if (strncmp(text, "dir:", 4) == 0)
+        return parse_dir(out, text, e);
+    if (strncmp(text, "redis://", 8) == 0)
+        return parse_redis(out, text, password, e);
+    if (parse_socket(text, &v6, ip, &port) < 0)
+        return err_set(e, EINVAL,
+                       "`%s` is not a backend address, allowed are IPv4:port, [IPv6]:port, "
+                       "dir:/path and redis://IP:port/db",
+                       text);
     backend_addr_make(out, v6, ip, (uint16_t)port, ns, password);
     return 0;
-bad:
-    return err_set(
-        e, EINVAL,
-        "`%s` is not a backend address, allowed are IPv4:port, [IPv6]:port and dir:/path", text);
 }
 
 void backend_addr_copy(struct backend_addr *out, const struct backend_addr *a)

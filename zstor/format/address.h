@@ -13,6 +13,7 @@
 enum backend_place {
     BACKEND_AT_ZDB,    /* IPv4:port, [IPv6]:port */
     BACKEND_AT_DIR,    /* dir:/path */
+    BACKEND_AT_REDIS,  /* redis://IPv4:port/db, redis://[IPv6]:port/db */
     BACKEND_ELSEWHERE, /* from a record: only the number is known */
 };
 
@@ -24,13 +25,14 @@ struct backend_addr {
     bool names;        /* it keeps metadata; not for a 0-db, which says it itself */
     uint64_t capacity; /* bytes it may hold, 0: all that is there; not for a 0-db */
     unsigned weight;   /* its room counts so many times; 0 counts as 1 */
-    /* of a 0-db */
+    /* of a 0-db or a redis */
     char host[48]; /* numeric, without brackets */
     char port_text[8];
     bool v6;
     uint8_t ip[16]; /* network order; the first 4 when !v6 */
     uint16_t port;
     char *ns;       /* NULL: the default namespace, no SELECT; owned */
+    char db[8];     /* of a redis: the number of its database */
     char *password; /* NULL: none; owned.  Never printed */
 };
 

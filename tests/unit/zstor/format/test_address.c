@@ -118,6 +118,25 @@ START_TEST(a_directory_has_one_way_to_be_written)
 }
 END_TEST
 
+START_TEST(a_redis_has_a_numeric_host_a_port_and_a_database)
+{
+    static const char *const bad[] = {"redis://1.2.3.4:1",   "redis://1.2.3.4/0",
+                                      "redis://host:1/0",    "redis://1.2.3.4:1/",
+                                      "redis://1.2.3.4:1/x", "redis://::1:1/0"};
+    struct backend_addr a, b, zdb;
+
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        ck_assert_int_eq(backend_addr_parse(&a, bad[i], NULL, NULL, NULL), -EINVAL);
+    ck_assert_int_eq(backend_addr_parse(&a, "redis://[0:0::1]:6379/07", NULL, "hush", NULL), 0);
+    ck_assert_str_eq(a.address, "redis://[::1]:6379/7");
+    ck_assert_str_eq(a.password, "hush");
+    ck_assert_int_eq(backend_addr_parse(&b, "redis://[::1]:6379/8", NULL, NULL, NULL), 0);
+    ck_assert_int_eq(backend_addr_parse(&zdb, "[::1]:6379", NULL, NULL, NULL), 0);
+    ck_assert(!backend_addr_same(&a, &b) && !backend_addr_same(&a, &zdb));
+    backend_addr_fini(&a);
+}
+END_TEST
+
 static TCase *tcase_backend_addr(void)
 {
     TCase *t = tcase_create("backend_addr");
@@ -126,6 +145,7 @@ static TCase *tcase_backend_addr(void)
     tcase_add_test(t, other_texts_are_refused);
     tcase_add_test(t, the_same_place_is_recognised);
     tcase_add_test(t, names_never_contain_the_password);
+    tcase_add_test(t, a_redis_has_a_numeric_host_a_port_and_a_database);
     tcase_add_test(t, a_directory_has_one_way_to_be_written);
     return t;
 }

@@ -164,8 +164,12 @@ static int seek_run(struct seek *s, const char *place)
 /* Where the n-th character of UTF-8 text begins. */
 static size_t byte_of(struct slice text, size_t n)
 {
-    size_t i = text.len >= 3 && memcmp(text.p, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+    size_t i = 0;
 
+    if (!text.p)
+        return 0;
+    if (text.len >= 3 && memcmp(text.p, "\xef\xbb\xbf", 3) == 0)
+        i = 3;
     for (; i < text.len; i++)
         if ((text.p[i] & 0xc0) != 0x80 && n-- == 0)
             break;
@@ -198,6 +202,8 @@ static void put_change(struct buf *out, const struct seek *s, struct slice text,
     size_t start = byte_of(text, s->start), end = byte_of(text, s->end);
     bool last = s->new_key && s->column == 0 && !s->flow;
 
+    if (!text.p) /* an empty file has no place */
+        return;
     if (last)
         start = end = text.len; /* a new key of the whole file goes to its end */
     buf_put(out, text.p, start);

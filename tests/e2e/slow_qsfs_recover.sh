@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# limit: 300
+# limit: 900
 # Machine after machine is lost in the middle of its work: each time the volume of the newest point at the backends is
 # there, exactly, or of a later one than the last that `qsfs wait` has waited for.  QSFS_SEED repeats a run.
 # shellcheck source=tests/e2e/lib.sh
@@ -77,6 +77,7 @@ for ((round = 1; round <= 8; round++)); do
     qsfs recover --takeover "$HOME/kit" >"$HOME/out" 2>"$HOME/err"
     far_faults off
     number=$(sed -n 's/^qsfs: recovered: point \([0-9]*\) of .*/\1/p' "$HOME/out")
+    echo "# note: round $round: point $number, waited for $kept" >&3
     test "$number" -ge "$kept"
     tree >"$HOME/now"
     diff "$trees/$number" "$HOME/now"

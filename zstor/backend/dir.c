@@ -196,7 +196,7 @@ static int run_write(struct dir *d, struct backend_op *op, atomic_ullong *moved)
     uint8_t key[KEY_LEN];
     char file[FILE_NAME];
     uint64_t old = 0;
-    unsigned folder;
+    unsigned folder = 0;
     int r = has_room(d, op->value.len);
 
     for (unsigned tries = 0; r == 0; tries++) {

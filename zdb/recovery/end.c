@@ -102,13 +102,7 @@ static int take_back_user(struct load *l, const struct index_rec *lost)
     if (r < 0)
         return r;
     k = index_put(ns->keys, rec.key, &added);
-    k->file = lost->parent_file;
-    k->off = lost->parent_off;
-    k->data_off = rec.off;
-    k->length = rec.length;
-    k->crc = rec.crc;
-    k->timestamp = rec.timestamp;
-    load_count(ns, rec.length, rec.key.len, true);
+    load_live(ns, k, lost->parent_file, lost->parent_off, &rec);
     return 0;
 }
 

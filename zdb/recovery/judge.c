@@ -2,22 +2,22 @@
  * Contract: recovery/state.h. */
 #include "common/log.h"
 #include "zdb/recovery/state.h"
-#include <fcntl.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 /* Is the last record that it names where it says? */
-static bool ends_there(const char *dir, char prefix, uint32_t id, uint32_t off, uint64_t size,
-                       uint64_t header, uint32_t sum,
-                       int (*sum_of)(int fd, uint32_t off, uint64_t end, uint32_t *sum))
+static bool ends_there(const struct load *l, char kind, const struct watermark *w)
 {
-    CLEANUP(base_free) char *path = xasprintf("%s/%c%u", dir, prefix, id);
-    CLEANUP(base_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
-    uint32_t found = 0;
+    CLEANUP(base_close) int fd = load_open(l, kind, w->segment);
+    uint32_t sum;
 
-    if (!off)
-        return size == header;
-    return fd >= 0 && sum_of(fd, off, size, &found) == 0 && found == sum;
+    if (kind == 'd')
+        return !w->last_data
+                   ? w->data_size == DATA_HEADER_SIZE
+                   : fd >= 0 && watermark_data_sum(fd, w->last_data, w->data_size, &sum) == 0 &&
+                         sum == w->data_sum;
+    return !w->last_index
+               ? w->index_size == INDEX_HEADER_SIZE
+               : fd >= 0 && watermark_index_sum(fd, w->last_index, w->index_size, &sum) == 0 &&
+                     sum == w->index_sum;
 }
 
 /* Whose files are these?  *index_is_broken: the data is what the watermark was made of. */
@@ -28,47 +28,28 @@ static bool fits(struct load *l, const struct watermark *w, bool *index_is_broke
     *index_is_broken = false;
     if (!f || !f->data || f->data_size < w->data_size || w->data_size < DATA_HEADER_SIZE ||
         w->index_size < INDEX_HEADER_SIZE || w->mode != (uint32_t)l->ns->mode ||
-        !ends_there(l->ns->data_dir, 'd', f->id, w->last_data, w->data_size, DATA_HEADER_SIZE,
-                    w->data_sum, watermark_data_sum))
+        !ends_there(l, 'd', w))
         return false;
     if ((w->flags & WATERMARK_CLEAN) &&
         (f->data_size != w->data_size || f->index_size > w->index_size ||
          f->id != l->found[l->n - 1].id))
         return false;
     *index_is_broken = w->index_size > INDEX_HEADER_SIZE &&
-                       (f->index_size < w->index_size ||
-                        !ends_there(l->ns->index_dir, 'i', f->id, w->last_index, w->index_size,
-                                    INDEX_HEADER_SIZE, w->index_sum, watermark_index_sum));
+                       (f->index_size < w->index_size || !ends_there(l, 'i', w));
     return true;
 }
 
-/* What the header of its segment says of the mode is not something else. */
-static bool header_agrees(const struct load *l, const struct watermark *w)
+/* Nothing speaks against the mode that it names: not what the server was told, nor the header of
+ * its segment. */
+static bool may_tell_mode(const struct load *l, const struct watermark *w)
 {
-    CLEANUP(base_free) char *path = xasprintf("%s/i%u", l->ns->index_dir, w->segment);
-    CLEANUP(base_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
-    uint8_t bytes[INDEX_HEADER_SIZE];
+    enum ns_mode forced = l->ns->env->mode;
     struct index_header h;
 
-    if (fd < 0 || pread(fd, bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes ||
-        index_header_decode(slice_of(bytes, sizeof bytes), &h) < 0)
-        return true;
-    return h.mode == (w->mode == NS_SEQ ? INDEX_MODE_SEQ : INDEX_MODE_USER);
-}
-
-bool load_tells_mode(struct load *l, const struct watermark *w)
-{
-    enum ns_mode before = l->ns->mode, forced = l->ns->env->mode;
-    bool index_is_broken;
-
-    if (!w->sequence || w->mode > NS_SEQ || (forced != NS_MIXED && w->mode != (uint32_t)forced) ||
-        !header_agrees(l, w))
-        return false;
-    l->ns->mode = (enum ns_mode)w->mode;
-    if (fits(l, w, &index_is_broken))
-        return true;
-    l->ns->mode = before;
-    return false;
+    return w->sequence && w->mode <= NS_SEQ &&
+           (forced == NS_MIXED || w->mode == (uint32_t)forced) &&
+           (load_header(l, w->segment, &h) < 0 ||
+            h.mode == (w->mode == NS_SEQ ? INDEX_MODE_SEQ : INDEX_MODE_USER));
 }
 
 /* The place moves back to the beginning of this segment; durable before anything is changed. */
@@ -102,11 +83,22 @@ int load_move_back(struct load *l, size_t i)
 
 int load_judge(struct load *l, const struct watermark *w)
 {
-    bool index_is_broken;
-    size_t i;
+    enum ns_mode before = l->ns->mode;
+    bool index_is_broken = false, ours = may_tell_mode(l, w);
 
+    if (ours) {
+        l->ns->mode = (enum ns_mode)w->mode;
+        ours = fits(l, w, &index_is_broken);
+    }
+    if (!ours) {
+        l->ns->mode = before;
+        int r = load_mode(l);
+        if (r < 0)
+            return r;
+        ours = w->sequence && fits(l, w, &index_is_broken);
+    }
     l->ns->checkpoint.now.sequence = w->sequence; /* also when it does not fit: no number twice */
-    if (!w->sequence || !fits(l, w, &index_is_broken)) {
+    if (!ours) {
         if (w->sequence)
             log_warn("namespace %s: its watermark does not fit its files: they were changed by "
                      "another program, or restored",
@@ -116,11 +108,10 @@ int load_judge(struct load *l, const struct watermark *w)
         return 0;
     }
     l->mark = l->ns->checkpoint.now = *w;
-    i = (size_t)(load_found(l, w->segment) - l->found);
-    l->from = i;
+    l->from = (size_t)(load_found(l, w->segment) - l->found);
     if (!index_is_broken)
         return 0;
     log_warn("index %s/i%u: not what it was, built anew from its data", l->ns->index_dir,
              w->segment);
-    return load_move_back(l, i);
+    return load_move_back(l, l->from);
 }

@@ -65,19 +65,13 @@ static int prepare_data(struct load *l, struct seg *s)
     return r < 0 ? err_sys(l->e, -r, "data %s", s->data.path) : 0;
 }
 
-static int make_index(struct load *l, struct seg *s)
+static int write_header(struct load *l, struct seg *s, bool is_new)
 {
-    int r = index_file_create(&s->index, (uint8_t)l->ns->mode);
+    int r = is_new ? index_file_create(&s->index, (uint8_t)l->ns->mode)
+                   : index_file_write_header(&s->index, (uint8_t)l->ns->mode);
 
-    if (r == 0)
+    if (is_new && r == 0)
         ns_sync_directories(l->ns);
-    return r < 0 ? err_sys(l->e, -r, "index %s", s->index.path) : 0;
-}
-
-static int write_index_header(struct load *l, struct seg *s)
-{
-    int r = index_file_write_header(&s->index, (uint8_t)l->ns->mode);
-
     ns_sync_note(l->ns, s);
     return r < 0 ? err_sys(l->e, -r, "index %s", s->index.path) : 0;
 }
@@ -115,36 +109,40 @@ static int bear(struct load *l, struct seg *s, struct load_seg *f)
         return err_sys(l->e, errno, "index %s", s->index.path);
     f->index_size = INDEX_HEADER_SIZE;
     l->changed = true;
-    return write_index_header(l, s);
+    return write_header(l, s, false);
+}
+
+/* Opens the index.  1 its header is what it has to be; 0 it is not, and *why (0: it is of another
+ * file or mode); -errno. */
+static int open_index(struct load *l, struct seg *s, int *why)
+{
+    struct index_header h = {0};
+    int r = index_file_open(&s->index);
+
+    s->index.mode = (uint8_t)l->ns->mode;
+    *why = r < 0 ? r : load_header(l, s->id, &h);
+    if (r < 0 || (*why < 0 && *why != -ENODATA && *why != -EBADMSG && *why != -EPROTONOSUPPORT))
+        return err_sys(l->e, -*why, "index %s", s->index.path);
+    return *why == 0 && h.fileid == s->id && h.mode == s->index.mode;
 }
 
 /* 0; -EUCLEAN: it is no index file, and can be built anew; -errno. */
-static int load_header(struct load *l, struct seg *s, struct load_seg *f)
+static int check_header(struct load *l, struct seg *s, struct load_seg *f)
 {
-    uint8_t bytes[INDEX_HEADER_SIZE];
-    struct index_header h = {0};
-    ssize_t n;
-    int r = index_file_open(&s->index);
+    int why, r = open_index(l, s, &why);
 
-    if (r < 0)
-        return err_sys(l->e, -r, "index %s", s->index.path);
-    s->index.mode = (uint8_t)l->ns->mode;
-    n = files_pread(s->index.file, bytes, sizeof bytes, 0, false);
-    if (n < 0)
-        return err_sys(l->e, (int)-n, "index %s", s->index.path);
-    r = index_header_decode(slice_of(bytes, (size_t)n), &h);
-    if (r == 0 && h.fileid == s->id && h.mode == s->index.mode)
-        return 0;
-    if (r == 0 || proves_itself(l, s)) {
+    if (r != 0)
+        return MIN(r, 0);
+    if (why == 0 || proves_itself(l, s)) {
         log_warn("index %s: garbled header, set right", s->index.path);
-        return write_index_header(l, s);
+        return write_header(l, s, false);
     }
-    n = is_unborn(l, s, f);
-    if (n != 0)
-        return n > 0 ? bear(l, s, f) : err_sys(l->e, (int)-n, "index %s", s->index.path);
-    if (!f->data || l->no_rebuild || (r == -EPROTONOSUPPORT && f->index_size > INDEX_HEADER_SIZE))
-        return err_set(l->e, -r, "index %s: %s; restore the file from a backup", s->index.path,
-                       r == -EPROTONOSUPPORT ? "unknown version" : "not an index file");
+    r = is_unborn(l, s, f);
+    if (r != 0)
+        return r > 0 ? bear(l, s, f) : err_sys(l->e, -r, "index %s", s->index.path);
+    if (!f->data || l->no_rebuild || (why == -EPROTONOSUPPORT && f->index_size > INDEX_HEADER_SIZE))
+        return err_set(l->e, -why, "index %s: %s; restore the file from a backup", s->index.path,
+                       why == -EPROTONOSUPPORT ? "unknown version" : "not an index file");
     log_error("index %s: not an index file, built anew from its data file", s->index.path);
     l->broken = (size_t)(f - l->found);
     return -EUCLEAN;
@@ -152,22 +150,28 @@ static int load_header(struct load *l, struct seg *s, struct load_seg *f)
 
 /* --- foreign files: is their index whole? ----------------------------------------------------- */
 
+/* A walk over the data of s from here on; it has to be ended, also on failure. */
+static int walk_from(struct seg *s, uint64_t from, struct data_walk *w)
+{
+    int r = data_open(&s->data);
+
+    *w = (struct data_walk){0};
+    return r < 0 ? r : data_walk_init(w, s->data.file->fd, MAX(from, (uint64_t)DATA_HEADER_SIZE));
+}
+
 /* The record at off; *lands: one of those from `from` on begins there. */
 static int record_at(struct seg *s, uint64_t from, uint64_t off, struct data_walk_rec *rec,
                      bool *lands)
 {
-    struct data_walk w = {0};
-    int r = data_open(&s->data);
+    struct data_walk w;
+    int r = walk_from(s, from, &w);
 
-    if (r == 0)
-        r = data_walk_init(&w, s->data.file->fd, MAX(from, (uint64_t)DATA_HEADER_SIZE));
-    if (r < 0)
-        return r;
-    while (w.off < off && data_walk_next(&w, rec) == 1)
+    while (r >= 0 && w.off < off && data_walk_next(&w, rec) == 1)
         ;
-    *lands = w.off == off;
+    *lands = r >= 0 && w.off == off;
     w.off = off;
-    r = data_walk_next(&w, rec);
+    if (r >= 0)
+        r = data_walk_next(&w, rec);
     data_walk_fini(&w);
     return r;
 }
@@ -201,9 +205,7 @@ static int check_end(struct load *l, struct seg *s, const struct load_seg *f)
     if (!l->foreign || !f->data || f->id == l->found[l->n - 1].id || f->used >= f->data_size ||
         l->ns->mode == NS_SEQ)
         return 0;
-    r = data_open(&s->data);
-    if (r == 0)
-        r = data_walk_init(&w, s->data.file->fd, MAX(f->used, (uint64_t)DATA_HEADER_SIZE));
+    r = walk_from(s, f->used, &w);
     if (r < 0)
         return 0; /* whoever reads it will meet the error */
     while (!is_short && data_walk_next(&w, &rec) == 1)
@@ -214,58 +216,42 @@ static int check_end(struct load *l, struct seg *s, const struct load_seg *f)
 
 /* --- segment by segment ---------------------------------------------------------------------- */
 
-static int no_index(struct load *l, struct seg *s, size_t i)
+/* Nothing of its index counts; what is there is a witness. */
+static int begin_index(struct load *l, struct seg *s, size_t i)
 {
-    if (l->found[i].data && !l->no_rebuild) {
-        log_warn("index %s: missing, built anew from its data file", s->index.path);
-        l->broken = i;
-        return -EUCLEAN;
-    }
-    log_error("index %s: missing, and its data file is not here to build it from", s->index.path);
-    l->changed = true;
+    int why, r = l->found[i].index ? open_index(l, s, &why) : 0;
+
+    if (r == 0)
+        r = write_header(l, s, !l->found[i].index);
+    s->index.mode = (uint8_t)l->ns->mode;
+    s->index.size = INDEX_HEADER_SIZE;
+    s->index.last = 0;
     if (l->ns->mode == NS_SEQ)
         index_seq_push(&l->ns->seq, s->id, index_seq_next(&l->ns->seq));
-    return make_index(l, s);
+    return MIN(r, 0);
 }
 
 /* Its index is right up to `limit`. */
 static int load_index(struct load *l, struct seg *s, size_t i, uint64_t limit)
 {
+    const struct load_seg *f = &l->found[i];
     int r;
 
-    if (!l->found[i].index)
-        return no_index(l, s, i);
-    r = load_header(l, s, &l->found[i]);
+    if (!f->index && f->data && !l->no_rebuild) {
+        log_warn("index %s: missing, built anew from its data file", s->index.path);
+        l->broken = i;
+        return -EUCLEAN;
+    }
+    if (!f->index) {
+        log_error("index %s: missing, and its data file is not here to build it from",
+                  s->index.path);
+        l->changed = true;
+        return begin_index(l, s, i);
+    }
+    r = check_header(l, s, &l->found[i]);
     if (r < 0)
         return r;
     return l->ns->mode == NS_SEQ ? load_seq(l, s, limit) : load_user(l, s, limit);
-}
-
-/* Nothing of its index counts; what is there is a witness. */
-static int begin_index(struct load *l, struct seg *s, size_t i)
-{
-    int r = 0;
-
-    s->index.mode = (uint8_t)l->ns->mode;
-    if (!l->found[i].index) {
-        r = make_index(l, s);
-    } else {
-        struct index_header h;
-        uint8_t bytes[INDEX_HEADER_SIZE];
-        ssize_t n = index_file_open(&s->index);
-        if (n == 0)
-            n = files_pread(s->index.file, bytes, sizeof bytes, 0, false);
-        if (n < 0)
-            return err_sys(l->e, (int)-n, "index %s", s->index.path);
-        if (index_header_decode(slice_of(bytes, (size_t)n), &h) < 0 || h.fileid != s->id ||
-            h.mode != s->index.mode)
-            r = write_index_header(l, s);
-    }
-    s->index.size = INDEX_HEADER_SIZE;
-    s->index.last = 0;
-    if (l->ns->mode == NS_SEQ)
-        index_seq_push(&l->ns->seq, s->id, index_seq_next(&l->ns->seq));
-    return r;
 }
 
 static int end_of_history(struct load *l, struct seg *s)
@@ -296,7 +282,7 @@ static int load_segment(struct load *l, size_t i)
     struct load_seg *f = &l->found[i];
     struct seg *s = ns_seg_add(l->ns, f->id);
     uint32_t expected = i > 0 ? l->found[i - 1].id + 1 : 0;
-    uint64_t at = DATA_HEADER_SIZE;
+    bool counts = i < l->from || !f->data, at_place = i == l->from && !counts;
     int r;
 
     if (f->id != expected) {
@@ -307,24 +293,18 @@ static int load_segment(struct load *l, size_t i)
         s->data.active = true;
         s->data.size = f->data_size;
     }
-    if (i < l->from || !f->data) {
-        r = load_index(l, s, i, UINT64_MAX);
-    } else if (i == l->from && l->mark.index_size > INDEX_HEADER_SIZE) {
-        r = load_index(l, s, i, l->mark.index_size);
-        at = l->mark.data_size;
-    } else {
+    if (counts || (at_place && l->mark.index_size > INDEX_HEADER_SIZE))
+        r = load_index(l, s, i, counts ? UINT64_MAX : l->mark.index_size);
+    else
         r = begin_index(l, s, i);
-        if (i == l->from)
-            at = l->mark.data_size;
-    }
     if (r < 0)
         return r;
     if (i == l->from)
         l->ns->last_data = l->mark.data_chain;
-    if (i < l->from || !f->data)
+    if (counts)
         return check_end(l, s, f);
-    s->synced = at;
-    return replay(l, i, s, at);
+    s->synced = at_place ? l->mark.data_size : DATA_HEADER_SIZE;
+    return replay(l, i, s, s->synced);
 }
 
 /* What the index does not have of the newest data file. */
@@ -485,10 +465,8 @@ static int finish_flush(struct load *l)
 
 static int load_files(struct load *l, const struct watermark *w)
 {
-    int r = load_tells_mode(l, w) ? 0 : load_mode(l);
+    int r = load_judge(l, w);
 
-    if (r == 0)
-        r = load_judge(l, w);
     while (r == 0 && (r = pass(l)) == -EUCLEAN) {
         r = rebuild(l);
         begin_anew(l);

@@ -4,8 +4,6 @@
 #include "common/log.h"
 #include "zdb/file/data_walk.h"
 #include "zdb/recovery/state.h"
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -13,10 +11,10 @@
 #define WITNESSES 16 /* index files */
 
 struct votes {
-    int seq;       /* above 0: sequential, below: user */
-    bool said[2];  /* by a header, by mode */
-    char *path;    /* of the first header that could be read; given */
-    uint8_t first; /* what that one says */
+    int seq;          /* above 0: sequential, below: user */
+    bool said[2];     /* by a header, by mode */
+    uint8_t first;    /* by the first header that could be read */
+    uint32_t segment; /* of that one */
 };
 
 /* Fixed slots of 8-byte keys of which one names a later record as its former version are sequential
@@ -42,23 +40,17 @@ static int of_records(int fd)
 static void hear_index(struct load *l, struct votes *v)
 {
     for (size_t i = 0, n = 0; i < l->n && n < WITNESSES; i++) {
-        char *path = xasprintf("%s/i%u", l->ns->index_dir, l->found[i].id);
-        CLEANUP(base_close) int fd = l->found[i].index ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-        uint8_t bytes[INDEX_HEADER_SIZE];
+        CLEANUP(base_close) int fd = load_open(l, 'i', l->found[i].id);
         struct index_header h;
 
-        if (fd >= 0 && pread(fd, bytes, sizeof bytes, 0) == (ssize_t)sizeof bytes &&
-            index_header_decode(slice_of(bytes, sizeof bytes), &h) == 0) {
-            n++;
-            v->seq += (h.mode == INDEX_MODE_SEQ ? 1 : -1) + of_records(fd);
-            v->said[h.mode == INDEX_MODE_SEQ] = true;
-            if (!v->path) {
-                v->first = h.mode;
-                v->path = path;
-                path = NULL;
-            }
+        if (fd < 0 || load_header(l, l->found[i].id, &h) < 0)
+            continue;
+        v->seq += (h.mode == INDEX_MODE_SEQ ? 1 : -1) + of_records(fd);
+        v->said[h.mode == INDEX_MODE_SEQ] = true;
+        if (n++ == 0) {
+            v->first = h.mode;
+            v->segment = l->found[i].id;
         }
-        free(path);
     }
 }
 
@@ -69,8 +61,7 @@ static int of_data(const struct load *l)
     int vote = 0;
 
     for (size_t i = 0; i < l->n && vote == 0; i++) {
-        CLEANUP(base_free) char *path = xasprintf("%s/d%u", l->ns->data_dir, l->found[i].id);
-        CLEANUP(base_close) int fd = l->found[i].data ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+        CLEANUP(base_close) int fd = load_open(l, 'd', l->found[i].id);
         struct data_walk_rec rec;
         struct data_walk w;
 
@@ -89,23 +80,23 @@ int load_mode(struct load *l)
 {
     enum ns_mode forced = l->ns->env->mode;
     struct votes v = {0};
+    bool any;
     uint8_t mode;
-    int r = 0;
 
     hear_index(l, &v);
-    if (!v.path && forced != NS_MIXED)
+    any = v.said[0] || v.said[1];
+    if (!any && forced != NS_MIXED)
         return 0;
     if (v.seq == 0 || (v.said[0] && v.said[1]))
         v.seq += of_data(l);
-    if (!v.path && v.seq == 0)
+    if (!any && v.seq == 0)
         return 0;
     mode = v.seq == 0 ? v.first : v.seq > 0 ? INDEX_MODE_SEQ : INDEX_MODE_USER;
     if (forced != NS_MIXED && mode != (uint8_t)forced)
-        r = err_set(l->e, EINVAL,
-                    "index %s: the namespace is in %s mode, the server was started with --mode %s",
-                    v.path, mode ? "sequential" : "user", mode ? "user" : "seq");
-    else
-        l->ns->mode = mode == INDEX_MODE_SEQ ? NS_SEQ : NS_USER;
-    free(v.path);
-    return r;
+        return err_set(
+            l->e, EINVAL,
+            "index %s/i%u: the namespace is in %s mode, the server was started with --mode %s",
+            l->ns->index_dir, v.segment, mode ? "sequential" : "user", mode ? "user" : "seq");
+    l->ns->mode = mode == INDEX_MODE_SEQ ? NS_SEQ : NS_USER;
+    return 0;
 }

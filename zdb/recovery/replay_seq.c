@@ -136,25 +136,6 @@ static int find_slot(struct replay *p, const struct data_walk_rec *rec, uint32_t
     return slice_eq(slot->key, rec->key);
 }
 
-/* Records between the last one and this one are damaged: their ids are taken, and deleted. */
-static int fill(struct replay *p, uint64_t upto)
-{
-    int r = 0;
-
-    while (r == 0 && index_seq_next(&p->ns->seq) < upto) {
-        uint8_t id[INDEX_SEQ_KEY];
-        struct index_rec rec = {.previous = p->ns->last_index,
-                                .flags = INDEX_DELETED,
-                                .key = slice_of(id, sizeof id)};
-
-        le64_put(id, index_seq_next(&p->ns->seq));
-        r = replay_put(p, &rec, false);
-        if (r == 0)
-            index_seq_grow(&p->ns->seq, 1);
-    }
-    return r;
-}
-
 static int delete (struct replay *p, const struct index_rec *slot, uint32_t file, uint32_t off)
 {
     if (slot->flags & INDEX_DELETED)
@@ -211,10 +192,14 @@ int replay_seq(struct replay *p, const struct data_walk_rec *rec)
     id = le64_get(rec->key.p);
     if (id > next && rec->off < p->safe && id - next <= missing(p->l) &&
         !(rec->head.flags & DATA_DELETED)) {
-        r = fill(p, id);
+        /* records between the last one and this one are damaged: their ids are taken, and deleted
+         */
+        r = load_seq_fill(p->l, p->s, p->ns->last_index, next, id);
         if (r < 0)
             return r;
         p->l->skipped = 0;
+        p->missing += id - next;
+        p->ns->last_index = p->s->index.last;
         next = id;
     }
     if (id > next)

@@ -16,12 +16,6 @@ static bool agrees(const struct replay *p, const struct index_rec *there,
            (there->parent_off == 0 || (parent && there->parent_off < parent->index.size));
 }
 
-static void forget(struct ns *ns, struct index_entry *e)
-{
-    ns_patch_flag(ns, e->file, e->off);
-    load_count(ns, e->length, e->keylen, false);
-}
-
 static void became(struct replay *p, const struct index_rec *rec)
 {
     struct ns *ns = p->ns;
@@ -29,19 +23,13 @@ static void became(struct replay *p, const struct index_rec *rec)
     bool added;
 
     if (e)
-        forget(ns, e);
+        load_dead(ns, e);
     if (rec->flags & INDEX_DELETED) {
         index_remove(ns->keys, rec->key);
         return;
     }
     e = index_put(ns->keys, rec->key, &added);
-    e->file = p->s->id;
-    e->off = p->s->index.last;
-    e->data_off = rec->off;
-    e->length = rec->length;
-    e->crc = rec->crc;
-    e->timestamp = rec->timestamp;
-    load_count(ns, rec->length, rec->key.len, true);
+    load_live(ns, e, p->s->id, p->s->index.last, rec);
 }
 
 static int deleted(struct replay *p, const struct data_walk_rec *rec)
@@ -51,7 +39,7 @@ static int deleted(struct replay *p, const struct data_walk_rec *rec)
     if (e && p->weak)
         return 0;
     if (e) {
-        forget(p->ns, e);
+        load_dead(p->ns, e);
         index_remove(p->ns->keys, rec->key);
     }
     return 1;

@@ -74,29 +74,6 @@ static int push_first(struct load *l, struct seg *s, const uint8_t *block, size_
     return 0;
 }
 
-static int set_field(struct load *l, struct seg *s, uint64_t off, uint8_t *slot, size_t at,
-                     const uint8_t *bytes, size_t n)
-{
-    memcpy(slot + at, bytes, n);
-    l->changed = true;
-    return index_file_patch(&s->index, off + at, bytes, n);
-}
-
-static int make_hollow(struct load *l, struct seg *s, uint64_t off, uint8_t *slot, uint64_t id)
-{
-    uint32_t previous = le32_get(slot + 9);
-
-    log_warn("index %s: no record of id %llu at %llu", s->index.path, (unsigned long long)id,
-             (unsigned long long)off);
-    memset(slot, 0, INDEX_SEQ_REC);
-    slot[0] = INDEX_SEQ_KEY;
-    le32_put(slot + 9, previous);
-    slot[INDEX_FLAGS_AT] = INDEX_DELETED;
-    le64_put(slot + INDEX_REC_SIZE, id);
-    l->changed = true;
-    return index_file_patch(&s->index, off, slot, INDEX_SEQ_REC);
-}
-
 static bool is_whole(const struct load *l, uint64_t off, const uint8_t *slot, uint64_t id)
 {
     uint64_t key = le64_get(slot + INDEX_REC_SIZE);
@@ -115,44 +92,51 @@ static uint32_t file_before(struct load *l, const struct seg *s)
     return f > l->found && f[-1].data ? f[-1].id : s->id;
 }
 
-/* One slot, in the block: what is clearly wrong is set right on disk and in the block. */
-static int heal_slot(struct load *l, struct seg *s, uint64_t off, uint8_t *slot, uint64_t id,
-                     bool *healed)
+/* A copy that lacks its flag. */
+static bool is_copy(struct load *l, const uint8_t *slot, uint64_t id)
 {
-    uint64_t key = le64_get(slot + INDEX_REC_SIZE);
-    uint8_t flags = slot[INDEX_FLAGS_AT] & INDEX_DELETED, keylen = INDEX_SEQ_KEY, before[4];
+    struct rd rd = rd_of(slice_of(slot, INDEX_SEQ_REC));
     struct index_rec rec;
-    struct rd rd;
-    int r = 0;
 
-    if (!is_whole(l, off, slot, id))
-        r = load_broken(l, off == INDEX_HEADER_SIZE ? file_before(l, s) : s->id);
+    return index_rec_decode(&rd, &rec) == 1 && le64_get(rec.key.p) < id &&
+           rec.off >= DATA_HEADER_SIZE && load_has_key(l, rec.dataid, &rec) != 0;
+}
+
+/* One slot, in the block: what is clearly wrong is set right on disk and in the block. */
+static int heal_slot(struct load *l, struct seg *s, uint64_t off, uint8_t *slot, uint64_t id)
+{
+    bool first = off == INDEX_HEADER_SIZE, live = !(slot[INDEX_FLAGS_AT] & INDEX_DELETED);
+    bool own = le64_get(slot + INDEX_REC_SIZE) == id && le32_get(slot + 1) >= DATA_HEADER_SIZE;
+    uint8_t right[INDEX_SEQ_REC];
+    int r;
+
+    if (is_whole(l, off, slot, id))
+        return 0;
+    r = load_broken(l, first ? file_before(l, s) : s->id);
     if (r < 0)
         return r;
-    le32_put(before, l->ns->last_index);
-    if (memcmp(slot + 9, before, sizeof before) != 0 &&
-        !(off == INDEX_HEADER_SIZE && l->ids_lost)) {
-        r = set_field(l, s, off, slot, 9, before, sizeof before);
-        *healed = true;
+    memcpy(right, slot, sizeof right);
+    right[0] = INDEX_SEQ_KEY;
+    right[INDEX_FLAGS_AT] &= INDEX_DELETED;
+    if (!first || !l->ids_lost)
+        le32_put(right + 9, l->ns->last_index);
+    if (live && !own && is_copy(l, right, id)) {
+        right[INDEX_FLAGS_AT] = INDEX_DELETED; /* copies are flagged */
+    } else if (live && !own) {
+        log_warn("index %s: no record of id %llu at %llu", s->index.path, (unsigned long long)id,
+                 (unsigned long long)off);
+        memset(right + 1, 0, 8);
+        memset(right + 13, 0, sizeof right - 13);
+        right[INDEX_FLAGS_AT] = INDEX_DELETED;
+        le64_put(right + INDEX_REC_SIZE, id);
     }
-    if (r == 0 && slot[0] != keylen) {
-        r = set_field(l, s, off, slot, 0, &keylen, 1);
-        *healed = true;
-    }
-    if (r == 0 && slot[INDEX_FLAGS_AT] != flags) {
-        r = set_field(l, s, off, slot, INDEX_FLAGS_AT, &flags, 1);
-        *healed = true;
-    }
-    if (r < 0 || flags || (key == id && le32_get(slot + 1) >= DATA_HEADER_SIZE))
-        return r;
-    *healed = true;
-    rd = rd_of(slice_of(slot, INDEX_SEQ_REC));
-    if (index_rec_decode(&rd, &rec) == 1 && key < id && rec.off >= DATA_HEADER_SIZE &&
-        load_has_key(l, rec.dataid, &rec) != 0) { /* a copy: copies are flagged */
-        flags = INDEX_DELETED;
-        return set_field(l, s, off, slot, INDEX_FLAGS_AT, &flags, 1);
-    }
-    return make_hollow(l, s, off, slot, id);
+    if (memcmp(slot, right, sizeof right) == 0)
+        return 0;
+    log_warn("index %s: garbled record at %llu set right", s->index.path, (unsigned long long)off);
+    memcpy(slot, right, sizeof right);
+    l->changed = true;
+    ns_sync_note(l->ns, s);
+    return index_file_patch(&s->index, off, slot, INDEX_SEQ_REC);
 }
 
 static void apply(struct load *l, const uint8_t *slot, uint64_t id)
@@ -231,15 +215,9 @@ static int load_block(struct load *l, struct seg *s, uint64_t off, uint8_t *bloc
 
     for (size_t i = 0; i < n; i++, id++, off += INDEX_SEQ_REC) {
         uint8_t *slot = block + i * INDEX_SEQ_REC;
-        bool healed = false;
-        int r = heal_slot(l, s, off, slot, id, &healed);
+        int r = heal_slot(l, s, off, slot, id);
         if (r < 0)
             return r;
-        if (healed) {
-            log_warn("index %s: garbled record at %llu set right", s->index.path,
-                     (unsigned long long)off);
-            ns_sync_note(l->ns, s);
-        }
         s->index.size = off + INDEX_SEQ_REC;
         apply(l, slot, id);
         l->ns->last_index = (uint32_t)off;
@@ -300,33 +278,37 @@ int load_seq(struct load *l, struct seg *s, uint64_t limit)
 
 /* --- finish ---------------------------------------------------------------------------------- */
 
+int load_seq_fill(struct load *l, struct seg *s, uint32_t previous, uint64_t from, uint64_t upto)
+{
+    int r = 0;
+
+    for (; r == 0 && from < upto; from++) {
+        uint8_t id[INDEX_SEQ_KEY];
+        struct index_rec rec = {.previous = previous,
+                                .flags = INDEX_DELETED,
+                                .key = slice_of(id, sizeof id)};
+
+        le64_put(id, from);
+        r = index_file_append(&s->index, &rec, &previous);
+        if (r == 0)
+            index_seq_grow_in(&l->ns->seq, s->id);
+    }
+    ns_sync_note(l->ns, s);
+    return r;
+}
+
 /* A file ends before the next one begins: the ids between are taken, by records that are deleted.
  */
 static int pad(struct load *l, struct seg *s)
 {
-    struct ns *ns = l->ns;
-    uint64_t next, limit, from;
-    int r = 0;
+    uint64_t next, limit;
 
-    if (!index_seq_range(&ns->seq, s->id, &next, &limit) || limit == UINT64_MAX || next >= limit)
+    if (!index_seq_range(&l->ns->seq, s->id, &next, &limit) || limit == UINT64_MAX || next >= limit)
         return 0;
     l->changed = true;
-    for (from = next; r == 0 && next < limit; next++) {
-        uint8_t id[INDEX_SEQ_KEY];
-        struct index_rec rec = {.previous = s->index.last,
-                                .flags = INDEX_DELETED,
-                                .key = slice_of(id, sizeof id)};
-        uint32_t off;
-
-        le64_put(id, next);
-        r = index_file_append(&s->index, &rec, &off);
-        if (r == 0)
-            index_seq_grow_in(&ns->seq, s->id);
-    }
-    log_warn("index %s: ids %llu to %llu are lost", s->index.path, (unsigned long long)from,
+    log_warn("index %s: ids %llu to %llu are lost", s->index.path, (unsigned long long)next,
              (unsigned long long)limit - 1);
-    ns_sync_note(ns, s);
-    return r;
+    return load_seq_fill(l, s, s->index.last, next, limit);
 }
 
 /* The first record of a file names the last one before it. */

@@ -1,6 +1,9 @@
 /* state - see the header. */
 #include "zdb/recovery/state.h"
+#include "zdb/file/segment_list.h"
+#include <fcntl.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define NEAR_THE_END (1 * MIB)
 
@@ -120,4 +123,42 @@ void load_count(struct ns *ns, uint64_t length, size_t keylen, bool live)
         ns->data_size -= length;
         ns->index_size -= 64 + keylen;
     }
+}
+
+void load_dead(struct ns *ns, const struct index_entry *k)
+{
+    ns_patch_flag(ns, k->file, k->off);
+    load_count(ns, k->length, k->keylen, false);
+}
+
+void load_live(struct ns *ns, struct index_entry *k, uint32_t file, uint32_t off,
+               const struct index_rec *rec)
+{
+    k->file = file;
+    k->off = off;
+    k->data_off = rec->off;
+    k->length = rec->length;
+    k->crc = rec->crc;
+    k->timestamp = rec->timestamp;
+    load_count(ns, rec->length, rec->key.len, true);
+}
+
+int load_open(const struct load *l, char kind, uint32_t id)
+{
+    CLEANUP(base_free)
+    char *path = segment_path(kind == 'i' ? l->ns->index_dir : l->ns->data_dir, kind, id);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    return fd < 0 ? -errno : fd;
+}
+
+int load_header(const struct load *l, uint32_t id, struct index_header *h)
+{
+    CLEANUP(base_close) int fd = load_open(l, 'i', id);
+    uint8_t bytes[INDEX_HEADER_SIZE];
+    ssize_t n = fd < 0 ? fd : pread(fd, bytes, sizeof bytes, 0);
+
+    if (n < 0)
+        return fd < 0 ? fd : -errno;
+    return index_header_decode(slice_of(bytes, (size_t)n), h);
 }

@@ -59,15 +59,20 @@ bool load_is_lost(struct load *l, uint32_t seg, const struct index_rec *rec);
 int load_broken(struct load *l, uint32_t seg);
 /* Counters of a record that becomes live or stops to be. */
 void load_count(struct ns *ns, uint64_t length, size_t keylen, bool live);
+/* User mode: the record of k is superseded or deleted; rec, at (file, off), is that of k now. */
+void load_dead(struct ns *ns, const struct index_entry *k);
+void load_live(struct ns *ns, struct index_entry *k, uint32_t file, uint32_t off,
+               const struct index_rec *rec);
+/* A descriptor of the file for reading, kind 'i' or 'd'; -errno. */
+int load_open(const struct load *l, char kind, uint32_t id);
+/* The header of the index file.  0, or as index_header_decode, -errno. */
+int load_header(const struct load *l, uint32_t id, struct index_header *h);
 
 /* recovery/mode.c: ns->mode, as far as the files say.  0, -EINVAL (not what the server was told)
  * with l->e set. */
 int load_mode(struct load *l);
 
-/* recovery/judge.c: the watermark fits, and its mode is ns->mode now.  false: ns->mode is
- * untouched, the files have to be asked. */
-bool load_tells_mode(struct load *l, const struct watermark *w);
-/* recovery/judge.c: l->mark, l->foreign, l->from.  0 or -errno with l->e set. */
+/* recovery/judge.c: ns->mode, l->mark, l->foreign, l->from.  0 or -errno with l->e set. */
 int load_judge(struct load *l, const struct watermark *w);
 /* The place moves back to the beginning of found[i]; durable before anything is changed.  0 (also
  * on a read-only filesystem, with l->no_rebuild), or -errno with l->e set. */
@@ -79,6 +84,8 @@ int load_move_back(struct load *l, size_t i);
 int load_user(struct load *l, struct seg *s, uint64_t limit);
 int load_seq(struct load *l, struct seg *s, uint64_t limit);
 int load_seq_finish(struct load *l); /* ids between files, the chain; -errno */
+/* The ids [from, upto) go to s, with records that are deleted; the first one names `previous`. */
+int load_seq_fill(struct load *l, struct seg *s, uint32_t previous, uint64_t from, uint64_t upto);
 int load_seq_recount(struct ns *ns); /* after a replay: count anew what is live */
 
 /* recovery/replay.c: the data of s from `at` on; its index is in memory.  1: history goes on with

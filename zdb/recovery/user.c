@@ -32,8 +32,7 @@ static void apply(struct load *l, struct seg *s, uint32_t off, const struct inde
         if (!k || rec->off < DATA_HEADER_SIZE || !believed(l, s, rec, k)) /* no data: blanked by a
                                                                              repair */
             return;
-        ns_patch_flag(ns, k->file, k->off);
-        load_count(ns, k->length, k->keylen, false);
+        load_dead(ns, k);
         index_remove(ns->keys, rec->key);
         return;
     }
@@ -44,17 +43,9 @@ static void apply(struct load *l, struct seg *s, uint32_t off, const struct inde
         ns_patch_flag(ns, s->id, off);
         return;
     }
-    if (!added) {
-        ns_patch_flag(ns, k->file, k->off);
-        load_count(ns, k->length, k->keylen, false);
-    }
-    k->file = s->id;
-    k->off = off;
-    k->data_off = rec->off;
-    k->length = rec->length;
-    k->crc = rec->crc;
-    k->timestamp = rec->timestamp;
-    load_count(ns, rec->length, rec->key.len, true);
+    if (!added)
+        load_dead(ns, k);
+    load_live(ns, k, s->id, off, rec);
 }
 
 /* Records on their way into the table: the memory of one is fetched while those before it are

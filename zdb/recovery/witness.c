@@ -3,20 +3,22 @@
 
 #define VERSIONS_MAX 4096 /* of one key in a row; more is a ring */
 
+/* The index record at `at`, also behind the part that counts. */
+static bool record_at(struct replay *p, uint64_t at, struct index_rec *rec,
+                      uint8_t bytes[INDEX_REC_MAX])
+{
+    size_t want = p->ns->mode == NS_SEQ ? INDEX_SEQ_REC : INDEX_REC_MAX;
+    ssize_t n = at < p->index_size && index_file_open(&p->s->index) == 0
+                    ? files_pread(p->s->index.file, bytes, want, at, false)
+                    : 0;
+    struct rd rd = rd_of(slice_of(bytes, n > 0 ? (size_t)n : 0));
+
+    return n > 0 && index_rec_decode(&rd, rec) == 1;
+}
+
 bool replay_there(struct replay *p, struct index_rec *rec, uint8_t bytes[INDEX_REC_MAX])
 {
-    struct index_file *f = &p->s->index;
-    size_t want = p->ns->mode == NS_SEQ ? INDEX_SEQ_REC : INDEX_REC_MAX;
-    ssize_t n;
-    struct rd rd;
-
-    if (f->size >= p->index_size || index_file_open(f) < 0)
-        return false;
-    n = files_pread(f->file, bytes, want, f->size, false);
-    if (n <= 0)
-        return false;
-    rd = rd_of(slice_of(bytes, (size_t)n));
-    return index_rec_decode(&rd, rec) == 1;
+    return record_at(p, p->s->index.size, rec, bytes);
 }
 
 /* Sequential mode: the first version of a slot, as the copies behind the part played have it.
@@ -24,14 +26,7 @@ bool replay_there(struct replay *p, struct index_rec *rec, uint8_t bytes[INDEX_R
 static bool first_version(struct replay *p, struct index_rec *rec, uint8_t bytes[INDEX_REC_MAX])
 {
     for (unsigned n = 0; n < VERSIONS_MAX && rec->parent_off; n++) {
-        struct rd rd;
-
-        if (rec->parent_file != p->s->id || index_file_open(&p->s->index) < 0 ||
-            files_pread(p->s->index.file, bytes, INDEX_SEQ_REC, rec->parent_off, false) !=
-                INDEX_SEQ_REC)
-            return false;
-        rd = rd_of(slice_of(bytes, INDEX_SEQ_REC));
-        if (index_rec_decode(&rd, rec) != 1)
+        if (rec->parent_file != p->s->id || !record_at(p, rec->parent_off, rec, bytes))
             return false;
     }
     return !rec->parent_off;
@@ -102,11 +97,7 @@ static bool made_by(struct replay *p, const struct index_rec *copy, uint64_t at,
     struct seg *home;
 
     for (uint64_t i = at + INDEX_SEQ_REC; i + INDEX_SEQ_REC <= p->index_size; i += INDEX_SEQ_REC) {
-        struct rd rd;
-        if (files_pread(p->s->index.file, bytes, INDEX_SEQ_REC, i, false) != INDEX_SEQ_REC)
-            return false;
-        rd = rd_of(slice_of(bytes, INDEX_SEQ_REC));
-        if (index_rec_decode(&rd, &rec) == 1 && slice_eq(rec.key, copy->key) &&
+        if (record_at(p, i, &rec, bytes) && slice_eq(rec.key, copy->key) &&
             rec.parent_file == p->s->id && rec.parent_off == at) {
             *to = rec.off;
             return rec.dataid == p->s->id;

@@ -33,8 +33,8 @@ void index_heal_fini(struct index_heal *w)
     w->file = NULL;
 }
 
-/* The bytes from off on, at least LOOKAHEAD of them unless the file ends before. */
-static int view(struct index_heal *w, uint64_t off, struct slice *out)
+/* The bytes from off on, at least `need` of them unless the file ends before. */
+static int view(struct index_heal *w, uint64_t off, size_t need, struct slice *out)
 {
     uint64_t end = w->block_at + w->block.len;
 
@@ -42,7 +42,7 @@ static int view(struct index_heal *w, uint64_t off, struct slice *out)
         *out = slice_of(NULL, 0);
         return 0;
     }
-    if (off < w->block_at || (end < w->size && off + LOOKAHEAD > end)) {
+    if (off < w->block_at || (end < w->size && off + need > end)) {
         uint8_t *p;
         buf_clear(&w->block);
         w->block_at = off;
@@ -68,7 +68,7 @@ static int decode(struct index_heal *w, uint64_t off, struct index_rec *rec, uin
 {
     struct slice s;
     struct rd rd;
-    int r = view(w, off, &s);
+    int r = view(w, off, INDEX_REC_MAX, &s);
 
     if (r < 0)
         return r;
@@ -227,7 +227,7 @@ static int heal(struct index_heal *w, int decoded, const struct index_rec *rec, 
         r = patch(w, w->pos, &b, 1);
         if (r < 0)
             return r;
-        r = view(w, w->pos, &s);
+        r = view(w, w->pos, INDEX_REC_MAX, &s);
         if (r < 0)
             return r;
         if (!s.p || s.len <= INDEX_FLAGS_AT)
@@ -266,8 +266,12 @@ int index_heal_next(struct index_heal *w, uint32_t *off, struct index_rec *rec)
     unsigned tries = 0;
 
     while (w->pos < w->size) {
+        struct slice ahead; /* the records behind it come with it, or each block is read twice */
         uint64_t end = 0;
-        int decoded = decode(w, w->pos, rec, &end), r = 2;
+        int decoded = view(w, w->pos, LOOKAHEAD, &ahead), r = 2;
+
+        if (decoded == 0)
+            decoded = decode(w, w->pos, rec, &end);
 
         if (decoded < 0 && decoded != -EBADMSG)
             return decoded;

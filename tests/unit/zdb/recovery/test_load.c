@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -434,11 +435,100 @@ START_TEST(an_index_whose_header_never_reached_the_disk_is_begun_anew)
 }
 END_TEST
 
+/* --- starts stay linear ---------------------------------------------------------------------- */
+
+static void fill(enum ns_mode mode, unsigned n)
+{
+    struct ns *ns = start();
+
+    if (mode == NS_SEQ)
+        ck_assert_int_eq(ns_set_mode(ns, NS_SEQ), 0);
+    for (unsigned i = 0; i < n; i++) {
+        struct ns_set_out out;
+        char key[16];
+
+        snprintf(key, sizeof key, "k%07u", i);
+        ck_assert_int_eq(
+            ns_set(ns, slice_str(mode == NS_SEQ ? "" : key), slice_str(key), 1, &out, NULL), 1);
+        if (i % 512 == 511)
+            ck_assert_int_eq(nslist_commit(list), 0);
+    }
+    stop(true);
+}
+
+static uint64_t number_behind(const char *text, const char *name)
+{
+    const char *at = strstr(text, name);
+
+    ck_assert_ptr_nonnull(at);
+    return strtoull(at + strlen(name), NULL, 10);
+}
+
+struct reads {
+    uint64_t calls, bytes;
+};
+
+/* What this process has read until now, by all its threads. */
+static struct reads reads_so_far(void)
+{
+    CLEANUP(base_close) int fd = open("/proc/self/io", O_RDONLY);
+    char text[512] = "";
+
+    ck_assert_int_gt(read(fd, text, sizeof text - 1), 0);
+    return (struct reads){number_behind(text, "syscr: "), number_behind(text, "rchar: ")};
+}
+
+static struct reads reads_of_start(unsigned entries)
+{
+    struct reads before = reads_so_far(), after;
+    struct ns_info info;
+
+    ns_info(start(), &info);
+    after = reads_so_far();
+    ck_assert_uint_eq(info.entries, entries);
+    stop(false);
+    return (struct reads){after.calls - before.calls, after.bytes - before.bytes};
+}
+
+enum { STARTS = 3 };
+
+/* After an orderly end; as foreign files; with an index that has to be built. */
+static void reads_of_starts(enum ns_mode mode, unsigned n, struct reads out[STARTS])
+{
+    char watermark[160], index[160];
+
+    snprintf(watermark, sizeof watermark, "%s/default/zdb-watermark", index_dir);
+    path_of(index, 'i', 0);
+    fill(mode, n);
+    for (int i = 0; i < STARTS; i++) {
+        ck_assert(i != 1 || unlink(watermark) == 0);
+        ck_assert(i != 2 || unlink(index) == 0);
+        out[i] = reads_of_start(n);
+    }
+    path_remove_tree(top);
+    ck_assert_int_eq(mkdir(top, 0700), 0);
+}
+
+START_TEST(ten_times_as_many_records_are_ten_times_as_many_reads)
+{
+    struct reads few[STARTS], many[STARTS];
+    enum ns_mode mode = _i ? NS_SEQ : NS_USER;
+
+    reads_of_starts(mode, 16000, few);
+    reads_of_starts(mode, 160000, many);
+    for (int i = 0; i < STARTS; i++) {
+        ck_assert_uint_le(many[i].calls, few[i].calls * 11 + 100);
+        ck_assert_uint_le(many[i].bytes, few[i].bytes * 11 + 4 * MIB);
+    }
+}
+END_TEST
+
 static TCase *load_case(void)
 {
     TCase *tc = tcase_create("load");
 
     tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_set_timeout(tc, 300);
     tcase_add_test(tc, what_is_behind_the_watermark_is_replayed);
     tcase_add_test(tc, the_first_record_that_is_not_whole_ends_history);
     tcase_add_test(tc, damage_before_the_watermark_ends_nothing);
@@ -451,6 +541,7 @@ static TCase *load_case(void)
     tcase_add_test(tc, an_update_whose_key_is_lost_is_none_of_id_zero);
     tcase_add_test(tc, a_slot_of_which_a_sector_is_old_hides_no_record);
     tcase_add_test(tc, a_garbled_id_is_no_hole_of_thousands);
+    tcase_add_loop_test(tc, ten_times_as_many_records_are_ten_times_as_many_reads, 0, 2);
     return tc;
 }
 

@@ -56,18 +56,13 @@ static int step_over_torn(struct replay *p)
 }
 
 /* The record counts with the sum that it has: reading it will be an error. */
-static bool is_framed(struct replay *p, const struct data_walk_rec *rec)
+static bool is_framed(struct replay *p, struct data_walk_rec *rec)
 {
+    uint64_t off = rec->off;
     struct data_walk_rec next;
-    uint64_t off = p->walk.off;
-    int r;
 
-    if (rec->end == p->walk.size)
-        return true;
-    p->walk.off = rec->end;
-    r = data_walk_next(&p->walk, &next);
-    p->walk.off = off;
-    return r == 1 && next.head.previous == off;
+    return rec->end == p->walk.size || (replay_peek(p, rec->end, &next) == 1 &&
+                                        next.head.previous == off && replay_peek(p, off, rec) == 1);
 }
 
 static int step_over_damage(struct replay *p)
@@ -105,22 +100,20 @@ static uint64_t said_until(const struct replay *p, const struct data_walk_rec *r
 
 /* Foreign files: is there a value behind rec whose sum can be checked?  Then the index is short,
  * and rec is what it looks like. */
-static bool is_vouched_for(struct replay *p, const struct data_walk_rec *rec)
+static bool is_vouched_for(struct replay *p, struct data_walk_rec *rec)
 {
     struct data_walk_rec next;
-    uint64_t off = p->walk.off;
-    bool vouched = false;
 
-    p->walk.off = rec->end;
-    while (!vouched && data_walk_next(&p->walk, &next) == 1)
-        vouched = next.crc_ok && next.head.crc != 0;
-    p->walk.off = off;
-    return vouched;
+    for (uint64_t at = rec->end; replay_peek(p, at, &next) == 1; at = next.end) {
+        if (next.crc_ok && next.head.crc != 0)
+            return replay_peek(p, rec->off, rec) == 1;
+    }
+    return false;
 }
 
 /* Foreign files, behind what their index says: a deletion was in the index at the same time, unless
  * it is of a record that was not; a value that has no sum may be a damaged deletion. */
-static bool is_believed(struct replay *p, const struct data_walk_rec *rec)
+static bool is_believed(struct replay *p, struct data_walk_rec *rec)
 {
     const struct index_entry *e;
     uint32_t file, off;

@@ -73,19 +73,15 @@ int load_has_key(struct load *l, uint32_t seg, const struct index_rec *rec)
 }
 
 /* Only zeros where its header should be. */
-static bool is_zero(struct load *l, const struct load_seg *f, const struct index_rec *rec)
+static bool is_zero(struct load *l, const struct index_rec *rec, uint32_t seg)
 {
+    static const uint8_t zero[DATA_REC_SIZE];
+    struct seg *s = ns_seg_find(l->ns, seg);
     uint8_t head[DATA_REC_SIZE];
-    struct data d;
-    bool zero;
 
-    data_init(&d, &l->ns->env->files, l->ns->data_dir, f->id);
-    zero = data_open(&d) == 0 &&
-           files_pread(d.file, head, sizeof head, rec->off, false) == (ssize_t)sizeof head;
-    for (size_t i = 0; zero && i < sizeof head; i++)
-        zero = head[i] == 0;
-    data_fini(&d);
-    return zero;
+    return s && data_open(&s->data) == 0 &&
+           files_pread(s->data.file, head, sizeof head, rec->off, false) == (ssize_t)sizeof head &&
+           memcmp(head, zero, sizeof head) == 0;
 }
 
 bool load_is_lost(struct load *l, uint32_t seg, const struct index_rec *rec)
@@ -95,7 +91,7 @@ bool load_is_lost(struct load *l, uint32_t seg, const struct index_rec *rec)
     if (!f || !f->data || rec->off < DATA_HEADER_SIZE)
         return false;
     return end_of(rec) > f->data_size ||
-           (end_of(rec) + NEAR_THE_END > f->data_size && is_zero(l, f, rec));
+           (end_of(rec) + NEAR_THE_END > f->data_size && is_zero(l, rec, seg));
 }
 
 int load_broken(struct load *l, uint32_t seg)

@@ -53,7 +53,7 @@ void load_note(struct load *l, uint32_t seg, const struct index_rec *rec);
  * segment may be one that is not loaded yet. */
 int load_has_key(struct load *l, uint32_t seg, const struct index_rec *rec);
 /* Can the data record that rec names not be in the file: it ends behind it, or never reached the
- * disk? */
+ * disk?  The segment is loaded. */
 bool load_is_lost(struct load *l, uint32_t seg, const struct index_rec *rec);
 /* The index of s is broken.  -EUCLEAN: it can be built anew; 0: what can be read has to do. */
 int load_broken(struct load *l, uint32_t seg);

@@ -75,8 +75,7 @@ bool replay_passed(struct replay *p, const struct data_walk_rec *rec)
            !(p->ns->mode == NS_SEQ && has_copy(p, rec));
 }
 
-/* A whole record at off?  1, 0, -errno; walk.off stays. */
-static int whole_at(struct replay *p, uint64_t off, struct data_walk_rec *rec)
+int replay_peek(struct replay *p, uint64_t off, struct data_walk_rec *rec)
 {
     uint64_t was = p->walk.off;
     int r;
@@ -84,7 +83,15 @@ static int whole_at(struct replay *p, uint64_t off, struct data_walk_rec *rec)
     p->walk.off = off;
     r = data_walk_next(&p->walk, rec);
     p->walk.off = was;
-    return r == -ENODATA || r == -EBADMSG ? 0 : r <= 0 ? r : rec->crc_ok;
+    return r == -ENODATA || r == -EBADMSG ? 0 : r;
+}
+
+/* A whole record at off?  1, 0, -errno. */
+static int whole_at(struct replay *p, uint64_t off, struct data_walk_rec *rec)
+{
+    int r = replay_peek(p, off, rec);
+
+    return r <= 0 ? r : rec->crc_ok;
 }
 
 /* Sequential mode: the copy at index offset `at` was made by an update; where is the data of that?

@@ -42,6 +42,9 @@ bool replay_there(struct replay *p, struct index_rec *rec, uint8_t bytes[INDEX_R
 /* It goes on from the last one played, and its data is whole and comes behind rec: rec itself was
  * never indexed. */
 bool replay_passed(struct replay *p, const struct data_walk_rec *rec);
+/* The data record at off; walk.off stays, but what was read before is not to be used any more.  1,
+ * 0 none, -errno. */
+int replay_peek(struct replay *p, uint64_t off, struct data_walk_rec *rec);
 /* There is no record at walk.off.  1: the index goes on all the same, with the record at *to (or
  * with one behind deletions that begin there); 0; -errno. */
 int replay_goes_on(struct replay *p, uint64_t *to);

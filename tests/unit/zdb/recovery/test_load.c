@@ -435,6 +435,29 @@ START_TEST(an_index_whose_header_never_reached_the_disk_is_begun_anew)
 }
 END_TEST
 
+START_TEST(a_look_ahead_does_not_change_the_record_at_hand)
+{
+    CLEANUP(base_free) char *big = xcalloc(1, 4 * MIB);
+    struct ns *ns = start();
+    struct ns_set_out out;
+    char path[160];
+
+    memset(big, 'x', 4 * MIB - 1);
+    set(ns, "a", "one");
+    ck_assert_int_eq(
+        ns_set(ns, slice_str("empty"), slice_of((const uint8_t *)"", 0), 1, &out, NULL), 1);
+    set(ns, "big", big);
+    stop(false);
+    cut('i', 0, INDEX_HEADER_SIZE + INDEX_REC_SIZE + 1); /* an empty value has no sum: what comes */
+    snprintf(path, sizeof path, "%s/default/zdb-watermark", index_dir); /* behind it vouches */
+    ck_assert_int_eq(unlink(path), 0);
+    ns = start();
+    is(ns, "a", "one");
+    is(ns, "empty", "");
+    is(ns, "big", big);
+}
+END_TEST
+
 /* --- starts stay linear ---------------------------------------------------------------------- */
 
 static void fill(enum ns_mode mode, unsigned n)
@@ -541,6 +564,7 @@ static TCase *load_case(void)
     tcase_add_test(tc, an_update_whose_key_is_lost_is_none_of_id_zero);
     tcase_add_test(tc, a_slot_of_which_a_sector_is_old_hides_no_record);
     tcase_add_test(tc, a_garbled_id_is_no_hole_of_thousands);
+    tcase_add_test(tc, a_look_ahead_does_not_change_the_record_at_hand);
     tcase_add_loop_test(tc, ten_times_as_many_records_are_ten_times_as_many_reads, 0, 2);
     return tc;
 }

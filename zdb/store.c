@@ -5,7 +5,7 @@
 #include "common/loop.h"
 #include "common/path.h"
 #include "common/workq.h"
-#include "zdb/recovery/compaction.h"
+#include "zdb/file/compaction.h"
 #include "zdb/engine/namespace_impl.h"
 #include "zdb/engine/trash.h"
 #include <assert.h>

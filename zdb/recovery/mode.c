@@ -3,6 +3,7 @@
  * records look like, and where these do not agree, the data.  Spec zdb-files, 4.1. */
 #include "common/log.h"
 #include "zdb/file/data_walk.h"
+#include "zdb/format/slots.h"
 #include "zdb/recovery/state.h"
 #include <stdlib.h>
 #include <unistd.h>
@@ -17,24 +18,12 @@ struct votes {
     uint32_t segment; /* of that one */
 };
 
-/* Fixed slots of 8-byte keys of which one names a later record as its former version are sequential
- * (2), anything else than such slots is not (-1). */
 static int of_records(int fd)
 {
     CLEANUP(base_free) uint8_t *block = xcalloc(SLOTS, INDEX_SEQ_REC);
     ssize_t n = pread(fd, block, (size_t)SLOTS * INDEX_SEQ_REC, INDEX_HEADER_SIZE);
-    size_t slots = n < 0 ? 0 : (size_t)n / INDEX_SEQ_REC, fit = 0, later = 0;
 
-    for (size_t i = 0; i < slots; i++) {
-        const uint8_t *p = block + i * INDEX_SEQ_REC;
-        uint32_t off = (uint32_t)(INDEX_HEADER_SIZE + i * INDEX_SEQ_REC);
-        fit += p[0] == INDEX_SEQ_KEY && (i == 0 || le32_get(p + 9) == off - INDEX_SEQ_REC);
-        later += p[0] == INDEX_SEQ_KEY && le32_get(p + 30) > off &&
-                 le32_get(p + 30) < off + (slots - i) * INDEX_SEQ_REC;
-    }
-    if (later > 0 && fit * 2 > slots)
-        return 2;
-    return slots > 1 && fit * 2 <= slots ? -1 : 0;
+    return slots_vote_mode(block, n < 0 ? 0 : (size_t)n / INDEX_SEQ_REC);
 }
 
 static void hear_index(struct load *l, struct votes *v)

@@ -3,6 +3,7 @@
  * record of its own id nor the flagged copy of an older id breaks the index; when its data is not
  * here it is seen as deleted. */
 #include "common/log.h"
+#include "zdb/format/slots.h"
 #include "zdb/recovery/state.h"
 #include <stdlib.h>
 
@@ -10,30 +11,6 @@
 #define LOST_MAX     ((uint64_t)1 << 24) /* ids missing between two files; more is a garbled id */
 #define VERSIONS_MAX 4096                /* of one key in a row; more is a ring */
 #define BLOCK        ((size_t)BLOCK_SLOTS * INDEX_SEQ_REC)
-
-/* First id of a file as its own records have it: id minus slot, by majority (copies of old versions
- * have other ids). *agree: records that agree with the expected one. */
-static uint64_t vote(const uint8_t *block, size_t n, uint64_t expected, uint64_t *weight,
-                     uint64_t *agree)
-{
-    uint64_t best = 0;
-
-    *weight = *agree = 0;
-    for (size_t slot = 0; slot < n; slot++) {
-        const uint8_t *p = block + slot * INDEX_SEQ_REC;
-        uint64_t id = le64_get(p + INDEX_REC_SIZE);
-        if (p[0] != INDEX_SEQ_KEY || id < slot || (p[INDEX_FLAGS_AT] & INDEX_DELETED))
-            continue;
-        if (*weight == 0)
-            best = id - slot;
-        if (best == id - slot)
-            ++*weight;
-        else
-            --*weight;
-        *agree += expected == id - slot;
-    }
-    return best;
-}
 
 /* Does the data say so too?  (Of the first record that votes for it and whose data is here.) */
 static bool data_agrees(struct load *l, const uint8_t *block, size_t n, uint64_t first)
@@ -56,7 +33,7 @@ static int push_first(struct load *l, struct seg *s, const uint8_t *block, size_
 {
     struct ns *ns = l->ns;
     uint64_t next = index_seq_next(&ns->seq), weight, agree,
-             first = vote(block, n, next, &weight, &agree);
+             first = slots_vote_first(block, n, next, &weight, &agree);
     bool believe = weight > 0 && agree == 0 && first > next && first - next <= LOST_MAX &&
                    (weight > 1 || l->ids_lost || data_agrees(l, block, n, first));
 

@@ -6,7 +6,7 @@
 
 #include "common/err.h"
 #include "zdb/file/segment_list.h"
-#include "zdb/recovery/compaction.h"
+#include "zdb/file/compaction.h"
 
 struct check_root {
     const char *index, *data; /* borrowed */

@@ -1,5 +1,5 @@
 /* compaction - see the header. */
-#include "zdb/recovery/compaction.h"
+#include "zdb/file/compaction.h"
 #include "common/log.h"
 #include "common/path.h"
 #include "zdb/file/segment_list.h"

@@ -5,8 +5,8 @@
  * the files their names and removes the journal; new files that have none it removes.  It runs
  * before every load of a namespace and in the tools.  Owner: none; the caller holds the locks of
  * the directories.  Format: format/compaction.h. */
-#ifndef ZDB_RECOVERY_COMPACTION_H
-#define ZDB_RECOVERY_COMPACTION_H
+#ifndef ZDB_FILE_COMPACTION_H
+#define ZDB_FILE_COMPACTION_H
 
 #include "common/err.h"
 #include "zdb/format/compaction.h"

@@ -3,7 +3,7 @@
 #include "tests/unit/unit.h"
 #include "common/path.h"
 #include "zdb/file/segment_list.h"
-#include "zdb/recovery/compaction.h"
+#include "zdb/file/compaction.h"
 #include <errno.h>
 #include <stdio.h>
 #include <unistd.h>

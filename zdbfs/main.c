@@ -40,6 +40,8 @@ extern char **environ;
 enum {
     UNMOUNT_GRACE_MS = 1500, /* after a lazy unmount: files still open then lose their connection */
     READ_AHEAD_KB = 1024,
+    CHECK_FINDINGS = 4, /* exit codes of --check: fsck(8) */
+    CHECK_FAILED = 8,
     MAX_WAITING = 2048, /* threads: each request that waits has one, those left over end */
 };
 
@@ -478,15 +480,26 @@ static int check_volume(struct app *a, struct err *e)
         r = volume_fill(a->kv, &a->head, e);
     if (r == 0)
         r = journal_open(&a->journal, a->kv, a->lease, e);
-    if (r == 0)
-        r = check_run(a->kv, a->head.points_key, &c, e);
     if (r < 0)
         return r;
-    printf("%" PRIu64 " directories, %" PRIu64 " files, %" PRIu64 " others, %" PRIu64
-           " blocks, %" PRIu64 " bytes; unused keys: %" PRIu64 " meta, %" PRIu64 " data; %" PRIu64
-           " findings\n",
-           c.dirs, c.files, c.others, c.blocks, c.bytes, c.unused_meta, c.unused_data, c.findings);
-    return c.findings ? 1 : 0;
+    if (a->o.json)
+        printf("{\"found\": [");
+    r = check_run(a->kv, a->head.points_key, a->o.json, &c, e);
+    if (r < 0)
+        return r;
+    if (a->o.json)
+        printf("],\n \"findings\": %" PRIu64 ", \"directories\": %" PRIu64 ", \"files\": %" PRIu64
+               ", \"others\": %" PRIu64 ", \"blocks\": %" PRIu64 ", \"bytes\": %" PRIu64
+               ", \"unused_meta_keys\": %" PRIu64 ", \"unused_data_keys\": %" PRIu64 "}\n",
+               c.findings, c.dirs, c.files, c.others, c.blocks, c.bytes, c.unused_meta,
+               c.unused_data);
+    else
+        printf("%" PRIu64 " directories, %" PRIu64 " files, %" PRIu64 " others, %" PRIu64
+               " blocks, %" PRIu64 " bytes; unused keys: %" PRIu64 " meta, %" PRIu64
+               " data; %" PRIu64 " findings\n",
+               c.dirs, c.files, c.others, c.blocks, c.bytes, c.unused_meta, c.unused_data,
+               c.findings);
+    return c.findings ? CHECK_FINDINGS : 0;
 }
 
 /* Passwords are not left where ps shows them. */
@@ -553,8 +566,11 @@ int main(int argc, char **argv)
             : a.o.point  ? ask_point(a.o.mountpoint, &e)
                          : run_mount(&a, &e);
     }
+    bool check = a.o.check;
     close_app(&a);
     if (r < 0 && e.text[0])
         fprintf(stderr, "zdbfs: %s\n", e.text);
-    return r == 0 ? 0 : 1;
+    if (r < 0 && check)
+        return CHECK_FAILED;
+    return r < 0 ? 1 : r;
 }

@@ -295,8 +295,8 @@ static int from_cmdline(struct options *o, struct fuse_args *args, enum options_
     *action = c.show_help ? OPTIONS_HELP : c.show_version ? OPTIONS_SHOW_VERSION : OPTIONS_RUN;
     if (*action != OPTIONS_RUN)
         return 0;
-    if (o->json && !o->points)
-        return err_set(e, EINVAL, "--json goes with --points");
+    if (o->json && !o->points && !o->check)
+        return err_set(e, EINVAL, "--json goes with --points or --check");
     if (o->check || o->points)
         return o->mountpoint ? err_set(e, EINVAL, "%s takes no mount point",
                                        o->check ? "--check" : "--points")
@@ -408,7 +408,7 @@ void options_help(void)
 {
     printf(
         "usage: zdbfs [options] [SOURCE] MOUNTPOINT\n"
-        "       zdbfs --check [-o host=...,...] [SOURCE]\n"
+        "       zdbfs --check [--json] [-o host=...,...] [SOURCE]\n"
         "       zdbfs --points [--json] [-o host=...,...] [SOURCE]\n"
         "       zdbfs --point MOUNTPOINT\n"
         "\n"

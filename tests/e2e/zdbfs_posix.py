@@ -4,6 +4,7 @@
 filesystem, too, where that has it."""
 import ctypes
 import errno
+import json
 import os
 import stat
 import struct
@@ -226,6 +227,41 @@ def test_posix_copies_made_by_the_filesystem():
         return out
     both(check, "copies")
     checked()
+
+
+def test_posix_check_says_what_it_found():
+    """A lost block and a name with odd bytes: exit codes of fsck(8), and JSON."""
+    setup()
+    os.makedirs(mount.path / "odd")
+    with open(os.fsencode(mount.path / "odd") + b"/quote\"\\\xff", "wb") as f:
+        f.write(b"data")
+    q.same(mount.stop(), 0)
+    where = ("--check", "--json", "-o", f"unix={zdb.socket}")
+    p = q.run(q.BIN / "zdbfs", *where)
+    q.same((p.returncode, json.loads(p.stdout)["found"]), (0, []))
+    with zdb.client("zdbfs-data") as c:
+        key = max(int.from_bytes(k, "little") for k in keys(c))
+        lost = c.cmd("GET", key.to_bytes(8, "little"))
+        q.same(lost, b"data")
+        c.cmd("DEL", key.to_bytes(8, "little"))
+    p = q.run(q.BIN / "zdbfs", *where)
+    got = json.loads(p.stdout)
+    q.same((p.returncode, got["findings"], len(got["found"])), (4, 1, 1))
+    q.check(f"is missing (data key {key})" in got["found"][0], got)
+    p = q.run(q.BIN / "zdbfs", "--check", "-o", "unix=/nowhere/zdb.sock")
+    q.same(p.returncode, 8)
+    mount.start()
+    (mount.path / "odd").rename(mount.path / "was odd")
+
+
+def keys(c):
+    out, cursor = [], None
+    while True:
+        r = c.cmd("SCAN", *([cursor] if cursor else []))
+        if isinstance(r, q.Error):
+            return out
+        cursor = r[0]
+        out += [e[0] for e in r[1]]
 
 
 def test_posix_end():

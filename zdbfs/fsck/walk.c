@@ -26,22 +26,43 @@ struct seen { /* an inode that an entry points to */
 struct check {
     struct kv *kv;
     struct check_result *out;
+    bool json;
     struct seen *seen;
     struct key_set dirs;                 /* to be walked */
     struct key_set meta_keys, data_keys; /* referred to */
 };
 
+/* As a JSON string; names may have any bytes. */
+static void print_string(const char *text)
+{
+    putchar('"');
+    for (; *text; text++) {
+        uint8_t byte = (uint8_t)*text;
+        if (byte < 0x20 || byte > 0x7e || byte == '"' || byte == '\\')
+            printf("\\u%04x", byte);
+        else
+            putchar(byte);
+    }
+    putchar('"');
+}
+
 static void finding(struct check *c, const char *fmt, ...) PRINTF(2, 3);
 static void finding(struct check *c, const char *fmt, ...)
 {
+    char text[1024];
     va_list ap;
 
     if (c->out->findings++ >= SHOWN_MAX)
         return;
     va_start(ap, fmt);
-    vprintf(fmt, ap);
+    vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    putchar('\n');
+    if (!c->json) {
+        puts(text);
+        return;
+    }
+    fputs(c->out->findings > 1 ? ",\n  " : "\n  ", stdout);
+    print_string(text);
 }
 
 static struct seen *find(struct check *c, uint64_t ino)
@@ -331,9 +352,10 @@ static void check_links(struct check *c)
             finding(c, "inode %" PRIu64 ": says %u names, has %u", s->ino, s->nlink, s->names);
 }
 
-int check_run(struct kv *kv, uint64_t points_key, struct check_result *out, struct err *e)
+int check_run(struct kv *kv, uint64_t points_key, bool json, struct check_result *out,
+              struct err *e)
 {
-    struct check c = {.kv = kv, .out = out};
+    struct check c = {.kv = kv, .out = out, .json = json};
     struct seen *s, *next;
     int r = 0;
 
@@ -351,7 +373,7 @@ int check_run(struct kv *kv, uint64_t points_key, struct check_result *out, stru
         check_links(&c);
         r = check_keys(&c);
     }
-    if (out->findings > SHOWN_MAX)
+    if (out->findings > SHOWN_MAX && !json)
         printf("... and %" PRIu64 " more\n", out->findings - SHOWN_MAX);
     HASH_ITER(hh, c.seen, s, next)
     {

@@ -6,7 +6,7 @@
 #include "zdbfs/store/kv.h"
 
 struct check_result {
-    uint64_t findings; /* each printed as a line on stdout */
+    uint64_t findings; /* each printed on stdout: a line, or a JSON string */
     uint64_t dirs, files, others, blocks, bytes;
     uint64_t unused_meta, unused_data; /* keys that nothing refers to: space lost in crashes, no
                                           fault */
@@ -14,6 +14,7 @@ struct check_result {
 
 /* points_key: of the list of points, or 0.  0 and *out, or -errno when it could not be read to the
  * end. */
-int check_run(struct kv *kv, uint64_t points_key, struct check_result *out, struct err *e);
+int check_run(struct kv *kv, uint64_t points_key, bool json, struct check_result *out,
+              struct err *e);
 
 #endif

@@ -1,4 +1,5 @@
 /* attributes - requests about one inode: lookup, attributes, link targets, free space, ioctl. */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,6 +103,8 @@ void ops_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *f)
 static void reply_attr(const struct ops_req *q, struct inode *in)
 {
     struct stat st;
+
+    assert(in);
     struct timespec btime = in->a.btime; /* does not change */
 
     fs_lock(q->fs);

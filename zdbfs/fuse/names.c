@@ -117,7 +117,7 @@ static int make_nameless(const struct ops_req *q, fuse_ino_t parent, mode_t mode
         r = -ENOTDIR;
     if (r == 0)
         r = ids_take(fs->ids, 1, &id, q->deadline_ms);
-    if (r < 0) {
+    if (r != 0) {
         inode_put(fs, dir);
         return r;
     }
@@ -140,7 +140,7 @@ static int make_nameless(const struct ops_req *q, fuse_ino_t parent, mode_t mode
     }
     fs_unlock(fs);
     inode_put(fs, dir);
-    return r < 0 ? r : ops_store(q);
+    return r != 0 ? r : ops_store(q);
 }
 
 static void make_and_reply(const struct ops_req *q, fuse_ino_t parent, const char *name,
@@ -178,7 +178,7 @@ void ops_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode
     mode = S_IFREG | (mode & 07777);
     int r = nameless ? make_nameless(&q, parent, mode, fi->flags, &e)
                      : make(&q, parent, name, mode, 0, NULL, fi->flags, &e);
-    if (r < 0) {
+    if (r != 0) {
         ops_error(&q, r);
         return;
     }

@@ -242,8 +242,8 @@ def test_points_under_load_and_kills():
         w.check(f"after all kills (seed {SEED})")
     q.same(mount.stop(), 0)
     got = points(zdb)
-    q.check(len(got) >= 9, f"points: {got}")
-    for p in got if LONG else r.sample(got, 5):
+    q.check(len(got) >= 3, f"points: {got}")   # one a run at least: when nothing is committed in between, none is made
+    for p in got if LONG else r.sample(got, min(5, len(got))):
         z = volume_of(zdb, p)
         m = q.mount_zdbfs(z, opts="autons")
         for w in ws:

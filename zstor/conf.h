@@ -32,6 +32,7 @@ struct zstor_conf {
     char *metrics_address;      /* never NULL */
     uint64_t lease_ms;          /* how long the claim of the volume lasts without renewal */
     uint64_t repair_delay_s;    /* a backend that is down for longer is not waited for */
+    uint64_t reclaim_grace_s;   /* dead shards are deleted so long after their object changed */
     uint64_t scrub_period_s;    /* in which every byte is read once; 0: never */
     uint64_t scrub_rate;        /* bytes per second at the most */
     uint8_t key[ZSTOR_KEY_LEN]; /* top-level encryption: metadata records (and upstream's data) */

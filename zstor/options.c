@@ -46,6 +46,7 @@ static const char *const top_keys[] = {
     "lease_seconds",
     "repair_delay",
     "scrub_period",
+    "reclaim_grace",
     "scrub_rate",
     NULL,
 };
@@ -429,6 +430,9 @@ static int opt_care(const struct conf_node *top, struct zstor_conf *c, struct er
 
     c->repair_delay_s = OPTIONS_DEFAULT_REPAIR_DELAY;
     r = conf_u64(top, "repair_delay", false, 0, 30 * 86400, &c->repair_delay_s, e);
+    c->reclaim_grace_s = OPTIONS_DEFAULT_RECLAIM_GRACE;
+    if (r >= 0)
+        r = conf_u64(top, "reclaim_grace", false, 0, 30 * 86400, &c->reclaim_grace_s, e);
     if (r >= 0)
         r = conf_u64(top, "scrub_period", false, 0, 3650, &days, e);
     if (r >= 0)

@@ -7,13 +7,14 @@
 #include "common/bytes.h"
 #include "zstor/conf.h"
 
-#define OPTIONS_DEFAULT_FILE         "zstor_config.yaml"  /* in the working directory */
-#define OPTIONS_DEFAULT_PID_FILE     "/var/run/zstor.pid" /* of root; others: in state_dir */
-#define OPTIONS_DEFAULT_METRICS      "127.0.0.1"
-#define OPTIONS_DEFAULT_REPAIR_DELAY 900 /* seconds */
-#define OPTIONS_DEFAULT_SCRUB_DAYS   30
-#define OPTIONS_DEFAULT_SCRUB_RATE   16 /* MiB per second */
-#define OPTIONS_DEFAULT_LEASE        30 /* seconds */
+#define OPTIONS_DEFAULT_FILE          "zstor_config.yaml"  /* in the working directory */
+#define OPTIONS_DEFAULT_PID_FILE      "/var/run/zstor.pid" /* of root; others: in state_dir */
+#define OPTIONS_DEFAULT_METRICS       "127.0.0.1"
+#define OPTIONS_DEFAULT_REPAIR_DELAY  900  /* seconds */
+#define OPTIONS_DEFAULT_RECLAIM_GRACE 3600 /* seconds */
+#define OPTIONS_DEFAULT_SCRUB_DAYS    30
+#define OPTIONS_DEFAULT_SCRUB_RATE    16 /* MiB per second */
+#define OPTIONS_DEFAULT_LEASE         30 /* seconds */
 
 /* What is worth saying but no reason to refuse; one line, borrowed. */
 typedef void options_warn_fn(const char *line);

@@ -513,7 +513,7 @@ def zstor_config(backends, dir=None, minimal=2, expected=4, groups=None, meta_ba
     dir = pathlib.Path(dir) if dir else tmpdir("zstor")
     conf = {
         "minimal_shards": minimal, "expected_shards": expected, "redundant_groups": 0, "redundant_nodes": 0,
-        "socket": str(dir / "zstor.sock"), "pid_file": str(dir / "zstor.pid"), "state_dir": str(dir / "state"),
+        "socket": str(dir / "zstor.sock"), "pid_file": str(dir / "zstor.pid"), "state_dir": str(dir / "state"), "reclaim_grace": 0,
         "encryption": {"algorithm": "AES", "key": DATA_KEY},
         "compression": {"algorithm": "snappy"},
         "meta": {"type": "zdb", "config": {

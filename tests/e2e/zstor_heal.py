@@ -109,7 +109,7 @@ def test_drain_and_replace():
         b = s.backends[i]
         p = s.z.cli("backend", "drain", f"{b.host}:{b.port}", check_exit=0)
         q.check(b"drained: 1" in p.stdout, p.stdout)
-        q.same(s.entries(i), 0, "values that are left")
+        q.wait_for(lambda: s.entries(i) == 0, 60, "values that are left")
         s.store("later", os.urandom(50000))
         q.same(s.entries(i), 0, "values that came")
         s.all_read()
@@ -147,7 +147,7 @@ def test_drain_and_replace():
         s.z.start()
         s.backends.append(new)
         p = s.z.cli("backend", "replace", f"{old.host}:{old.port}", f"{new.host}:{new.port}", check_exit=0)
-        q.same(s.entries(j), 0, "values that are left")
+        q.wait_for(lambda: s.entries(j) == 0, 60, "values that are left")
         s.all_read()
     s.end()
 

@@ -351,7 +351,7 @@ static int dir_run(void *store, struct backend_op *op, size_t max_answer, atomic
     case BACKEND_SYNC: /* a write is durable when it is acknowledged */
         r = 0;
         break;
-    case BACKEND_NAMED_TIME:
+    case BACKEND_TIME:
         r = run_time(d, op);
         break;
     case BACKEND_LIST:

@@ -21,7 +21,7 @@ static enum health_track track_of(const struct backend_op *op)
         return HEALTH_LINK;
     case BACKEND_GET:
     case BACKEND_NAMED_GET:
-    case BACKEND_NAMED_TIME:
+    case BACKEND_TIME:
     case BACKEND_LIST:
         return HEALTH_READ;
     default:

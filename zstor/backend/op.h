@@ -19,18 +19,18 @@
 #include "zstor/format/address.h"
 
 enum backend_verb {
-    BACKEND_INFO,       /* -> *info */
-    BACKEND_PUT,        /* value -> out: the key that it has got */
-    BACKEND_GET,        /* key, off, len (0: to the end) -> out: those bytes */
-    BACKEND_DEL,        /* key; 0 also when it was not there */
-    BACKEND_SYNC,       /* what was written before on this backend is on stable storage; 0 at once
-                           where there is no such thing */
-    BACKEND_NAMED_PUT,  /* key, value */
-    BACKEND_NAMED_GET,  /* key -> out */
-    BACKEND_NAMED_DEL,  /* key; 0 also when it was not there */
-    BACKEND_NAMED_TIME, /* key -> time_s: when it was written */
-    BACKEND_LIST,       /* key: cursor, empty at the beginning -> rows[nrows], out: the next cursor;
-                           none at the end */
+    BACKEND_INFO,      /* -> *info */
+    BACKEND_PUT,       /* value -> out: the key that it has got */
+    BACKEND_GET,       /* key, off, len (0: to the end) -> out: those bytes */
+    BACKEND_DEL,       /* key; 0 also when it was not there */
+    BACKEND_SYNC,      /* what was written before on this backend is on stable storage; 0 at once
+                          where there is no such thing */
+    BACKEND_NAMED_PUT, /* key, value */
+    BACKEND_NAMED_GET, /* key -> out */
+    BACKEND_NAMED_DEL, /* key; 0 also when it was not there */
+    BACKEND_TIME,      /* key -> time_s: when it was written; by key and by name */
+    BACKEND_LIST,      /* key: cursor, empty at the beginning -> rows[nrows], out: the next cursor;
+                          none at the end */
 };
 
 struct backend_op {

@@ -228,7 +228,7 @@ static int redis_submit(void *link, struct backend_op *op)
     case BACKEND_NAMED_DEL:
         argv[0] = slice_str("DEL");
         break;
-    case BACKEND_NAMED_TIME:
+    case BACKEND_TIME:
         argv[0] = slice_str("GETRANGE");
         argv[2] = slice_str("0");
         argv[3] = slice_str("7");
@@ -363,7 +363,7 @@ static int understand(const struct redis_link *l, struct backend_op *op, struct 
     case BACKEND_DEL:
     case BACKEND_NAMED_DEL:
         return reply->type == REDIS_REPLY_INTEGER ? 0 : -EPROTO;
-    case BACKEND_NAMED_TIME:
+    case BACKEND_TIME:
         if (!value || (text.len && text.len != TIME_LEN))
             return -EPROTO;
         if (!text.len)

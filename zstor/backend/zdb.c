@@ -138,7 +138,7 @@ static int zdb_submit(void *link, struct backend_op *op)
     case BACKEND_NAMED_DEL:
         argv[0] = slice_str("DEL");
         break;
-    case BACKEND_NAMED_TIME:
+    case BACKEND_TIME:
         argv[0] = slice_str("KEYTIME");
         break;
     case BACKEND_SYNC: /* a redis would begin a replication */
@@ -243,7 +243,7 @@ static int understand(struct backend_op *op, const redisReply *reply)
         return nil || zclient_is_ok(reply) ? 0 : -EPROTO;
     case BACKEND_SYNC:
         return zclient_is_ok(reply) ? 0 : -EPROTO;
-    case BACKEND_NAMED_TIME:
+    case BACKEND_TIME:
         if (reply->type != REDIS_REPLY_INTEGER || reply->integer < 0)
             return nil ? -ENOENT : -EPROTO;
         op->time_s = (uint64_t)reply->integer;

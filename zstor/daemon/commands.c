@@ -512,7 +512,7 @@ static void put_job(void *arg, const struct sched_view *v)
     CLEANUP(buf_fini) struct buf line = BUF_INIT;
 
     buf_printf(&line, "%" PRIu64 " %s %s %" PRIu64 " bytes, %" PRIu64 " s old", v->rec->seq,
-               v->rec->op == JOURNAL_STORE ? "store" : "rebuild", v->rec->name, v->rec->bytes, age);
+               journal_op_name(v->rec->op), v->rec->name, v->rec->bytes, age);
     if (v->running)
         buf_put_str(&line, ", running");
     if (v->tries)

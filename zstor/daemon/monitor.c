@@ -19,6 +19,7 @@
 #include "zstor/daemon/metrics.h"
 #include "zstor/daemon/page.h"
 #include "zstor/options.h"
+#include "zstor/queue/burial.h"
 #include "zstor/state_dir.h"
 #include "zstor/daemon/poller.h"
 #include "zstor/cache/handover.h"
@@ -58,6 +59,7 @@ struct monitor {
     struct control *control;
     struct poller *poller;
     struct marks *marks;
+    struct burial *burial;
     struct care *care;
     struct care_commands *care_commands;
     struct evict *evict;
@@ -146,7 +148,8 @@ static void on_finished(void *arg, const struct task *t)
 static void on_added(void *arg, struct journal_rec *rec)
 {
     struct monitor *m = arg;
-    CLEANUP(base_free) char *lock = lock_of(m, rec->name);
+    CLEANUP(base_free)
+    char *lock = rec->op == JOURNAL_RECLAIM ? xstrdup(rec->name) : lock_of(m, rec->name);
 
     sched_add(m->sched, rec, lock);
 }
@@ -342,9 +345,10 @@ static void warn_fixed(const struct zstor_conf *old, const struct zstor_conf *no
     if (differ(old->socket, now->socket) || differ(old->pid_file, now->pid_file) ||
         differ(old->state_dir, now->state_dir) ||
         differ(old->metrics_address, now->metrics_address) ||
-        old->prometheus_port != now->prometheus_port)
-        log_warn("reload: socket, pid_file, state_dir, metrics_address and prometheus_port change "
-                 "at the next start only");
+        old->prometheus_port != now->prometheus_port ||
+        old->reclaim_grace_s != now->reclaim_grace_s)
+        log_warn("reload: socket, pid_file, state_dir, metrics_address, prometheus_port and "
+                 "reclaim_grace change at the next start only");
 }
 
 static bool another_volume(const struct zstor_conf *old, const struct zstor_conf *now)
@@ -387,6 +391,7 @@ static void on_reload(void *arg)
         log_error("reload: the configuration stays as it was: %s", why.text);
         return;
     }
+    object_reclaim_later(now->objects, burial_bury, m->burial);
     warn_fixed(old->conf, now->conf);
     if (differ(old->conf->zdbfs_mountpoint, now->conf->zdbfs_mountpoint))
         restart_fsstats(m, now->conf->zdbfs_mountpoint);
@@ -493,6 +498,7 @@ static int start_queue(struct monitor *m, struct err *e)
         .retry_max_ms = RETRY_MAX_MS,
         .rebuild_min_ms = REBUILD_MIN_MS,
         .rebuild_max_ms = REBUILD_MAX_MS,
+        .grace_s = m->engine->conf->reclaim_grace_s,
         .arg = m,
         .acquire = acquire,
         .release = release,
@@ -621,6 +627,9 @@ static int start(struct monitor *m, struct zstor_conf *conf, struct err *e)
         r = claim(m, e);
     if (r < 0)
         return r;
+    m->burial = burial_new(
+        &(struct burial_conf){.loop = m->loop, .journal = m->journal, .added = on_added, .arg = m});
+    object_reclaim_later(m->engine->objects, burial_bury, m->burial);
     r = start_signals(m, e);
     if (r >= 0)
         r = start_queue(m, e);
@@ -647,6 +656,7 @@ static void stop(struct monitor *m)
     evict_free(m->evict);
     poller_free(m->poller);
     sched_free(m->sched);
+    burial_free(m->burial);
     intake_free(m->intake);
     commands_free(m->commands);
     care_commands_free(m->care_commands);

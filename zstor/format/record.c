@@ -27,6 +27,7 @@ enum tail_type {
     TAIL_BLOB = 6,       /* u64, length of the encrypted blob */
     TAIL_NAME = 7,       /* bytes */
     TAIL_WRITER = 8,     /* 16 bytes instance, u64 epoch */
+    TAIL_BORN = 9,       /* u64 of each shard, by index */
 };
 
 static const uint8_t tail_magic[4] = {'Q', 'Z', 'T', 1};
@@ -177,6 +178,20 @@ static void put_writer(struct buf *b, const struct meta_record *m)
     put_entry(b, TAIL_WRITER, raw, sizeof raw);
 }
 
+static void put_born(struct buf *b, const struct meta_record *m)
+{
+    uint8_t raw[8 * ZSTOR_MAX_SHARDS];
+    unsigned n = geometry_total(m->geo);
+    bool any = false;
+
+    for (unsigned i = 0; i < n; i++) {
+        le64_put(raw + (size_t)8 * i, m->shards[i].born);
+        any = any || m->shards[i].born;
+    }
+    if (any)
+        put_entry(b, TAIL_BORN, raw, (size_t)8 * n);
+}
+
 static void put_tail(struct buf *b, const struct meta_record *m)
 {
     size_t start = b->len;
@@ -195,6 +210,7 @@ static void put_tail(struct buf *b, const struct meta_record *m)
         put_entry(b, TAIL_NAME, m->name, strlen(m->name));
     if (m->has_writer)
         put_writer(b, m);
+    put_born(b, m);
     if (m->path)
         put_entry(b, TAIL_PATH, m->path, strlen(m->path));
     if (m->host)
@@ -369,6 +385,15 @@ static bool entry_writer(struct slice s, struct meta_record *m)
     return true;
 }
 
+static bool entry_born(struct slice s, struct meta_record *m)
+{
+    if (s.len != (size_t)8 * geometry_total(m->geo))
+        return false;
+    for (unsigned i = 0; i < geometry_total(m->geo); i++)
+        m->shards[i].born = le64_get(s.p + (size_t)8 * i);
+    return true;
+}
+
 static char *entry_text(struct slice s)
 {
     char *t = xcalloc(s.len + 1, 1);
@@ -424,6 +449,9 @@ static int take_tail(struct slice in, struct meta_record *m, struct err *e)
             break;
         case TAIL_WRITER:
             good = entry_writer(v, m);
+            break;
+        case TAIL_BORN:
+            good = entry_born(v, m);
             break;
         case TAIL_HOST:
             free(m->host);

@@ -32,6 +32,8 @@ struct meta_shard { /* its position in the record is its index */
     uint8_t digest[ZSTOR_DIGEST_LEN];
     struct meta_key *keys; /* owned */
     size_t nkeys;
+    uint64_t born; /* tail: when its backend wrote the last of its values, by the backend's clock;
+                      0: not told */
     struct backend_addr addr; /* owned; of a kind that is not a 0-db: BACKEND_ELSEWHERE after
                                  meta_format_decode */
 };

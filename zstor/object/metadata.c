@@ -183,7 +183,7 @@ static void ask_times(const struct metastore *ms, const char *key, struct candid
 
     quorum_open(&cl, ms, HEALTH_READ, false);
     for (unsigned i = 0; i < N; i++)
-        quorum_command(&cl.ask[i], BACKEND_NAMED_TIME, slice_str(key), quorum_nothing());
+        quorum_command(&cl.ask[i], BACKEND_TIME, slice_str(key), quorum_nothing());
     exchange_run(cl.ask, N, ZSTOR_META_DATA, ms->grace_ms, NULL);
     for (unsigned i = 0; i < N; i++)
         for (unsigned k = 0; k < cs->n; k++)

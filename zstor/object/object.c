@@ -61,6 +61,12 @@ struct pool *object_pool(struct objects *o)
     return o->pool;
 }
 
+void object_reclaim_later(struct objects *o, object_bury_fn *fn, void *arg)
+{
+    o->bury = fn;
+    o->bury_arg = arg;
+}
+
 int object_check_key(struct objects *o, struct err *e)
 {
     return claim_key(&o->meta, e);
@@ -231,6 +237,7 @@ int object_delete(struct objects *o, const char *path, const char *meta_key,
     CLEANUP(base_free) char *key = NULL;
     struct metastore_state st;
     struct meta_record m = {0};
+    bool buried = false;
     int r = object_load(o, path, meta_key, &key, &m, &st, e);
 
     if (r < 0 && r != -EBADMSG) /* a damaged record can still be removed */
@@ -249,10 +256,12 @@ int object_delete(struct objects *o, const char *path, const char *meta_key,
     }
     if (r >= 0)
         r = guard_change(&o->meta, m.shards ? &m : NULL, e);
+    if (r >= 0 && m.shards)
+        buried = object_bury(o, key, &m, &st, NULL);
     if (r >= 0)
         r = ctl_stopped(ctl) ? err_set(e, ECANCELED, "stopped")
                              : metastore_remove(&o->meta, key, e);
-    if (r == 0 && m.shards)
+    if (r == 0 && m.shards && !buried)
         object_reclaim_record(o, &m, &st, NULL, ctl);
     if (m.shards)
         meta_record_fini(&m);

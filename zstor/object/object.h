@@ -29,6 +29,7 @@
 #include "zstor/backend/marks.h"
 #include "zstor/backend/pool.h"
 
+struct meta_record;
 struct objects;
 struct volume;
 
@@ -164,6 +165,19 @@ int object_survey(struct objects *o, const struct object_ctl *ctl, object_survey
  * metadata backend does not answer (idempotent: try again). */
 int object_delete(struct objects *o, const char *path, const char *meta_key,
                   const struct object_ctl *ctl, struct err *e);
+
+/* Shards that a replaced or deleted object leaves.  With a bury function they are not deleted at
+ * once: it is called before the change, on the job's thread, with a record that lists only them and
+ * has no data key; 0: they are kept (on stable storage) for an object_reclaim_dead later.  NULL:
+ * deleted after the change.  Before the first operation. */
+typedef int object_bury_fn(void *arg, const char *meta_key, const struct meta_record *dead,
+                           struct err *e);
+void object_reclaim_later(struct objects *o, object_bury_fn *fn, void *arg);
+/* Deletes them, no body is read.  0: done, or they are not dead (the change did not come about), or
+ * nothing proves what they are: then they only take space.  -EAGAIN, -EHOSTUNREACH, ...: again
+ * later. */
+int object_reclaim_dead(struct objects *o, const char *meta_key, const struct meta_record *dead,
+                        const struct object_ctl *ctl, struct err *e);
 
 /* All metadata keys, the union of what the metadata backends list; each key once, order
  * unspecified.  fn returns 0 to go on, else the walk ends with that value.  -EHOSTUNREACH when

@@ -17,6 +17,8 @@ struct objects { /* const after object_open, but for what has its own lock */
     struct metastore meta;
     uint64_t hedge_ms;
     int (*random)(void *p, size_t n);
+    object_bury_fn *bury; /* NULL: what is dead is reclaimed at once */
+    void *bury_arg;
     char host[256];
 };
 
@@ -49,11 +51,17 @@ void object_sites(struct objects *o, uint64_t need, struct placement_site **site
  * record may by now belong to somebody else. */
 void object_reclaim(struct objects *o, const struct meta_shard *shards, unsigned n,
                     const struct meta_record *keep);
-/* The same for a record that was replaced or deleted: every shard is read first, and deleted only
- * when its bytes are still those of the record, and nothing at all when the record is not proved to
- * be this object's (st): it may be another's that lives. */
+/* The same for a record that was replaced or deleted: a shard is deleted only when it is still the
+ * record's, by the time of its last value or, where the record does not tell that, by its bytes,
+ * all of them read; and nothing at all when the record is not proved to be this object's (st): it
+ * may be another's that lives. */
 void object_reclaim_record(struct objects *o, const struct meta_record *old,
                            const struct metastore_state *st, const struct meta_record *keep,
                            const struct object_ctl *ctl);
+/* Before `old` is replaced by `keep` (NULL: deleted): what will be dead then is handed to whoever
+ * looks after it (object_reclaim_later).  false: nobody does, object_reclaim_record has to follow
+ * the change. */
+bool object_bury(struct objects *o, const char *key, const struct meta_record *old,
+                 const struct metastore_state *st, const struct meta_record *keep);
 
 #endif

@@ -151,6 +151,7 @@ static void take_restored(struct rebuild *b, struct upload_target *t)
     m->present = true;
     m->keys = t->keys;
     m->nkeys = t->nkeys;
+    m->born = t->born;
     m->addr = (struct backend_addr){0};
     backend_addr_copy(&m->addr, t->addr);
     b->state[t->index] = FETCH_GOOD;
@@ -313,6 +314,7 @@ static int still_current(struct rebuild *b, struct err *e)
 static int save(struct rebuild *b, struct object_result *res, struct err *e)
 {
     unsigned acks = 0;
+    bool buried = false;
     int r = still_current(b, e);
 
     if (r == 0)
@@ -323,6 +325,7 @@ static int save(struct rebuild *b, struct object_result *res, struct err *e)
             volume_sign(b->o->meta.volume, &b->new);
         b->new.generation =
             object_next_generation(b->o, b->key, b->rec.has_tail ? b->rec.generation : 0);
+        buried = b->nold && object_bury(b->o, b->key, &b->rec, &b->st, &b->new);
         r = metastore_save(&b->o->meta, b->key, &b->new, &acks, e);
     }
     if (r < 0) {
@@ -333,7 +336,7 @@ static int save(struct rebuild *b, struct object_result *res, struct err *e)
     }
     res->meta_lost = ZSTOR_META_COPIES - acks;
     res->generation = b->new.generation;
-    for (unsigned i = 0; i < b->nold; i++)
+    for (unsigned i = 0; i < b->nold && !buried; i++)
         if (b->old_good[i])
             object_reclaim(b->o, &b->old[i], 1, &b->new);
         else /* not there, not readable, or not proven to be ours: never deleted */

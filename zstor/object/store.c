@@ -292,6 +292,7 @@ static int upload_round(struct store *s, bool all)
         m->present = true;
         m->keys = t[k].keys;
         m->nkeys = t[k].nkeys;
+        m->born = t[k].born;
         backend_addr_copy(&m->addr, t[k].addr);
     }
     free(t);
@@ -360,6 +361,7 @@ static int check_limits(struct store *s, struct err *e)
 static int upload_and_save(struct store *s, struct object_result *res, struct err *e)
 {
     struct err why = {0};
+    bool buried;
     int r = check_limits(s, e);
 
     if (r == 0) /* before anything is written that could not be referred to */
@@ -373,13 +375,14 @@ static int upload_and_save(struct store *s, struct object_result *res, struct er
     if (r < 0)
         return r;
     list_missing(s);
+    buried = s->have_old && object_bury(s->o, s->key, &s->old, &s->old_state, &s->rec);
     r = save(s, &s->rec, res, e);
     if (r < 0) { /* some backends may have the new record: its shards must stay, the next try
                     finishes it */
         log_warn("store %s: shards are stored, metadata is not: %s", s->source, e ? e->text : "");
         return r;
     }
-    if (s->have_old)
+    if (s->have_old && !buried)
         object_reclaim_record(s->o, &s->old, &s->old_state, &s->rec, s->ctl);
     OBJECT_COUNT(s->o, stored, 1);
     OBJECT_COUNT(s->o, stored_bytes, s->rec.size);

@@ -8,13 +8,15 @@
 #include <unistd.h>
 
 #include "common/path.h"
+#include "zstor/format/record.h"
 
+#define MAX_DEAD ((size_t)64 * MIB)         /* of the record of a reclaim */
 #define MAX_KEYS ((size_t)64 * 1024 * 1024) /* of one list; more is refused */
 
 const char *task_name(enum task_op op)
 {
-    static const char *const names[] = {"store", "retrieve", "check", "rebuild",
-                                        "list",  "repair",   "survey"};
+    static const char *const names[] = {"store", "retrieve", "check",  "rebuild",
+                                        "list",  "repair",   "survey", "reclaim"};
 
     return names[op];
 }
@@ -138,6 +140,20 @@ static void run_survey(struct task *t, struct objects *o, const struct object_ct
     t->nkeys = k.n;
 }
 
+static void run_reclaim(struct task *t, struct objects *o, const struct object_ctl *ctl)
+{
+    CLEANUP(buf_fini) struct buf bytes = BUF_INIT;
+    struct meta_record dead;
+
+    t->rc = path_read(t->source, MAX_DEAD, &bytes, &t->err);
+    if (t->rc == 0)
+        t->rc = meta_format_decode(buf_slice(&bytes), &dead, &t->err) < 0 ? -EINVAL : 0;
+    if (t->rc < 0)
+        return;
+    t->rc = object_reclaim_dead(o, t->meta_key, &dead, ctl, &t->err);
+    meta_record_fini(&dead);
+}
+
 void task_run(struct task *t, struct objects *o, const atomic_bool *stop)
 {
     struct object_ctl ctl = {.stop = stop};
@@ -170,6 +186,9 @@ void task_run(struct task *t, struct objects *o, const atomic_bool *stop)
         break;
     case TASK_SURVEY:
         run_survey(t, o, &ctl);
+        break;
+    case TASK_RECLAIM:
+        run_reclaim(t, o, &ctl);
         break;
     }
 }

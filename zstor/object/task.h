@@ -16,12 +16,13 @@ enum task_op {
     TASK_LIST,     /* all metadata keys */
     TASK_REPAIR,   /* object meta_key, see object_repair */
     TASK_SURVEY,   /* all that need a repair: keys, good */
+    TASK_RECLAIM,  /* dead shards of meta_key; source: a file with the record that lists them */
 };
 
 enum task_priority {                  /* the first one runs first */
                      TASK_AWAITED,    /* somebody waits for it */
                      TASK_QUEUED,     /* durable jobs, repairs */
-                     TASK_BACKGROUND, /* scrubs */
+                     TASK_BACKGROUND, /* scrubs, what is dead */
 };
 
 struct task {
@@ -29,7 +30,7 @@ struct task {
     enum task_priority priority;
     char *path; /* object path; NULL: meta_key */
     char *meta_key;
-    char *source;   /* store */
+    char *source;   /* store, reclaim */
     int fd;         /* retrieve: into this file, closed with the task; -1: the object's own path */
     bool replace;   /* retrieve: also what is there already */
     unsigned flags; /* store: OBJECT_... */

@@ -21,10 +21,11 @@ struct window {    /* one value of every shard */
 
 struct lane { /* one target with a connection */
     struct upload_target *t;
-    struct pool_conn *conn; /* NULL: failed or none */
-    struct backend_op op;
-    bool asked;  /* op is submitted and its outcome not taken */
-    size_t room; /* of t->keys */
+    struct pool_conn *conn;     /* NULL: failed or none */
+    struct backend_op op, born; /* born: goes before the SYNC, so it is done when that is */
+    bool asked;                 /* op is submitted and its outcome not taken */
+    size_t room;                /* of t->keys */
+    uint8_t last[8];            /* of them, on the wire */
 };
 
 struct upload {
@@ -67,6 +68,7 @@ static void upload_fini(struct upload *u)
         if (u->lane[i].conn) {
             pool_put(u->lane[i].conn, u->lane[i].t->rc < 0 ? 1 : 0);
             backend_op_fini(&u->lane[i].op);
+            backend_op_fini(&u->lane[i].born);
         }
     for (unsigned w = 0; w < 2; w++) {
         free(u->win[w].src);
@@ -171,6 +173,7 @@ static void lane_fail(struct lane *l, int rc, bool broken, const char *why)
     l->t->rc = rc;
     pool_put(l->conn, broken ? rc : exchange_pending(l->conn) ? 1 : 0);
     backend_op_fini(&l->op);
+    backend_op_fini(&l->born);
     l->asked = false;
     l->conn = NULL;
 }
@@ -209,6 +212,8 @@ static void lane_take(struct lane *l)
         lane_fail(l, -ENOMEM, false, "out of memory");
     else
         backend_op_fini(op);
+    if (op->verb == BACKEND_SYNC && l->conn && l->born.rc == 0)
+        l->t->born = l->born.time_s;
 }
 
 /* Far behind the others, which are enough to read the object: it is given up, its shard goes
@@ -260,6 +265,17 @@ static int collect(struct upload *u)
     return 0;
 }
 
+/* When was the last value written?  A namespace gives each number once, unless it was emptied:
+ * whoever has the last number of this time still has all before it. */
+static void ask_born(struct lane *l)
+{
+    l->born = (struct backend_op){.verb = BACKEND_TIME, .rc = -ENOENT};
+    if (l->t->nkeys == 0)
+        return;
+    l->born.key = slice_of(l->last, meta_key_to_wire(&l->t->keys[l->t->nkeys - 1], l->last));
+    (void)exchange_submit(l->conn, &l->born); /* what breaks the connection, the SYNC tells */
+}
+
 /* One value of every shard; win NULL: SYNC. */
 static void push_all(struct upload *u, const struct window *win, size_t len)
 {
@@ -272,6 +288,8 @@ static void push_all(struct upload *u, const struct window *win, size_t len)
         l->op = (struct backend_op){.verb = win ? BACKEND_PUT : BACKEND_SYNC,
                                     .value = slice_of(win ? win->out[i] : NULL, len)};
         l->asked = true;
+        if (!win)
+            ask_born(l);
         if (exchange_submit(l->conn, &l->op) < 0)
             lane_take(l);
     }
@@ -336,6 +354,7 @@ int upload_run(struct pool *p, const struct upload_source *src, struct upload_ta
     for (unsigned i = 0; i < nt; i++) {
         t[i].keys = NULL;
         t[i].nkeys = 0;
+        t[i].born = 0;
         t[i].rc = -EHOSTDOWN;
     }
     u.value_size = value_size(src->geo, nt, src->shard_len);

@@ -31,7 +31,9 @@ struct upload_target {
     uint8_t digest[ZSTOR_DIGEST_LEN]; /* out */
     struct meta_key *keys; /* out, given (free), also when rc < 0: values that were written */
     size_t nkeys;
-    int rc; /* out: 0 stored, or -errno of this shard; -EHOSTDOWN etc. */
+    uint64_t born; /* out: when the last one was written, by the backend's clock; 0: it does not
+                      tell */
+    int rc;        /* out: 0 stored, or -errno of this shard; -EHOSTDOWN etc. */
 };
 
 /* 0: every target has its digest, and its rc tells the rest; or -errno of the source, -ECANCELED

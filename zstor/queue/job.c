@@ -16,8 +16,10 @@ struct sched_lock *sched_lock_find(const struct sched *s, const char *name)
 
 static void lock_count(struct sched_job *j, int by)
 {
-    bool mends = j->task->op == TASK_REBUILD || j->task->op == TASK_REPAIR;
-    unsigned *n = mends ? &j->lock->rebuilds : &j->lock->stores;
+    enum task_op op = j->task->op;
+    unsigned *n = op == TASK_REBUILD || op == TASK_REPAIR ? &j->lock->rebuilds
+                  : op == TASK_RECLAIM                    ? &j->lock->others
+                                                          : &j->lock->stores;
 
     *n = by > 0 ? *n + 1 : *n - 1;
 }
@@ -49,7 +51,7 @@ static void lock_drop(struct sched *s, struct sched_job *j)
     lock_count(j, -1);
     TAILQ_REMOVE(&l->jobs, j, of_lock);
     j->lock = NULL;
-    if (l->stores + l->rebuilds > 0)
+    if (l->stores + l->rebuilds + l->others > 0)
         return;
     HASH_DEL(s->locks, l);
     free(l->name);
@@ -77,11 +79,9 @@ void sched_job_count(struct sched_job *j)
     struct sched *s = j->s;
 
     j->counted = true;
-    if (!sched_job_is_store(j)) {
-        s->rebuilds++;
+    s->kept[j->rec->op]++;
+    if (!sched_job_is_store(j))
         return;
-    }
-    s->stores++;
     s->store_bytes += j->rec->bytes;
     heap_add(&s->order, j);
     heap_add(&s->age, j);
@@ -91,11 +91,9 @@ static void uncount(struct sched_job *j)
 {
     struct sched *s = j->s;
 
-    if (j->rec && !sched_job_is_store(j))
-        s->rebuilds--;
+    s->kept[j->rec->op]--;
     if (!sched_job_is_store(j))
         return;
-    s->stores--;
     s->store_bytes -= j->rec->bytes;
     s->stores_failing -= j->tries > 0;
     heap_take(&s->order, j);
@@ -155,6 +153,11 @@ void sched_job_free(struct sched_job *j)
 bool sched_job_is_store(const struct sched_job *j)
 {
     return j->rec && j->rec->op == JOURNAL_STORE;
+}
+
+bool sched_job_is_rebuild(const struct sched_job *j)
+{
+    return j->rec && j->rec->op == JOURNAL_REBUILD;
 }
 
 /* The job is done with, however it ended: out of the journal, too. */

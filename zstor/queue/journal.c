@@ -26,7 +26,18 @@ struct journal {
     atomic_ullong next;
 };
 
-static const char *const op_names[] = {[JOURNAL_STORE] = "store", [JOURNAL_REBUILD] = "rebuild"};
+static const char *const op_names[JOURNAL_OPS] = {
+    [JOURNAL_STORE] = "store", [JOURNAL_REBUILD] = "rebuild", [JOURNAL_RECLAIM] = "reclaim"};
+
+const char *journal_op_name(enum journal_op op)
+{
+    return op_names[op];
+}
+
+bool journal_has_snapshot(const struct journal_rec *rec)
+{
+    return !rec->source && rec->op != JOURNAL_REBUILD;
+}
 
 /* --- one file -------------------------------------------------------------------------------- */
 
@@ -211,7 +222,7 @@ static struct journal_rec *load_one(struct journal *j, const char *path, uint64_
 
     if (r == 0)
         r = journal_decode(rec, buf_slice(&bytes), &why);
-    if (r == 0 && rec->op == JOURNAL_STORE && !rec->source) {
+    if (r == 0 && journal_has_snapshot(rec)) {
         CLEANUP(base_free) char *copy = journal_snapshot_path(j, seq);
 
         if (access(copy, F_OK) < 0)
@@ -276,12 +287,14 @@ int journal_load(struct journal *j, journal_load_fn *fn, void *arg, struct err *
 {
     char **names = NULL;
     struct wanted w = {0};
-    size_t n = 0;
+    struct journal_rec **recs;
+    size_t n = 0, nrecs = 0;
     int r = path_list(j->queue, &names, &n);
 
     if (r < 0)
         return err_sys(e, -r, "read %s", j->queue);
     w.seq = xcalloc(n + 1, sizeof *w.seq);
+    recs = xcalloc(n + 1, sizeof *recs);
     for (size_t i = 0; i < n; i++) {
         CLEANUP(base_free) char *path = path_join(j->queue, names[i]);
         struct journal_rec *rec;
@@ -304,10 +317,13 @@ int journal_load(struct journal *j, journal_load_fn *fn, void *arg, struct err *
         w.seq[w.n++] = seq;
         rec = load_one(j, path, seq);
         if (rec)
-            fn(arg, rec);
+            recs[nrecs++] = rec;
     }
     path_list_free(names, n);
     r = remove_orphans(j, &w, e);
+    for (size_t i = 0; i < nrecs; i++) /* from now on others may add to both directories */
+        fn(arg, recs[i]);
+    free(recs);
     free(w.seq);
     return r;
 }
@@ -333,7 +349,7 @@ void journal_remove(struct journal *j, const struct journal_rec *rec)
 
     if (unlink(path) < 0 && errno != ENOENT)
         log_error("queue: remove %s: %s", path, strerror(errno));
-    if (rec->op == JOURNAL_STORE && !rec->source) {
+    if (journal_has_snapshot(rec)) {
         CLEANUP(base_free) char *copy = journal_snapshot_path(j, rec->seq);
 
         if (unlink(copy) < 0 && errno != ENOENT)

@@ -6,23 +6,29 @@
  *     zstor-job 1 <operation> <object path> <source, empty: the snapshot> <delete 0|1> <bytes>
  * <unix seconds> A file that does not decode is renamed to <name>.bad and reported, never deleted.
  *
- * Thread: journal_add, journal_snapshot_path, journal_next from one helper thread; the rest from
- * any, not at the same time for one job.  A second process on the same directory is refused. */
+ * Thread: any, but not two at the same time for one job; journal_load alone.  A second process on
+ * the same directory is refused. */
 #ifndef ZSTOR_QUEUE_JOURNAL_H
 #define ZSTOR_QUEUE_JOURNAL_H
 
 #include "common/buf.h"
 #include "common/err.h"
 
-enum journal_op { JOURNAL_STORE, JOURNAL_REBUILD };
+enum journal_op {
+    JOURNAL_STORE,
+    JOURNAL_REBUILD,
+    JOURNAL_RECLAIM, /* dead shards: name is a metadata key, the snapshot a record that lists them
+                      */
+    JOURNAL_OPS
+};
 
 struct journal_rec {
     uint64_t seq; /* order of acknowledgement; from journal_next */
     enum journal_op op;
-    char *name;        /* object path, absolute */
-    char *source;      /* store: file to read; NULL: the snapshot of this job */
-    bool remove;       /* store: remove the source when it is stored */
-    uint64_t bytes;    /* store: size of the source when it was queued */
+    char *name;     /* object path, absolute */
+    char *source;   /* store: file to read; NULL: the snapshot of this job, if its kind has one */
+    bool remove;    /* store: remove the source when it is stored */
+    uint64_t bytes; /* store: size of the source when it was queued */
     uint64_t queued_s; /* unix seconds */
 };
 
@@ -39,7 +45,9 @@ int journal_load(struct journal *j, journal_load_fn *fn, void *arg, struct err *
 
 uint64_t journal_next(struct journal *j);                           /* a fresh seq */
 char *journal_snapshot_path(const struct journal *j, uint64_t seq); /* given */
-const char *journal_snapshot_dir(const struct journal *j);          /* borrowed */
+bool journal_has_snapshot(const struct journal_rec *rec);
+const char *journal_op_name(enum journal_op op);           /* "store" ... */
+const char *journal_snapshot_dir(const struct journal *j); /* borrowed */
 /* 0: the job is on stable storage.  On failure it is not there.  A snapshot has to be on stable
  * storage before. */
 int journal_add(struct journal *j, const struct journal_rec *rec, struct err *e);

@@ -88,6 +88,13 @@ static void try_again(struct sched *s, struct sched_job *j, const struct err *wh
     sched_place(j);
 }
 
+/* A damaged list of dead shards, or a backend that does not come back. */
+static bool gives_up(const struct sched_job *j)
+{
+    return j->task->rc == -EINVAL || j->task->rc == -ENOENT ||
+           base_wall_s() > j->rec->queued_s + SCHED_RECLAIM_KEEP_S;
+}
+
 void sched_outcome_durable(struct sched *s, struct sched_job *j)
 {
     const struct task *t = j->task;
@@ -114,12 +121,19 @@ void sched_outcome_durable(struct sched *s, struct sched_job *j)
         sched_job_free(j); /* stays in the journal */
         return;
     }
+    if (t->op == TASK_RECLAIM && gives_up(j)) {
+        s->dropped++;
+        log_warn("reclaim %s: given up, what is left only takes space: %s", j->rec->name,
+                 t->err.text);
+        sched_job_forget(j);
+        return;
+    }
     if (t->rc == -ENOENT && (t->op == TASK_REBUILD || gone_for_good(t->source))) {
         s->dropped++;
         if (t->op == TASK_STORE)
             log_error("store %s: dropped, the file is gone: %s", j->rec->name, t->err.text);
         else
-            log_info("rebuild %s: dropped, the object is gone", j->rec->name);
+            log_info("%s %s: dropped, the object is gone", task_name(t->op), j->rec->name);
         sched_job_forget(j);
         return;
     }

@@ -167,34 +167,60 @@ static void on_done(void *arg)
 
 /* --- entry ----------------------------------------------------------------------------------- */
 
+/* The kinds of durable jobs. */
+static const struct kind {
+    enum task_op op;
+    enum sched_class class;
+    enum task_priority priority;
+    bool by_key; /* the job's name is a metadata key, not a path */
+} kinds[JOURNAL_OPS] = {
+    [JOURNAL_STORE] = {TASK_STORE, SCHED_STORE, TASK_QUEUED, false},
+    [JOURNAL_REBUILD] = {TASK_REBUILD, SCHED_REPAIR, TASK_QUEUED, false},
+    [JOURNAL_RECLAIM] = {TASK_RECLAIM, SCHED_REPAIR, TASK_BACKGROUND, true},
+};
+
 static struct task *task_of(struct sched *s, const struct journal_rec *rec)
 {
-    struct task *t = task_new(rec->op == JOURNAL_STORE ? TASK_STORE : TASK_REBUILD, rec->name);
+    const struct kind *k = &kinds[rec->op];
+    struct task *t = task_new(k->op, k->by_key ? NULL : rec->name);
 
-    if (rec->op == JOURNAL_STORE) {
-        t->source =
-            rec->source ? xstrdup(rec->source) : journal_snapshot_path(s->conf.journal, rec->seq);
-        t->flags = rec->remove ? OBJECT_DELETE : 0;
-    }
+    if (k->by_key)
+        t->meta_key = xstrdup(rec->name);
+    if (rec->source)
+        t->source = xstrdup(rec->source);
+    else if (journal_has_snapshot(rec))
+        t->source = journal_snapshot_path(s->conf.journal, rec->seq);
+    t->flags = rec->remove ? OBJECT_DELETE : 0;
     return t;
+}
+
+/* What is dead may still be read by somebody who looked it up a moment ago. */
+static uint64_t grace_end_ms(const struct sched *s, const struct journal_rec *rec)
+{
+    uint64_t now_s = base_wall_s(), end_s = rec->queued_s + s->conf.grace_s;
+
+    if (rec->op != JOURNAL_RECLAIM || end_s <= now_s)
+        return 0;
+    return base_now_ms() + MIN(end_s - now_s, s->conf.grace_s) * 1000;
 }
 
 void sched_add(struct sched *s, struct journal_rec *rec, const char *lock)
 {
-    enum sched_class class = rec->op == JOURNAL_STORE ? SCHED_STORE : SCHED_REPAIR;
+    enum sched_class class = kinds[rec->op].class;
     struct sched_pool *p = &s->pool[class];
     struct sched_job *j = sched_job_new(s, class, task_of(s, rec), lock);
     struct sched_job *old, *next;
 
     j->rec = rec;
-    j->priority = TASK_QUEUED;
+    j->priority = kinds[rec->op].priority;
     j->added_no = j->order = ++s->added;
     for (old = j->lock ? TAILQ_FIRST(&j->lock->jobs) : NULL; old; old = next) {
         next = TAILQ_NEXT(old, of_lock);
         s->looked++;
-        if (old == j || !old->rec || !old->pending || old->class != class)
+        if (old == j || !old->rec || !old->pending || old->rec->op != rec->op ||
+            rec->op == JOURNAL_RECLAIM)
             continue;
-        if (class == SCHED_REPAIR) {
+        if (rec->op == JOURNAL_REBUILD) {
             s->nreplaced++;
             sched_job_forget(j);
             return;
@@ -206,7 +232,8 @@ void sched_add(struct sched *s, struct journal_rec *rec, const char *lock)
         TAILQ_REMOVE(&p->durable, old, link);
         sched_job_forget(old);
     }
-    if (class == SCHED_REPAIR) /* what is out of reach now may be back then */
+    j->grace_ms = j->retry_at_ms = grace_end_ms(s, rec);
+    if (rec->op == JOURNAL_REBUILD) /* what is out of reach now may be back then */
         j->retry_at_ms = base_now_ms() + s->conf.rebuild_min_ms;
     if (j->lock && j->lock->holder && sched_job_is_store(j->lock->holder) && sched_job_is_store(j))
         j->lock->holder->replaced = true;
@@ -228,10 +255,14 @@ void sched_kick(struct sched *s)
 {
     struct sched_job *j;
 
-    while ((j = heap_first(&s->delayed))) {
-        j->retry_at_ms = 0;
-        sched_place(j);
-    }
+    for (int c = 0; c < SCHED_CLASSES; c++)
+        TAILQ_FOREACH(j, &s->pool[c].durable, link)
+        {
+            if (j->retry_at_ms <= j->grace_ms)
+                continue;
+            j->retry_at_ms = j->grace_ms;
+            sched_place(j);
+        }
     if (!s->draining)
         dispatch(s);
 }

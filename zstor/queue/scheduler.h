@@ -9,6 +9,8 @@
  * time; what waits for a lock or for its next try lets the others pass.  A durable job that fails
  * is tried again after a time that doubles, with jitter, for ever; a store whose source is gone for
  * good is dropped.
+ * Dead shards (reclaim) wait for their grace, go behind everything else, and are given up after
+ * SCHED_RECLAIM_KEEP_S: then they only take space.
  *
  * A durable job: pending (in its class's list) -> running (out of it) -> gone, or pending again
  * with retry_at set. */
@@ -23,6 +25,8 @@
 struct loop;
 struct sched;
 
+#define SCHED_RECLAIM_KEEP_S (30u * 86400)
+
 enum sched_class { SCHED_STORE, SCHED_QUICK, SCHED_REPAIR, SCHED_CLASSES };
 
 struct sched_conf {
@@ -33,6 +37,7 @@ struct sched_conf {
     uint64_t retry_min_ms, retry_max_ms;     /* stores */
     uint64_t rebuild_min_ms, rebuild_max_ms; /* rebuilds: before the first try, then as they fail or
                                                 leave something lost */
+    uint64_t grace_s;                        /* reclaims wait so long from when they were queued */
     void *arg;                               /* of the functions below */
     void *(*acquire)(void *arg); /* loop: what the next task works with; kept until release */
     void (*release)(void *arg, void *with);
@@ -52,8 +57,8 @@ void sched_add(struct sched *s, struct journal_rec *rec, const char *lock);
 /* A store of this object is pending or running (with_rebuild: or a rebuild). */
 bool sched_reads(const struct sched *s, const char *file); /* a durable store has this source */
 bool sched_busy(struct sched *s, const char *lock, bool with_rebuild);
-/* Every job that waits for its next try may run now (a backend is back, the configuration changed).
- */
+/* Every job that waits for its next try may run now (a backend is back, the configuration changed),
+ * but for reclaims in their grace. */
 void sched_kick(struct sched *s);
 
 /* A command.  done runs once on the loop, with the outcome; t is taken and freed after it.  lock
@@ -80,6 +85,7 @@ struct sched_stats {
     uint64_t oldest_s;    /* age of the oldest of them */
     uint64_t failing;     /* of them, whose last try failed */
     uint64_t rebuilds;    /* durable rebuilds pending or running */
+    uint64_t reclaims;    /* durable reclaims, the same */
     uint64_t commands;    /* waiting or running */
     uint64_t running[SCHED_CLASSES];
     uint64_t done, failed_tries, replaced, dropped; /* of durable jobs, since start */

@@ -41,6 +41,7 @@ struct sched_job {
     bool replaced;           /* runs, and a newer one is queued: not to be tried again */
     unsigned tries;
     enum task_priority priority;
+    uint64_t grace_ms;    /* not before; base_now_ms clock */
     uint64_t retry_at_ms; /* 0: now */
     char last_error[256];
 };
@@ -50,7 +51,7 @@ TAILQ_HEAD(sched_jobs, sched_job);
 /* Everything with one lock name; there while any job has it. */
 struct sched_lock {
     char *name;
-    unsigned stores, rebuilds; /* jobs that have it */
+    unsigned stores, rebuilds, others; /* jobs that have it */
     struct sched_jobs jobs;
     struct sched_job *holder; /* runs now */
     UT_hash_handle hh;
@@ -85,7 +86,7 @@ struct sched {
     void (*idle)(void *arg);
     void *idle_arg;
     uint64_t added, jobs_ever, ncommands;
-    uint64_t stores, store_bytes, stores_failing, rebuilds; /* durable ones, pending and running */
+    uint64_t store_bytes, stores_failing, kept[JOURNAL_OPS]; /* durable ones, pending and running */
     uint64_t done, failed_tries, nreplaced, dropped;
     /* what has been said of the jobs that fail now: an outage is a few lines, however many jobs it
      * meets */
@@ -102,7 +103,8 @@ void sched_job_free(struct sched_job *j);   /* it is in no list any more; its fi
                                                stays */
 void sched_job_forget(struct sched_job *j); /* done with, however it ended: the journal forgets it,
                                                too */
-bool sched_job_is_store(const struct sched_job *j); /* a durable one */
+bool sched_job_is_store(const struct sched_job *j);   /* a durable one */
+bool sched_job_is_rebuild(const struct sched_job *j); /* the same */
 /* A durable job is known, pending: counted, and a store in `order` and `age`. */
 void sched_job_count(struct sched_job *j);
 void sched_job_order(struct sched_job *j, uint64_t order); /* changes it */

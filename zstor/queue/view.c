@@ -10,10 +10,11 @@ void sched_stats(const struct sched *s, struct sched_stats *out)
     uint64_t now_s = base_wall_s();
 
     *out =
-        (struct sched_stats){.jobs = s->stores,
+        (struct sched_stats){.jobs = s->kept[JOURNAL_STORE],
                              .bytes = s->store_bytes,
                              .failing = s->stores_failing,
-                             .rebuilds = s->rebuilds,
+                             .rebuilds = s->kept[JOURNAL_REBUILD],
+                             .reclaims = s->kept[JOURNAL_RECLAIM],
                              .commands = s->ncommands,
                              .done = s->done,
                              .failed_tries = s->failed_tries,

@@ -43,16 +43,17 @@ static void note(char sign, const char *path)
 
 static void run(struct task *t, void *with, const atomic_bool *stop)
 {
+    const char *name = t->path ? t->path : t->meta_key;
     struct act *a = NULL;
 
     ck_assert_ptr_eq(with, &held);
     pthread_mutex_lock(&lock);
     for (size_t i = 0; i < nacts; i++)
-        if (strcmp(acts[i].path, t->path) == 0 ||
-            (strcmp(acts[i].path, "/many") == 0 && strncmp(t->path, "/many/", 6) == 0))
+        if (strcmp(acts[i].path, name) == 0 ||
+            (strcmp(acts[i].path, "/many") == 0 && strncmp(name, "/many/", 6) == 0))
             a = &acts[i];
     ck_assert_ptr_nonnull(a);
-    note('+', t->path);
+    note('+', name);
     busy_now++;
     busy_most = MAX(busy_most, busy_now);
     pthread_cond_broadcast(&changed);
@@ -75,7 +76,7 @@ static void run(struct task *t, void *with, const atomic_bool *stop)
     t->res.shards_lost = t->rc == 0 ? a->lost : 0;
     a->runs++;
     busy_now--;
-    note('-', t->path);
+    note('-', name);
     pthread_mutex_unlock(&lock);
 }
 
@@ -108,6 +109,7 @@ static void start(void)
         .retry_max_ms = 80,
         .rebuild_min_ms = 20,
         .rebuild_max_ms = 80,
+        .grace_s = 3600,
         .arg = &held,
         .acquire = acquire,
         .release = release,
@@ -271,6 +273,42 @@ START_TEST(a_failing_job_is_tried_again_and_does_not_hold_the_others_up)
     ck_assert_uint_eq(acts[0].runs, 4);
     ck_assert_uint_eq(acts[1].runs, 1);
     ck_assert_uint_eq(in_journal(), 0);
+}
+END_TEST
+
+static uint64_t reclaims(void)
+{
+    struct sched_stats st;
+
+    sched_stats(sched, &st);
+    return st.reclaims;
+}
+
+START_TEST(what_is_dead_waits_for_its_grace_whatever_happens)
+{
+    struct journal_rec *rec = xcalloc(1, sizeof *rec);
+    struct act *a = act("/test/meta/1", 0);
+    struct err e = {0};
+
+    act("/a", 0);
+    add(JOURNAL_RECLAIM, "/test/meta/1", NULL, false);
+    sched_kick(sched);
+    add(JOURNAL_STORE, "/a", NULL, false);
+    UNTIL(acts[1].runs == 1);
+    UNTIL(jobs() == 0);
+    ck_assert_uint_eq(a->runs, 0);
+    ck_assert_uint_eq(reclaims(), 1);
+    ck_assert(!sched_busy(sched, "/test/meta/1", true)); /* its object may be evicted meanwhile */
+    *rec = (struct journal_rec){.seq = journal_next(journal),
+                                .op = JOURNAL_RECLAIM,
+                                .name = xstrdup("/test/meta/1"),
+                                .queued_s = base_wall_s() - 4000}; /* before the last stop */
+    ck_assert_int_eq(journal_add(journal, rec, &e), 0);
+    sched_add(sched, rec, "/test/meta/1");
+    ck_assert_uint_eq(reclaims(), 2); /* of one object, and neither is dropped for the other */
+    UNTIL(reclaims() == 1);
+    ck_assert_uint_eq(a->runs, 1);
+    ck_assert_uint_eq(in_journal(), 1);
 }
 END_TEST
 
@@ -616,6 +654,7 @@ static TCase *all(void)
     tcase_add_checked_fixture(t, start, end);
     tcase_add_test(t, a_job_runs_and_leaves_the_journal);
     tcase_add_test(t, a_failing_job_is_tried_again_and_does_not_hold_the_others_up);
+    tcase_add_test(t, what_is_dead_waits_for_its_grace_whatever_happens);
     tcase_add_test(t, the_time_between_tries_grows_and_a_kick_ends_it);
     tcase_add_test(t, a_pending_store_of_the_same_object_is_replaced);
     tcase_add_test(t, a_store_that_deletes_is_not_replaced_by_one_that_does_not);

@@ -121,6 +121,8 @@ def test_kills():
     with q.case("every object is whole, no shard had to be restored"):
         p = w.z.cli("rebuild", "--all")
         q.same(p.returncode, 0, p.stderr)
+        if b" 0 shards restored" not in p.stdout:
+            print(w.z.log.read_text()[-20000:], flush=True)
         q.check(b" 0 shards restored" in p.stdout, p.stdout)
     with q.case("the limit of the cache held, and nothing is left aside"):
         left = [f.name for d in (w.dir / "ns", w.files) for f in d.iterdir() if f.name.startswith(".")]

@@ -129,6 +129,23 @@ static void on_removed(void *arg)
     *(bool *)arg = true;
 }
 
+static void until_idle(struct ns *ns)
+{
+    int r = -EINPROGRESS;
+
+    for (int k = 0; k < 2000 && r == -EINPROGRESS; k++) {
+        struct ns_wait w;
+        bool over = false;
+
+        ns_wait_init(&w, on_removed, &over);
+        r = ns_idle(ns, &w);
+        if (r == -EINPROGRESS)
+            loop_once(loop, 5);
+        ns_wait_end(&w);
+    }
+    FUZZ_CHECK(r == 0);
+}
+
 static void reset(void)
 {
     for (size_t i = nslist_slots(list); i-- > 1;) {
@@ -137,9 +154,9 @@ static void reset(void)
             struct ns_wait w;
             bool over = false;
 
+            until_idle(ns);
             req_detach(&db, ns);
             ns_wait_init(&w, on_removed, &over);
-            FUZZ_CHECK(ns_idle(ns, NULL) == 0);
             FUZZ_CHECK(nslist_remove(list, ns, &w) == -EINPROGRESS);
             for (int k = 0; k < 2000 && !over; k++)
                 loop_once(loop, 5);

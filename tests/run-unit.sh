@@ -17,6 +17,7 @@ export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:halt_on_error=1}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1}
 case ${QSFS_FLAVOUR:-plain} in
     *thread*) export CK_DEFAULT_TIMEOUT=${CK_DEFAULT_TIMEOUT:-300} ;;
+    *address*) export CK_DEFAULT_TIMEOUT=${CK_DEFAULT_TIMEOUT:-180} ;;
     *) export CK_DEFAULT_TIMEOUT=${CK_DEFAULT_TIMEOUT:-60} ;;
 esac
 # shellcheck source=tests/jobs.sh

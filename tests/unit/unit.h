@@ -11,6 +11,7 @@
     int main(void)                                                \
     {                                                             \
         TCase *(*cases[])(void) = {__VA_ARGS__};                  \
+        setenv("CK_DEFAULT_TIMEOUT", "60", 0); /* s */            \
         Suite *s = suite_create(name);                            \
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) \
             suite_add_tcase(s, cases[i]());                       \

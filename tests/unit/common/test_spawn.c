@@ -486,7 +486,6 @@ static TCase *spawn(void)
 {
     TCase *t = tcase_create("spawn");
     tcase_add_checked_fixture(t, begin, end);
-    tcase_set_timeout(t, 60);
     tcase_add_test(t, exit_codes_come_back);
     tcase_add_test(t, a_program_that_cannot_be_run_is_an_error);
     tcase_add_test(t, arguments_are_not_touched_by_a_shell);

@@ -809,7 +809,6 @@ END_TEST
 static TCase *zclient(void)
 {
     TCase *t = scratch_case("zclient");
-    tcase_set_timeout(t, 60);
     tcase_add_test(t, a_call_gives_the_reply);
     tcase_add_test(t, unix_sockets_work);
     tcase_add_test(t, helpers_accept_null);

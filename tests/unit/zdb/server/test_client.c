@@ -312,7 +312,6 @@ static TCase *client_cases(void)
 {
     TCase *t = tcase_create("client");
     tcase_add_checked_fixture(t, setup, teardown);
-    tcase_set_timeout(t, 60);
     tcase_add_test(t, a_batch_is_answered_in_one_piece);
     tcase_add_test(t, clients_woken_together_do_not_fill_a_round);
     tcase_add_test(t, bytes_one_by_one_make_requests_too);

@@ -609,7 +609,6 @@ static TCase *open_cases(void)
 {
     TCase *t = tcase_create("open");
     tcase_add_checked_fixture(t, open_plain, close_db);
-    tcase_set_timeout(t, 60);
     tcase_add_test(t, words_are_exact_and_without_case);
     tcase_add_test(t, checks_of_keys_come_in_order);
     tcase_add_test(t, lock_freeze_worm_and_quota_refuse_in_the_originals_words);
@@ -634,7 +633,6 @@ static TCase *admin_cases(void)
 {
     TCase *t = tcase_create("admin");
     tcase_add_checked_fixture(t, open_admin, close_db);
-    tcase_set_timeout(t, 60);
     tcase_add_test(t, admin_commands_are_refused_before_their_arguments_are_looked_at);
     tcase_add_test(t, a_challenge_is_good_for_one_login);
     return t;

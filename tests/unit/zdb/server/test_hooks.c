@@ -419,7 +419,6 @@ static TCase *hook_cases(void)
 {
     TCase *t = tcase_create("hook");
     tcase_add_checked_fixture(t, setup, teardown);
-    tcase_set_timeout(t, 60);
     tcase_add_test(t, runs_of_a_queue_follow_each_other_in_order);
     tcase_add_test(t, a_hanging_queue_stops_no_other_and_no_urgent_run);
     tcase_add_test(t, time_limit_kills_and_says_so);

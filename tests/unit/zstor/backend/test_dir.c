@@ -202,7 +202,6 @@ static TCase *tcase_dir(void)
 {
     TCase *t = tcase_create("dir");
 
-    tcase_set_timeout(t, 60);
     tcase_add_test(t, a_value_comes_back_whole_and_in_part_until_it_is_deleted);
     tcase_add_test(t, names_of_any_bytes_stay_in_the_directory_and_are_listed);
     tcase_add_test(t, without_its_mark_it_is_down_and_nothing_is_made_there);

@@ -253,7 +253,6 @@ static TCase *tcase_placement(void)
 {
     TCase *t = tcase_create("placement");
 
-    tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, choices_obey_the_rule_or_are_refused, 0, ARRAY_LEN(sets));
     tcase_add_test(t, balanced_spreads_are_drawn_as_often_as_upstream_draws_them);
     tcase_add_test(t, unusable_backends_are_never_chosen);

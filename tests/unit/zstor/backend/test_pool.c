@@ -376,7 +376,6 @@ static TCase *tcase_pool(void)
 {
     TCase *t = tcase_create("pool");
 
-    tcase_set_timeout(t, 60);
     tcase_add_test(t, connections_are_used_again);
     tcase_add_test(t, a_connection_the_peer_has_closed_is_not_handed_out);
     tcase_add_test(t, a_dead_backend_costs_its_time_once_and_comes_back);

@@ -199,7 +199,6 @@ static TCase *tcase_erasure(void)
 {
     TCase *t = tcase_create("erasure");
 
-    tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, parity_rows_are_those_of_the_format, 0, ARRAY_LEN(tables));
     tcase_add_test(t, upper_rows_are_the_identity);
     tcase_add_test(t, published_vector_5_of_10);

@@ -222,7 +222,6 @@ static TCase *tcase_snappy(void)
 {
     TCase *t = tcase_create("snappy");
 
-    tcase_set_timeout(t, 60);
     tcase_add_test(t, golden_frame);
     tcase_add_test(t, round_trip_at_every_border);
     tcase_add_loop_test(t, unusual_and_hostile_streams, 0, ARRAY_LEN(streams));

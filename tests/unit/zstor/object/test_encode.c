@@ -168,7 +168,6 @@ static TCase *tcase_encode(void)
 {
     TCase *t = tcase_create("encode");
 
-    tcase_set_timeout(t, 60);
     tcase_add_test(t, golden_blob_from_file_and_back);
     tcase_add_test(t, sizes_around_every_border_come_back);
     tcase_add_test(t, blobs_of_others_are_refused);

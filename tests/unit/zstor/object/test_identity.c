@@ -115,7 +115,6 @@ static TCase *tcase_bound(void)
 {
     TCase *tc = tcase_create("a record is bound to its key");
 
-    tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, two_stores_that_answer_with_another_record_change_nothing, 0, 12);
     tcase_add_test(tc, a_store_never_deletes_what_a_foreign_record_names);
     return tc;
@@ -344,7 +343,6 @@ static TCase *tcase_machines(void)
 {
     TCase *tc = tcase_create("a volume has one key and one writer");
 
-    tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, a_wrong_key_replaces_nothing, 0, 2);
     tcase_add_loop_test(tc, another_machine_destroys_nothing, 0, 3);
     tcase_add_test(tc, a_takeover_ends_the_first_writer_and_keeps_its_objects);
@@ -638,7 +636,7 @@ static TCase *tcase_newest(void)
 {
     TCase *tc = tcase_create("the newest is known");
 
-    tcase_set_timeout(tc, 120);
+    tcase_set_timeout(tc, 300);
     tcase_add_loop_test(tc, what_is_replayed_is_never_the_newest, 0, 2);
     tcase_add_test(tc, who_does_not_remember_says_so);
     tcase_add_test(tc, what_was_deleted_does_not_come_back);

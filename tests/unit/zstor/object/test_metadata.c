@@ -290,7 +290,6 @@ static TCase *tcase_metastore(void)
 {
     TCase *tc = tcase_create("metastore");
 
-    tcase_set_timeout(tc, 60);
     tcase_add_test(tc, saved_records_come_back_from_any_two);
     tcase_add_test(tc, absence_needs_three_nils);
     tcase_add_test(tc, one_value_is_damage_or_not_known);

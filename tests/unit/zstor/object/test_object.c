@@ -873,7 +873,7 @@ static TCase *tcase_object(void)
 {
     TCase *tc = tcase_create("object");
 
-    tcase_set_timeout(tc, 120);
+    tcase_set_timeout(tc, 300);
     tcase_add_test(tc, sizes_and_kinds_round_trip);
     tcase_add_loop_test(tc, small_objects_in_many_parts, 0, ARRAY_LEN(parts));
     tcase_add_loop_test(tc, every_geometry_survives_the_loss_of_parity_many, 0, ARRAY_LEN(geos));

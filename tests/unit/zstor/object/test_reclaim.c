@@ -231,7 +231,6 @@ static TCase *all(void)
 {
     TCase *c = tcase_create("reclaim");
 
-    tcase_set_timeout(c, 60);
     tcase_add_test(c, what_is_replaced_is_not_read);
     tcase_add_test(c, values_of_others_under_the_same_numbers_stay);
     tcase_add_test(c, what_is_buried_goes_later_and_once);

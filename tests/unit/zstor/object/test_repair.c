@@ -244,7 +244,6 @@ static TCase *all(void)
 {
     TCase *c = tcase_create("repair");
 
-    tcase_set_timeout(c, 60);
     tcase_add_test(c, a_lost_backend_costs_only_what_is_missing);
     tcase_add_test(c, without_a_place_nothing_is_read);
     tcase_add_test(c, the_delay_is_kept);

@@ -30,7 +30,7 @@ bootstrap --no-start --cache 16M >/dev/null
 qsfs start >/dev/null
 page / >"$HOME/page"
 grep -q "<title>zstor</title>" "$HOME/page"
-test "$(grep -cE '(src|href)="?https?:' "$HOME/page" || true)" = 0
+grep -qE '(src|href)="?https?:' "$HOME/page" && exit 1
 page /status.json >"$HOME/json"
 python3 -c 'import json, sys; d = json.load(open(sys.argv[1])); assert len(d["backends"]) == 8 and "files" in d["local_only"]' "$HOME/json"
 for key in "$R"/keys/*; do

@@ -20,50 +20,45 @@ static bool takes_set_group_id(const struct ops_req *q, const struct inode *in, 
     return strcmp(name, ACL_ACCESS) == 0 && q->uid != 0 && !ops_in_group(q, in->a.gid);
 }
 
+/* value NULL: it is removed. */
+static void change(const struct ops_req *q, fuse_ino_t ino, const char *name,
+                   const struct slice *value, int flags)
+{
+    struct inode *in = NULL;
+
+    int r = fs_throttle(q->fs, q->deadline_ms);
+    if (r == 0)
+        r = inode_get(q->fs, ino, q->deadline_ms, &in);
+    if (r == 0)
+        r = ops_claim(q);
+    if (r == 0) {
+        bool take = value && takes_set_group_id(q, in, name);
+        fs_lock(q->fs);
+        r = value ? xattr_set(q->fs, in, name, *value, flags) : xattr_remove(q->fs, in, name);
+        if (r == 0 && take)
+            in->a.mode &= ~(uint32_t)S_ISGID;
+        fs_unlock(q->fs);
+    }
+    inode_put(q->fs, in);
+    if (r == 0)
+        r = ops_store(q);
+    ops_error(q, r);
+}
+
 void ops_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size,
                   int flags)
 {
     struct ops_req q = ops_begin(req, CALL_OTHER);
-    struct inode *in = NULL;
+    struct slice v = slice_of(value, size);
 
-    int r = fs_throttle(q.fs, q.deadline_ms);
-    if (r == 0)
-        r = inode_get(q.fs, ino, q.deadline_ms, &in);
-    if (r == 0)
-        r = ops_claim(&q);
-    if (r == 0) {
-        bool take = takes_set_group_id(&q, in, name);
-        fs_lock(q.fs);
-        r = xattr_set(q.fs, in, name, slice_of(value, size), flags);
-        if (r == 0 && take)
-            in->a.mode &= ~(uint32_t)S_ISGID;
-        fs_unlock(q.fs);
-    }
-    inode_put(q.fs, in);
-    if (r == 0)
-        r = ops_store(&q);
-    ops_error(&q, r);
+    change(&q, ino, name, &v, flags);
 }
 
 void ops_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
     struct ops_req q = ops_begin(req, CALL_OTHER);
-    struct inode *in = NULL;
 
-    int r = fs_throttle(q.fs, q.deadline_ms);
-    if (r == 0)
-        r = inode_get(q.fs, ino, q.deadline_ms, &in);
-    if (r == 0)
-        r = ops_claim(&q);
-    if (r == 0) {
-        fs_lock(q.fs);
-        r = xattr_remove(q.fs, in, name);
-        fs_unlock(q.fs);
-    }
-    inode_put(q.fs, in);
-    if (r == 0)
-        r = ops_store(&q);
-    ops_error(&q, r);
+    change(&q, ino, name, NULL, 0);
 }
 
 /* As much as the caller has room for; size 0 asks how much that would have to be. */

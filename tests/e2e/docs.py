@@ -114,41 +114,56 @@ def test_docs_files_they_name_exist():
     q.check(not missing, "; ".join(missing))
 
 
+def rows_of(text):
+    """The texts of the first column, each as its fixed pieces: "index <path>: cut" is ["index", "cut"]."""
+    for cell in re.findall(r"^\| (`.*?`) \|", text, re.M):
+        for row in re.findall(r"`([^`]+)`", cell):
+            yield row, [p.strip(" :,()") for p in re.split(r"<[^>]*>", row) if len(p.strip(" ,():")) > 2]
+
+
+def sources(ending):
+    for part in ("common", "zdb", "zdbfs", "zstor"):
+        yield from sorted(q.REPO.glob(f"{part}/**/*.{ending}"))
+
+
+def joined(text):
+    """A string literal of several pieces as one: "a" PRIu64 "b"."""
+    return re.sub(r'"\s*(PRI\w+)?\s*"', "", text).replace('\\"', '"')
+
+
 def test_docs_troubleshooting_texts_are_in_the_programs():
-    sources = [*(f for part in ("common", "zdb", "zdbfs", "zstor") for f in q.REPO.glob(f"{part}/**/*.[ch]")), q.HOOK,
-               *q.REPO.glob("bootstrap/*")]
-    code = " ".join(f.read_text(errors="replace") for f in sources if f.is_file())
-    code = re.sub(r'"\s*\n?\s*"', "", code).replace('\\"', '"')
+    files = [*sources("[ch]"), q.HOOK, *q.REPO.glob("bootstrap/*")]
+    code = joined(" ".join(f.read_text(errors="replace") for f in files if f.is_file()))
     absent = []
     text = (q.REPO / "docs/TROUBLESHOOTING.md").read_text()
-    for line in re.findall(r"^\| `([^`]+)` \|", text.split("## The mount")[0] + text.split("## zdb\n", 1)[1], re.M):
-        for piece in re.split(r"<[^>]*>", line):
-            piece = piece.strip(" :,()")
-            if len(piece) > 5 and piece not in code and piece != "Address already in use":
-                absent.append(f"{line!r}: {piece!r}")
+    for row, pieces in rows_of(text.split("## The mount")[0] + text.split("## zdbfs\n", 1)[1]):
+        absent += [f"{row!r}: {p!r}" for p in pieces if p not in code and p != "Address already in use"]
     q.check(not absent, "; ".join(absent))
 
 
-def logged_texts():
-    """(file, text) of each log_warn and log_error whose text has words: "index %s: cut"."""
-    for part in ("common", "zdb", "zdbfs", "zstor"):
-        for f in sorted(q.REPO.glob(f"{part}/**/*.c")):
-            for call in re.finditer(r'\blog_(?:warn|error)\(\s*((?:"(?:[^"\\\\]|\\\\.)*"|\s|PRI\w+)+)', f.read_text()):
-                text = re.sub(r'"\s*(PRI\w+)?\s*"', "", call[1].strip()).strip('"')
-                if len(re.sub(r"%[-0-9.*]*(ll|z|j)?[a-zA-Z]|[^a-z]", "", text)) > 9:
-                    yield str(f.relative_to(q.REPO)), text
+def texts_of(calls, before=""):
+    """(file, text) of each call whose text has words: log_warn("index %s: cut")."""
+    call_of = re.compile(r"\b(?:" + calls + r")\(" + before + r'\s*((?:"(?:[^"\\]|\\.)*"|\s|PRI\w+)+)')
+    for f in sources("c"):
+        for call in call_of.finditer(f.read_text()):
+            text = joined(call[1].strip()).strip('"')
+            if len(re.sub(r"%[-0-9.*]*(ll|z|j)?[a-zA-Z]|[^a-z]", "", text)) > 9:
+                yield str(f.relative_to(q.REPO)), text
+
+
+def no_text_without_a_row(texts, at_least):
+    rows = [pieces for _, pieces in rows_of((q.REPO / "docs/TROUBLESHOOTING.md").read_text()) if pieces]
+    q.check(len(texts) > at_least, f"only {len(texts)} messages found")
+    absent = [f"{f}: {text!r}" for f, text in texts if not any(all(piece in text for piece in row) for row in rows)]
+    q.check(not absent, f"{len(absent)} without a row in docs/TROUBLESHOOTING.md: " + "; ".join(absent))
 
 
 def test_docs_troubleshooting_has_each_warning_and_error_of_the_programs():
-    rows = []
-    for cell in re.findall(r"^\| (`.*?`) \|", (q.REPO / "docs/TROUBLESHOOTING.md").read_text(), re.M):
-        for text in re.findall(r"`([^`]+)`", cell):
-            rows.append([p.strip(" ,()") for p in re.split(r"<[^>]*>", text) if len(p.strip(" ,():")) > 2])
-    texts = list(logged_texts())
-    q.check(len(texts) > 100, f"only {len(texts)} messages found")
-    absent = [f"{f}: {text!r}" for f, text in texts
-              if not any(row and all(piece in text for piece in row) for row in rows)]
-    q.check(not absent, f"{len(absent)} without a row in docs/TROUBLESHOOTING.md: " + "; ".join(absent))
+    no_text_without_a_row(list(texts_of("log_warn|log_error")), 100)
+
+
+def test_docs_troubleshooting_has_each_error_that_a_command_answers():
+    no_text_without_a_row(list(texts_of("err_set", r"[^,]*,[^,]*,")), 250)
 
 
 if __name__ == "__main__":

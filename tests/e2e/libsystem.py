@@ -89,6 +89,19 @@ class Install:
                 out += [f for f in d.iterdir() if re.fullmatch(r"d\d+", f.name)]
         return out
 
+    def closed_segments(self):
+        """{closed data segment: the checksum that zstor has of such a content}; what is evicted meanwhile is left out."""
+        last, out = {}, {}
+        for f in self.segments():
+            last[f.parent] = max(last.get(f.parent, 0), int(f.name[1:]))
+        for f in self.segments():
+            if int(f.name[1:]) < last.get(f.parent, 0):
+                try:
+                    out[f] = q.hashlib.blake2b(f.read_bytes(), digest_size=16).hexdigest()
+                except FileNotFoundError:
+                    pass
+        return out
+
     def local_bytes(self):
         total = 0
         for f in self.segments():
@@ -97,6 +110,17 @@ class Install:
             except FileNotFoundError:
                 pass
         return total
+
+    def healthy(self, *options):
+        """Output of qsfs status, when it has nothing to complain of any more: a shard that a slow backend has left out is a risk
+        until its rebuild."""
+        return q.wait_for(lambda: self.qsfs("status", *options), 90, "healthy state", step=0.2).stdout.decode()
+
+    def quiet(self, seconds=60):
+        """Until zstor's queue is empty.  A mount writes by itself now and then (its lease, points), so that it may be empty
+        a moment later than everything that was written before is stored."""
+        with self.zstor_client() as c:
+            q.wait_for(lambda: c.cmd("QUEUE") == 0, seconds, "empty queue")
 
     def wait_evicted(self, seconds=120):
         q.wait_for(lambda: self.local_bytes() <= self.cache_limit(), seconds, "eviction to the limit", step=0.2)

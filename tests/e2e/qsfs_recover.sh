@@ -72,7 +72,7 @@ grep -q missing-data "$HOME/hooks"
 claim "recover: everything is killed; another machine has the volume of the newest point, exactly"
 qsfs wait >/dev/null
 tree >"$HOME/before"
-qsfs status --json >"$HOME/out"
+await 90 qsfs status --json >"$HOME/out"
 grep -q '"remote_point": {"number": [1-9]' "$HOME/out"
 work later
 sync -f "$mnt"

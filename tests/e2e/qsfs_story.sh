@@ -29,7 +29,7 @@ diff -r "$REPO/docs" "$mnt/docs"
 
 claim "story: qsfs wait returns when everything is stored remotely, and qsfs status says so"
 qsfs wait >/dev/null
-qsfs status >"$HOME/out"
+await 90 qsfs status >"$HOME/out"
 
 claim "story: two of four backends die, everything is read, new things are written"
 kill9 backend1 backend3

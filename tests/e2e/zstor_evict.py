@@ -136,7 +136,7 @@ def test_what_is_not_stored_stays():
         for b in c.backends[:3]:
             b.stop()
         c.z.cli("store", "-n", "-f", unstored, check_exit=0)
-        q.same(q.Redis(path=c.z.socket).cmd("QUEUE"), 1)
+        q.check(q.Redis(path=c.z.socket).cmd("QUEUE") >= 1, "no job")
         c.look()
         q.check(unstored.exists())
     with q.case("nothing goes while the metadata cannot be asked"):

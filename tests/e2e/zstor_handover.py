@@ -6,6 +6,7 @@ import os
 import time
 
 import libqsfs as q
+from libproxy import Proxy
 
 MIB = 1 << 20
 
@@ -13,10 +14,12 @@ MIB = 1 << 20
 class Local:
     """A real zdb with the real hook beside zstor, and four backends."""
 
-    def __init__(self, **zstor):
+    def __init__(self, behind=None, **zstor):
+        """behind: Proxy, to have one before each backend: .peers"""
         self.backends = q.start_backends(4)
+        self.peers = [behind(b) if behind else b for b in self.backends]
         self.dir = q.tmpdir("local")
-        self.z = q.start_zstor(q.zstor_config(self.backends, zdb_data_dir_path=self.dir / "data",
+        self.z = q.start_zstor(q.zstor_config(self.peers, zdb_data_dir_path=self.dir / "data",
                                               zdb_index_dir_path=self.dir / "index", max_zdb_data_dir_size=1000, **zstor)
                                ) if self.made() else None
         self.zdb = q.start_zdb(unix=True, dir=self.dir, mode="seq", datasize=MIB, hook=q.HOOK,
@@ -74,7 +77,7 @@ def test_open_segments_and_changes_are_told():
         s.write(12)
         a = s.ask()
         with s.z.client() as c:
-            q.same(c.cmd("QUEUE"), 0)
+            q.wait_for(lambda: c.cmd("QUEUE") == 0, 60, "empty queue")
         q.check(a["open_files"] >= 2 and a["open_bytes"] >= 12 * 60000, a)
         q.check(any(b"d3" in i or b"/d" in i for i in a["items"]), a)
         p = s.z.cli("handover")
@@ -147,6 +150,30 @@ def test_with_backends_down():
         q.same(s.z.cli("handover", "--closed", "--wait", 120 * q.SLOWDOWN).returncode, 0)
         q.same(s.ask("CLOSED")["files"], 0)
     s.end()
+
+
+def test_what_is_not_on_stable_storage_is_not_stored():
+    s = Local(behind=Proxy)
+    s.write(20)
+    s.settle()
+    with q.case("a record that can be read, but whose backends have not synced it, is none: its job is waited for"):
+        for b, p in zip(s.backends, s.peers):
+            p.fault("silence", "SYNC", ns=b.meta_ns)
+        s.write(20)
+        s.zdb.stop()
+        with s.z.client() as c:
+            stored = q.wait_for(lambda: all(p.done.get("silence") for p in s.peers) and
+                                [x.split()[2] for x in c.cmd("QUEUE", "LIST") if b", running" in x], 60, "records without a sync")
+            items = s.ask("CLOSED")["items"]
+            still = [x.split()[2] for x in c.cmd("QUEUE", "LIST")]
+        wrong = [f for f in stored if f in still and not any(f in i for i in items)]
+        q.same(wrong, [], "called stored while their jobs run")
+        for p in s.peers:
+            p.clear()
+        q.same(s.z.cli("handover", "--closed", "--wait", 120 * q.SLOWDOWN).returncode, 0)
+    s.end()
+    for p in s.peers:
+        p.close()
 
 
 if __name__ == "__main__":

@@ -16,13 +16,19 @@
 
 #define YOUNG_S 2
 
-struct found { /* one file that is only here, or an object that lacks shards */
+/* One file that is only here, or is as its record says; then judge() has the last word, because a
+ * record can be read before it is on stable storage: while its job is not done it is not stored. */
+struct found {
     struct handover_item it;
-    bool rebuild; /* stored; a rebuild is wanted */
-    bool store;   /* to be queued */
+    struct local_id id; /* when it was looked at */
+    bool same;          /* as its record */
+    bool rebuild;       /* the same, but its object lacks shards; a rebuild is wanted */
+    bool store;         /* to be queued */
     STAILQ_ENTRY(found) link;
     UT_hash_handle hh; /* by object */
 };
+
+STAILQ_HEAD(founds, found);
 
 struct asker {
     struct handover_ask ask;
@@ -37,7 +43,7 @@ struct pass { /* the thread's, then the loop's */
     struct engine *engine;
     struct handover_ask ask; /* of all that wait for it */
     uint64_t period_s;
-    STAILQ_HEAD(, found) found;
+    struct founds found;
     struct found *by_object;
     struct handover_report rep;
 };
@@ -105,6 +111,7 @@ static struct found *add(struct pass *p, const struct datadir_file *f, const cha
                                    .open = is_open(p, f),
                                    .bytes = f->id.size,
                                    .age_s = now > changed ? now - changed : 0};
+    x->id = f->id;
     STAILQ_INSERT_TAIL(&p->found, x, link);
     return x;
 }
@@ -143,6 +150,15 @@ static bool is_young(const struct datadir_file *f)
     int64_t now = (int64_t)base_wall_s();
 
     return f->id.mtime_s >= now - YOUNG_S;
+}
+
+static struct found *same_as_remote(struct pass *p, const struct datadir_file *f,
+                                    const char *object)
+{
+    struct found *x = add(p, f, object);
+
+    x->same = true;
+    return x;
 }
 
 /* Compare one file with its record. */
@@ -192,11 +208,10 @@ static int look_at(struct handover *h, struct pass *p, const struct datadir_file
         hashes_forget(h->conf.hashes, f->path);
     if (memcmp(digest, res.checksum, sizeof digest) != 0)
         only_here(p, f, object, HANDOVER_CHANGED, 0);
-    else if (res.shards_lost > 0) /* metadata values are counted as lost while a backend is just out
-                                     of reach */
-        add(p, f, object)->rebuild = true;
+    else if (res.meta_good + res.meta_unreachable < ZSTOR_META_WRITE_QUORUM)
+        only_here(p, f, object, HANDOVER_NOT_STORED, 0); /* storing it again completes its record */
     else
-        hashes_mark(h->conf.hashes, f->path, &f->id, HASHES_CONFIRMED);
+        same_as_remote(p, f, object)->rebuild = res.shards_lost > 0;
     return 0;
 }
 
@@ -320,13 +335,36 @@ static void count(struct handover *h, struct pass *p)
     }
 }
 
+/* What is as its record and has no store to wait for is stored, and leaves the list unless a
+ * rebuild is wanted. */
+static void judge(struct handover *h, struct pass *p)
+{
+    struct founds all = STAILQ_HEAD_INITIALIZER(all);
+    struct found *f;
+
+    STAILQ_CONCAT(&all, &p->found);
+    while ((f = STAILQ_FIRST(&all))) {
+        STAILQ_REMOVE_HEAD(&all, link);
+        if (f->same && h->conf.busy(h->conf.arg, f->it.object, false)) {
+            f->it.state = HANDOVER_NOT_STORED;
+            f->same = f->rebuild = false;
+        }
+        if (!f->same || f->rebuild) {
+            STAILQ_INSERT_TAIL(&p->found, f, link);
+            continue;
+        }
+        hashes_mark(h->conf.hashes, f->it.file, &f->id, HASHES_CONFIRMED);
+        found_free(f);
+    }
+}
+
 static void hand_over(struct handover *h, struct pass *p)
 {
     struct found *f;
 
     STAILQ_FOREACH(f, &p->found, link)
     {
-        if ((!f->store && !f->rebuild) || h->conf.busy(h->conf.arg, f->it.object))
+        if ((!f->store && !f->rebuild) || h->conf.busy(h->conf.arg, f->it.object, true))
             continue;
         h->st.queued++;
         if (f->rebuild) {
@@ -345,6 +383,7 @@ static void on_done(void *arg)
     const struct handover_report *rep = &p->rep;
     struct asker *a;
 
+    judge(h, p);
     hand_over(h, p);
     count(h, p);
     if (rep->rc == 0) {

@@ -1,6 +1,7 @@
 /* handover - what is only here: every data segment, index file and descriptor of the local zdb is
  * compared with its record.  The one answer to "is everything stored?"; an empty queue is none, for
- * a hook may never have come.
+ * a hook may never have come.  An object counts as stored when its record has this content, three
+ * metadata backends can have it, and no store of it waits or runs.
  *
  * A pass runs at start and from time to time, and queues what no hook has brought: sealed segments
  * at once, index files and descriptors that have been quiet for a period.  And a pass runs for
@@ -17,7 +18,7 @@ struct loop;
 struct handover;
 
 enum handover_state {
-    HANDOVER_NOT_STORED, /* there is no record of it */
+    HANDOVER_NOT_STORED, /* there is no record of it, or it is not complete */
     HANDOVER_CHANGED,    /* the record is of another content */
     HANDOVER_UNKNOWN,    /* the metadata could not be asked, or the file not be read */
 };
@@ -66,7 +67,8 @@ struct handover_conf {
     struct sched *sched;
     uint64_t period_ms; /* between two passes */
     uint64_t retry_ms;  /* after one that could not ask the metadata backends */
-    bool (*busy)(void *arg, const char *object_path);                    /* loop: has a job */
+    /* loop: has a store, with_rebuild: or a rebuild */
+    bool (*busy)(void *arg, const char *object_path, bool with_rebuild);
     void (*store)(void *arg, const char *file, const char *object_path); /* loop */
     void (*rebuild)(void *arg, const char *object_path);                 /* loop */
     void *arg;

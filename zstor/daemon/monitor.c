@@ -176,11 +176,6 @@ static uint64_t era_of(void *arg)
     return m->era;
 }
 
-static bool has_job(void *arg, const char *object_path)
-{
-    return is_busy(arg, object_path, true);
-}
-
 static void handover_now(void *arg, const struct handover_ask *ask, handover_fn *fn, void *fn_arg)
 {
     struct monitor *m = arg;
@@ -554,7 +549,7 @@ static int start_background(struct monitor *m, struct err *e)
         .period_ms = HANDOVER_MS,
         .retry_ms = HANDOVER_TRY_MS,
         .sched = m->sched,
-        .busy = has_job,
+        .busy = is_busy,
         .store = on_unknown_segment,
         .rebuild = on_degraded_object,
         .arg = m,

@@ -195,6 +195,8 @@ void object_fill_result(const struct objects *o, const struct meta_record *m,
         res->backends_unconfigured += s->present && s->nkeys && !zstor_conf_find(o->conf, &s->addr);
     }
     res->meta_lost = st->lost + st->unreachable;
+    res->meta_good = st->good;
+    res->meta_unreachable = st->unreachable;
     res->unproved_newest = st->unproved_newest;
     fill_name(m, res->name, sizeof res->name);
 }

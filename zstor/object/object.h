@@ -87,8 +87,10 @@ struct object_result {                  /* zeros when the operation failed befor
     unsigned shards_restored; /* rebuild */
     unsigned meta_lost; /* metadata values missing, old or out of reach and not restored; > 0: queue
                            a rebuild */
-    char name[256];     /* of the object as its record tells it, for messages: cut, without control
-                           characters; "": not told */
+    unsigned meta_good; /* metadata backends that have its record; and of the lost, */
+    unsigned meta_unreachable; /* those that did not answer: check only */
+    char name[256]; /* of the object as its record tells it, for messages: cut, without control
+                       characters; "": not told */
     bool unproved_newest; /* too few metadata backends answered to prove that there is no later one
                            */
     unsigned backends_unconfigured; /* good shards on backends that the config no longer has; > 0:

@@ -285,6 +285,16 @@ def test_dead_backends():
         j = json.loads(z.cli("status", "--json", check_exit=0).stdout)
         q.same([b["objects"] for b in j["backends"] if b["type"] == "meta"], [1 + 2] * 4, "metadata values and notes")
         q.check(all(b["objects"] >= 1 for b in j["backends"]), "a backend without shard")
+    with q.case("killed as soon as a degraded store is answered: what completes it is known"):
+        s.stop_backends([0])
+        for n in range(5):
+            f = random_file(d / f"i{100 + n}", 5000)
+            good(z.cli("store", "-f", f))
+            z.kill9()
+            z.start()
+            q.check(any(b" rebuild " + os.fsencode(f) in x for x in lines(z)), f"no job for {f}: {lines(z)}")
+        s.start_backends([0])
+        settled(z)
     with q.case("too few backends: jobs are tried again with growing delay, and complete when they return"):
         s.stop_backends([0, 1, 2])
         f = random_file(d / "d7", 300000)

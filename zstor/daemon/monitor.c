@@ -19,7 +19,7 @@
 #include "zstor/daemon/metrics.h"
 #include "zstor/daemon/page.h"
 #include "zstor/options.h"
-#include "zstor/queue/burial.h"
+#include "zstor/queue/followup.h"
 #include "zstor/state_dir.h"
 #include "zstor/daemon/poller.h"
 #include "zstor/cache/handover.h"
@@ -59,7 +59,7 @@ struct monitor {
     struct control *control;
     struct poller *poller;
     struct marks *marks;
-    struct burial *burial;
+    struct followup *followup;
     struct care *care;
     struct care_commands *care_commands;
     struct evict *evict;
@@ -87,6 +87,7 @@ static char *lock_of(void *arg, const char *object_path)
 
 struct with { /* what a task works with */
     struct engine *engine;
+    struct followup *followup;
     uint64_t era;
 };
 
@@ -95,7 +96,7 @@ static void *acquire(void *arg)
     struct monitor *m = arg;
     struct with *w = xcalloc(1, sizeof *w);
 
-    *w = (struct with){.engine = engine_get(m->engine), .era = m->era};
+    *w = (struct with){.engine = engine_get(m->engine), .followup = m->followup, .era = m->era};
     return w;
 }
 
@@ -108,12 +109,29 @@ static void release(void *arg, void *with)
     free(w);
 }
 
+/* What a store or a retrieve found not to be whole, by a path that a job can have. */
+static bool wants_completion(const struct task *t)
+{
+    return t->rc >= 0 && (t->op == TASK_STORE || t->op == TASK_RETRIEVE) && t->path &&
+           t->res.shards_lost + t->res.meta_lost > 0;
+}
+
+/* A store is not done before the job that completes it is on stable storage. */
 static void run_task(struct task *t, void *with, const atomic_bool *stop) /* job thread */
 {
     struct with *w = with;
+    struct err why = {0};
+    int r;
 
     t->era = w->era;
     task_run(t, w->engine->objects, stop);
+    if (!wants_completion(t))
+        return;
+    r = followup_complete(w->followup, t->path, &why);
+    if (r < 0 && t->op == TASK_STORE)
+        t->rc = err_set(&t->err, -r, "stored, but what is missing cannot be queued: %s", why.text);
+    else if (r < 0)
+        log_warn("retrieve %s: what it lacks cannot be queued: %s", t->path, why.text);
 }
 
 static void on_finished(void *arg, const struct task *t)
@@ -132,14 +150,13 @@ static void on_finished(void *arg, const struct task *t)
             hashes_prove(m->hashes, t->local, &t->id, t->res.shards_needed, t->era);
         }
     }
-    if (t->res.shards_lost + t->res.meta_lost > 0 && t->path) {
+    if (wants_completion(t)) {
         m->counts.heals++;
         log_write(base_now_ms() < m->heal_said_ms + SAY_MS && m->heal_said_ms ? LOG_LVL_DEBUG
                                                                               : LOG_LVL_INFO,
                   "%s %s: %u shards and %u metadata values are not in order, a rebuild is queued",
                   task_name(t->op), t->path, t->res.shards_lost, t->res.meta_lost);
         m->heal_said_ms = base_now_ms();
-        intake_rebuild(m->intake, t->path);
     }
     if (m->evict)
         evict_kick(m->evict);
@@ -386,7 +403,7 @@ static void on_reload(void *arg)
         log_error("reload: the configuration stays as it was: %s", why.text);
         return;
     }
-    object_reclaim_later(now->objects, burial_bury, m->burial);
+    object_reclaim_later(now->objects, followup_bury, m->followup);
     warn_fixed(old->conf, now->conf);
     if (differ(old->conf->zdbfs_mountpoint, now->conf->zdbfs_mountpoint))
         restart_fsstats(m, now->conf->zdbfs_mountpoint);
@@ -622,9 +639,9 @@ static int start(struct monitor *m, struct zstor_conf *conf, struct err *e)
         r = claim(m, e);
     if (r < 0)
         return r;
-    m->burial = burial_new(
-        &(struct burial_conf){.loop = m->loop, .journal = m->journal, .added = on_added, .arg = m});
-    object_reclaim_later(m->engine->objects, burial_bury, m->burial);
+    m->followup = followup_new(&(
+        struct followup_conf){.loop = m->loop, .journal = m->journal, .added = on_added, .arg = m});
+    object_reclaim_later(m->engine->objects, followup_bury, m->followup);
     r = start_signals(m, e);
     if (r >= 0)
         r = start_queue(m, e);
@@ -651,7 +668,7 @@ static void stop(struct monitor *m)
     evict_free(m->evict);
     poller_free(m->poller);
     sched_free(m->sched);
-    burial_free(m->burial);
+    followup_free(m->followup);
     intake_free(m->intake);
     commands_free(m->commands);
     care_commands_free(m->care_commands);

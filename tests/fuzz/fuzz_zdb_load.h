@@ -18,7 +18,7 @@
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/path.h"
-#include "zdb/format/watermark.h"
+#include "common/watermark.h"
 #include "zdb/store.h"
 
 enum load_file { LOAD_I0, LOAD_I1, LOAD_D0, LOAD_D1, LOAD_DESCRIPTOR, LOAD_FILES };

@@ -1,4 +1,4 @@
-/* checkpoint - moving the watermark of a namespace (format/watermark.h).  Contract:
+/* checkpoint - moving the watermark of a namespace (common/watermark.h).  Contract:
  * engine/namespace_impl.h.  The steps, each of which ends before the next one begins:
  *   first     a job makes data and index up to a certain place durable
  *   rewrites  the rewrites in place that follow from records before that place are written

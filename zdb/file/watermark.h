@@ -1,9 +1,9 @@
 /* watermark - the watermark file of a namespace on the disk, and what its last records are known
- * by.  Stateless; any thread.  Format: format/watermark.h. */
+ * by.  Stateless; any thread.  Format: common/watermark.h. */
 #ifndef ZDB_FILE_WATERMARK_H
 #define ZDB_FILE_WATERMARK_H
 
-#include "zdb/format/watermark.h"
+#include "common/watermark.h"
 
 /* The slot that counts.  1, 0 (no file, or nothing in it that is ours), -errno. */
 int watermark_read(const char *index_dir, struct watermark *out);

@@ -13,6 +13,7 @@
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/workq.h"
+#include "zstor/cache/replay.h"
 #include "zstor/cache/scan.h"
 #include "zstor/object/prove.h"
 
@@ -39,6 +40,7 @@ struct run { /* one pass: the thread's, then the loop's */
     struct victims victims, damaged; /* to go; to stay, and to be repaired */
     uint64_t era;
     uint64_t used, held, nvictims;
+    uint64_t unplayed;   /* of the held: zdb has yet to read them, replay_needs */
     uint64_t rest_below; /* with no more than this nothing is tried: it was in vain a moment ago */
     bool over;           /* a limit was passed */
     bool going_on;       /* after a full batch: to below the limit, not just under it */
@@ -59,6 +61,7 @@ struct evict {
     uint64_t rest_until_ms, rest_bytes; /* for the regular runs: the last one found so much and
                                            could remove nothing */
     struct evict_stats st;
+    bool unplayed_said;
     int last_rc; /* of the last run, to report a lasting error once */
 };
 
@@ -207,6 +210,11 @@ static void choose(struct evict *ev, struct run *r, struct datadir *d, uint64_t 
             r->young = true;
             continue;
         }
+        if (replay_needs(r->engine->conf, f->path)) {
+            r->unplayed++;
+            r->held++;
+            continue;
+        }
         rc = is_remote(ev, r, f, restored, &object);
         if (rc < 0) {
             r->rc = rc;
@@ -291,7 +299,7 @@ static bool remove_victim(struct evict *ev, const struct victim *v)
     struct stat st;
 
     if (ev->conf.busy(ev->conf.arg, v->object, v->path, !v->restored) || lstat(v->path, &st) < 0 ||
-        !S_ISREG(st.st_mode))
+        !S_ISREG(st.st_mode) || replay_needs(ev->conf.engine->conf, v->path))
         return false;
     local_id_of(&now, &st);
     if (!local_id_eq(&now, &v->id))
@@ -336,13 +344,18 @@ static void on_done(void *arg)
         log_info("cache: %" PRIu64 " segments removed, %" PRIu64 " MiB; %" PRIu64 " of %" PRIu64
                  " MiB in use",
                  files, bytes / MIB, ev->st.used_bytes / MIB, ev->st.limit_bytes / MIB);
+    if (r->unplayed && !ev->unplayed_said)
+        log_info("cache: %" PRIu64 " segments stay until zdb has their index on disk", r->unplayed);
+    if (r->rc == 0 && !resting)
+        ev->unplayed_said = r->unplayed > 0;
     if (r->rc < 0 && r->rc != ev->last_rc)
         log_warn("cache: %s", r->err.text);
     ev->last_rc = r->rc;
     ev->again = ev->again || (stale && r->over);
     if (!resting) {
-        ev->rest_until_ms =
-            r->over && files == 0 && !r->young && !stale ? base_now_ms() + REST_MS : 0;
+        ev->rest_until_ms = r->over && files == 0 && !r->young && !r->unplayed && !stale
+                                ? base_now_ms() + REST_MS
+                                : 0;
         ev->rest_bytes = r->used;
     }
     if (r->young)

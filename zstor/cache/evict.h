@@ -1,6 +1,7 @@
 /* evict - keep zdb's data directory under its limit: remove the segments that were used longest
  * ago, if and only if
- *   - they are sealed (not the highest number of their directory),
+ *   - they are sealed (not the highest number of their directory), and zdb does not need them to
+ * replay what a crash has left (cache/replay),
  *   - the record of the object in the metadata has the checksum of the local bytes, names a backend
  * for every shard, and is held by at least ZSTOR_META_WRITE_QUORUM metadata backends,
  *   - one good shard more than a read needs is there now: every byte was read and checked within

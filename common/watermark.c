@@ -1,5 +1,5 @@
 /* watermark - see the header.  Pure functions. */
-#include "zdb/format/watermark.h"
+#include "common/watermark.h"
 #include "common/crc.h"
 
 #define VERSION 1

@@ -1,13 +1,14 @@
-/* watermark - how far the index of a namespace is right: bytes of the file `zdb-watermark` in its
- * index directory (ours; the original does not look at it).  Two slots, at 0 and WATERMARK_APART,
- * written in turn: the one with the higher sequence counts.  Described in docs/FORMATS.md.
+/* watermark - how far the index of a namespace of zdb is right (zdb writes it, zstor asks before it
+ * removes a segment): bytes of the file `zdb-watermark` in its index directory (ours; the original
+ * does not look at it).  Two slots, at 0 and WATERMARK_APART, written in turn: the one with the
+ * higher sequence counts.  Described in docs/FORMATS.md.
  *
  * slot: 0 "ZWM1" | 4 u32 version = 1 | 8 u32 flags | 12 u32 mode | 16 u64 sequence | 24 u32 segment
  *       28 u32 last data record | 32 u64 size of the data | 40 u64 size of the index
  *       48 u32 last index record | 52 u32 sum of the former | 56 u32 sum of the latter
  *       60 u32 safe segment | 64 u64 safe size | 72 u32 data chain | 76 u32 CRC of the 76 bytes */
-#ifndef ZDB_FORMAT_WATERMARK_H
-#define ZDB_FORMAT_WATERMARK_H
+#ifndef COMMON_WATERMARK_H
+#define COMMON_WATERMARK_H
 
 #include "common/bytes.h"
 

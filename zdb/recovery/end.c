@@ -93,6 +93,7 @@ static int take_back_user(struct load *l, const struct index_rec *lost)
     int r;
 
     if ((lost->flags & INDEX_DELETED) || !lost->parent_off || !ns_seg_find(ns, lost->parent_file) ||
+        ns_patch_queued(ns, lost->parent_file, lost->parent_off) || /* what was played says so */
         ns_seg_record(ns, lost->parent_file, lost->parent_off, &rec, bytes, NULL) < 0 ||
         !(rec.flags & INDEX_DELETED) || !slice_eq(rec.key, lost->key) ||
         index_find(ns->keys, rec.key) || load_has_key(l, lost->parent_file, &rec) == 0)
@@ -128,12 +129,13 @@ static int take_back_seq(struct load *l, struct seg *s, uint32_t at, const struc
     return write_back(l, file, off, &slot);
 }
 
-/* Newest first. */
+/* Newest first.  Where the chain breaks there is no history, but what a power cut left. */
 static int take_back(struct load *l, struct seg *s, uint64_t index_size)
 {
     CLEANUP(buf_fini) struct buf bytes = BUF_INIT;
     CLEANUP(buf_fini) struct buf places = BUF_INIT;
     uint64_t from = s->index.size, n = index_size - from;
+    uint32_t last = l->ns->last_index;
     struct index_rec rec;
     uint8_t *p;
     struct rd rd;
@@ -146,8 +148,11 @@ static int take_back(struct load *l, struct seg *s, uint64_t index_size)
     if (r < 0)
         return r;
     rd = rd_of(slice_of(p, (size_t)n));
-    for (uint32_t at = 0; index_rec_decode(&rd, &rec) == 1; at = (uint32_t)(rd.p - p))
+    for (uint32_t at = 0; index_rec_decode(&rd, &rec) == 1 && rec.previous == last;
+         at = (uint32_t)(rd.p - p)) {
         buf_put_le32(&places, at);
+        last = (uint32_t)from + at;
+    }
     for (size_t i = places.len; r == 0 && i > 0; i -= 4) {
         uint32_t at = le32_get(buf_data(&places) + i - 4);
         rd = rd_of(slice_of(p + at, (size_t)n - at));

@@ -98,6 +98,22 @@ static uint64_t said_until(const struct replay *p, const struct data_walk_rec *r
     return rec->end - NS_SEQ_KEY_SIZE + n;
 }
 
+/* A value whose sum says nothing about its key, which lies across a sector border: what is there
+ * behind the border may be anything, unless what comes next in that sector is whole. */
+static bool is_unsure(struct replay *p, struct data_walk_rec *rec)
+{
+    uint64_t off = rec->off, end = off + DATA_REC_SIZE + rec->key.len;
+    struct data_walk_rec next;
+    bool sure;
+
+    if (p->l->foreign || (rec->head.flags & DATA_DELETED) || off / 512 == (end - 1) / 512)
+        return false;
+    if (rec->head.length > 0)
+        return end % 512 == 0;
+    sure = end % 512 && replay_peek(p, end, &next) == 1 && next.crc_ok && next.head.previous == off;
+    return replay_peek(p, off, rec) != 1 || !sure;
+}
+
 /* Foreign files: is there a value behind rec whose sum can be checked?  Then the index is short,
  * and rec is what it looks like. */
 static bool is_vouched_for(struct replay *p, struct data_walk_rec *rec)
@@ -157,7 +173,8 @@ static int step(struct replay *p)
         framed = false;
     if (!framed || (!rec.crc_ok && !safe))
         return safe ? step_over_damage(p) : step_over_torn(p);
-    p->weak = !safe && rec.head.crc == 0 && has_lost_sector(p->file, rec.off, said_until(p, &rec));
+    p->weak = !safe && rec.head.crc == 0 &&
+              (has_lost_sector(p->file, rec.off, said_until(p, &rec)) || is_unsure(p, &rec));
     r = !is_believed(p, &rec)   ? REPLAY_SKIP
         : p->ns->mode == NS_SEQ ? replay_seq(p, &rec)
                                 : replay_user(p, &rec);

@@ -361,6 +361,75 @@ START_TEST(a_slot_of_which_a_sector_is_old_hides_no_record)
 }
 END_TEST
 
+/* Behind the end of history the index has what a power cut left: here a copy of a record from its
+ * beginning, whose key was deleted since.  Nothing that was played is taken back for it: neither
+ * when it breaks the chain nor when it fits. */
+START_TEST(garbage_behind_the_end_takes_nothing_back)
+{
+    const uint32_t first = INDEX_HEADER_SIZE, second = first + INDEX_REC_SIZE + 1,
+                   third = second + INDEX_REC_SIZE + 1;
+    uint8_t record[INDEX_REC_SIZE + 1], previous[4];
+    struct ns *ns = start();
+    char path[160];
+    off_t end;
+
+    set(ns, "a", "one");
+    set(ns, "a", "two");
+    ck_assert_int_eq(ns_del(ns, slice_str("a"), 1, NULL), 0);
+    ck_assert_int_eq(nslist_commit(list), 0);
+    end = size_of('d', 0);
+    set(ns, "c", "lost");
+    stop(false);
+    change('d', 0, end + DATA_REC_SIZE + 1);
+    path_of(path, 'i', 0);
+    get(path, record, sizeof record, second);
+    if (_i) {
+        le32_put(previous, second);
+        memcpy(record + 9, previous, sizeof previous);
+    }
+    put(path, record, sizeof record, _i ? third : third + INDEX_REC_SIZE + 1);
+    for (int i = 0; i < 2; i++) {
+        ns = start();
+        is(ns, "a", NULL);
+        is(ns, "c", NULL);
+        ck_assert_int_eq(size_of('i', 0), third);
+        stop(true);
+    }
+}
+END_TEST
+
+/* An empty value has no sum that covers its key: of one that lies across a sector border the index
+ * has to know, or what comes next in the sector behind it.  (A SYNC makes the index durable with
+ * it.) */
+START_TEST(a_key_of_which_a_sector_is_garbage_is_none)
+{
+    const off_t border = 512, begin = border - DATA_REC_SIZE - 4;
+    char filler[512];
+    struct ns *ns = start();
+    off_t end;
+
+    memset(filler, 'f', sizeof filler);
+    filler[begin - DATA_HEADER_SIZE - DATA_REC_SIZE - 1] = 0;
+    set(ns, "f", filler);
+    ck_assert_int_eq(size_of('d', 0), begin);
+    set(ns, "key-of-an-empty-value", "");
+    end = size_of('d', 0);
+    set(ns, "next", "value");
+    stop(false);
+    if (_i == 0)
+        change('d', 0, border + 1); /* with the index: it does not say so */
+    if (_i > 0)
+        cut('i', 0, INDEX_HEADER_SIZE + INDEX_REC_SIZE + 1);
+    if (_i == 1)
+        change('d', 0, border + 1);
+    if (_i < 2)
+        change('d', 0, end + 1);
+    ns = start();
+    ck_assert_uint_eq(ns->entries, _i < 2 ? 1 : 3); /* 2: all of the sector is there */
+    is(ns, "key-of-an-empty-value", _i < 2 ? NULL : "");
+}
+END_TEST
+
 /* Ids that are not there were those of damaged records: not more than there was room for. */
 START_TEST(a_garbled_id_is_no_hole_of_thousands)
 {
@@ -563,6 +632,8 @@ static TCase *load_case(void)
     tcase_add_test(tc, an_index_whose_header_never_reached_the_disk_is_begun_anew);
     tcase_add_test(tc, an_update_whose_key_is_lost_is_none_of_id_zero);
     tcase_add_test(tc, a_slot_of_which_a_sector_is_old_hides_no_record);
+    tcase_add_loop_test(tc, garbage_behind_the_end_takes_nothing_back, 0, 2);
+    tcase_add_loop_test(tc, a_key_of_which_a_sector_is_garbage_is_none, 0, 3);
     tcase_add_test(tc, a_garbled_id_is_no_hole_of_thousands);
     tcase_add_test(tc, a_look_ahead_does_not_change_the_record_at_hand);
     tcase_add_loop_test(tc, ten_times_as_many_records_are_ten_times_as_many_reads, 0, 2);

@@ -39,7 +39,7 @@ claim "upgrade: one command upgrades in place, and changes no key"
 tar -xJf "$REPO/tests/golden/qsfs/before-points.tar.xz" -C "$HOME"
 cp -R "$R/keys" "$HOME/keys"
 cp "$R/data/local/zdbfs-data/d0" "$HOME/d0"
-bootstrap >"$HOME/out"
+bootstrap --cache 16M >"$HOME/out"
 diff -r "$R/keys" "$HOME/keys"
 mounted
 

@@ -76,10 +76,12 @@ def test_docs_setup_by_hand():
     backends = 'for f in "$top"/backend?/data; do for p in /proc/[0-9]*; do if tr "\\0" "\\n" <"$p/cmdline" 2>/dev/null | ' \
                'grep -qxF -- "$f"; then kill "${p#/proc/}"; fi; done; done'
     trap = f"trap '{{ set +ex; }} 2>/dev/null; top={shlex.quote(str(top))}; {ended}; {backends}' EXIT"
-    checks = ['test "$(cat "$top/mnt/first")" = hello']
+    keys = 'sha256sum "$top/password" "$top/zstor.yaml" >"$top/sums"'
+    same = 'sha256sum --quiet -c "$top/sums"; test "$(cat "$top/mnt/first")" = hello'
+    lost = 'sync "$top/mnt/first"; for p in "$top"/run/z*.pid; do kill -9 "$(cat "$p")"; done; ' + backends
     all_blocks = blocks("docs/SETUP.md")
     stopping = all_blocks.pop()
-    shell([trap, *all_blocks, *checks, stopping], env_of(i, f"{bin_dir}:"), i.port)
+    shell([trap, *all_blocks, keys, *all_blocks, same, lost, *all_blocks, same, stopping], env_of(i, f"{bin_dir}:"), i.port)
     q.check(not os.path.ismount(top / "mnt"), "still mounted")
 
 

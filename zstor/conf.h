@@ -26,15 +26,16 @@ struct zstor_conf {
     uint64_t max_zdb_data_dir_size; /* MiB; 0: not given */
     uint64_t min_free_disk_space;   /* MiB of the disk of zdb_data_dir_path; 0: any, not given: */
 #define ZSTOR_FREE_DISK_DEFAULT UINT64_MAX
-    uint64_t evict_proof_age;   /* s that a look at the shards of an object is good for */
-    char *zdbfs_mountpoint;     /* NULL: none */
-    uint16_t prometheus_port;   /* 0: no metrics */
-    char *metrics_address;      /* never NULL */
-    uint64_t lease_ms;          /* how long the claim of the volume lasts without renewal */
-    uint64_t repair_delay_s;    /* a backend that is down for longer is not waited for */
-    uint64_t reclaim_grace_s;   /* dead shards are deleted so long after their object changed */
-    uint64_t scrub_period_s;    /* in which every byte is read once; 0: never */
-    uint64_t scrub_rate;        /* bytes per second at the most */
+    uint64_t evict_proof_age; /* s that a look at the shards of an object is good for */
+    char *zdbfs_mountpoint;   /* NULL: none */
+    uint16_t prometheus_port; /* 0: no metrics */
+    char *metrics_address;    /* never NULL */
+    uint64_t lease_ms;        /* how long the claim of the volume lasts without renewal */
+    uint64_t repair_delay_s;  /* a backend that is down for longer is not waited for */
+    uint64_t reclaim_grace_s; /* dead shards are deleted so long after their object changed */
+    uint64_t scrub_period_s;  /* in which every byte is read once; 0: never */
+    uint64_t scrub_rate;      /* bytes per second at the most */
+    bool metadata_log; /* the records a second time, at the data backends: object/metalog.h */
     uint8_t key[ZSTOR_KEY_LEN]; /* top-level encryption: metadata records (and upstream's data) */
     uint8_t meta_key[ZSTOR_KEY_LEN]; /* meta.config.encryption: only a fallback for reading, spec
                                         zstor-format 4 */

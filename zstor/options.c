@@ -47,6 +47,7 @@ static const char *const top_keys[] = {
     "repair_delay",
     "scrub_period",
     "reclaim_grace",
+    "metadata_log",
     "scrub_rate",
     NULL,
 };
@@ -433,6 +434,8 @@ static int opt_care(const struct conf_node *top, struct zstor_conf *c, struct er
     c->reclaim_grace_s = OPTIONS_DEFAULT_RECLAIM_GRACE;
     if (r >= 0)
         r = conf_u64(top, "reclaim_grace", false, 0, 30 * 86400, &c->reclaim_grace_s, e);
+    if (r >= 0)
+        r = conf_bool(top, "metadata_log", false, &c->metadata_log, e);
     if (r >= 0)
         r = conf_u64(top, "scrub_period", false, 0, 3650, &days, e);
     if (r >= 0)

@@ -357,6 +357,9 @@ static int dir_run(void *store, struct backend_op *op, size_t max_answer, atomic
     case BACKEND_LIST:
         r = run_list(d, op);
         break;
+    case BACKEND_NEWEST: /* its values have no order: what has to be found has a name */
+        r = -ENOTSUP;
+        break;
     }
     op->rc = outcome(op, r);
     return 0;

@@ -23,6 +23,7 @@ static enum health_track track_of(const struct backend_op *op)
     case BACKEND_NAMED_GET:
     case BACKEND_TIME:
     case BACKEND_LIST:
+    case BACKEND_NEWEST:
         return HEALTH_READ;
     default:
         return HEALTH_WRITE;
@@ -125,7 +126,8 @@ static bool late(struct pool_conn *c, uint64_t now)
     const struct backend_op *op = STAILQ_FIRST(&c->ops);
     uint64_t io = c->remote->pool->conf.io_timeout_ms, bytes = op->key.len + op->value.len, moved;
 
-    if (op->verb == BACKEND_GET || op->verb == BACKEND_NAMED_GET || op->verb == BACKEND_LIST)
+    if (op->verb == BACKEND_GET || op->verb == BACKEND_NAMED_GET || op->verb == BACKEND_LIST ||
+        op->verb == BACKEND_NEWEST)
         bytes += op->expect ? op->expect : ZSTOR_MAX_REPLY;
     if (now - c->head_us / 1000 > io + bytes * 1000 / EXCHANGE_RATE)
         return true;

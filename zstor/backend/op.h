@@ -31,6 +31,7 @@ enum backend_verb {
     BACKEND_TIME,      /* key -> time_s: when it was written; by key and by name */
     BACKEND_LIST,      /* key: cursor, empty at the beginning -> rows[nrows], out: the next cursor;
                           none at the end */
+    BACKEND_NEWEST,    /* the same of values by key, the newest first; a 0-db only, else -ENOTSUP */
 };
 
 struct backend_op {

@@ -194,6 +194,7 @@ static int redis_submit(void *link, struct backend_op *op)
         argv[0] = slice_str("INFO");
         return zclient_push(l->client, 1, argv);
     case BACKEND_SYNC:
+    case BACKEND_NEWEST: /* its values have no order: what has to be found has a name */
         w->local = true;
         return 0;
     case BACKEND_LIST:
@@ -373,6 +374,7 @@ static int understand(const struct redis_link *l, struct backend_op *op, struct 
     case BACKEND_LIST:
         return take_rows(op, reply);
     case BACKEND_SYNC:
+    case BACKEND_NEWEST:
         break;
     }
     return -EPROTO;

@@ -150,6 +150,10 @@ static int zdb_submit(void *link, struct backend_op *op)
         argv[0] = slice_str("SCAN");
         argc = op->key.len ? 2 : 1;
         break;
+    case BACKEND_NEWEST:
+        argv[0] = slice_str("RSCAN");
+        argc = op->key.len ? 2 : 1;
+        break;
     }
     if (!w->local)
         r = zclient_push(l->client, argc, argv);
@@ -173,6 +177,7 @@ static int refused(struct backend_op *op, struct slice text)
             return 0;
         break;
     case BACKEND_LIST:
+    case BACKEND_NEWEST:
         if (says(text, "No more data"))
             return 0;
         break;
@@ -249,6 +254,7 @@ static int understand(struct backend_op *op, const redisReply *reply)
         op->time_s = (uint64_t)reply->integer;
         return 0;
     case BACKEND_LIST:
+    case BACKEND_NEWEST:
         return take_rows(op, reply);
     }
     return -EPROTO;

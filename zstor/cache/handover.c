@@ -348,6 +348,10 @@ static void judge(struct handover *h, struct pass *p)
         if (f->same && h->conf.busy(h->conf.arg, f->it.object, false)) {
             f->it.state = HANDOVER_NOT_STORED;
             f->same = f->rebuild = false;
+        } else if (f->same && h->conf.unlogged(h->conf.arg, f->it.object)) {
+            f->it.state = HANDOVER_NOT_STORED;
+            f->it.why = xstrdup("its record is not in the metadata log yet");
+            f->same = f->rebuild = false;
         }
         if (!f->same || f->rebuild) {
             STAILQ_INSERT_TAIL(&p->found, f, link);

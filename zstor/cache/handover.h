@@ -1,7 +1,8 @@
 /* handover - what is only here: every data segment, index file and descriptor of the local zdb is
  * compared with its record.  The one answer to "is everything stored?"; an empty queue is none, for
  * a hook may never have come.  An object counts as stored when its record has this content, three
- * metadata backends can have it, and no store of it waits or runs.
+ * metadata backends can have it, no store of it waits or runs, and the metadata log has it, if one
+ * is kept.
  *
  * A pass runs at start and from time to time, and queues what no hook has brought: sealed segments
  * at once, index files and descriptors that have been quiet for a period.  And a pass runs for
@@ -69,6 +70,8 @@ struct handover_conf {
     uint64_t retry_ms;  /* after one that could not ask the metadata backends */
     /* loop: has a store, with_rebuild: or a rebuild */
     bool (*busy)(void *arg, const char *object_path, bool with_rebuild);
+    bool (*unlogged)(void *arg, const char *object_path); /* loop: its record is not in the metadata
+                                                             log */
     void (*store)(void *arg, const char *file, const char *object_path); /* loop */
     void (*rebuild)(void *arg, const char *object_path);                 /* loop */
     void *arg;

@@ -17,6 +17,7 @@
 #include "zstor/daemon/cli.h"
 #include "zstor/daemon/cli_config.h"
 #include "zstor/daemon/monitor.h"
+#include "zstor/object/changes.h"
 #include "zstor/options.h"
 
 #define LOG_MAX_BYTES (10 * MIB)
@@ -55,10 +56,11 @@ static const char usage_text[] =
     "  backend undrain B      use it again\n"
     "  backend replace B C    B is lost or goes, C is in the configuration in its place\n"
     "        -n, --notblocking          do not wait for the repair\n"
-    "  meta backup|restore FILE\n"
+    "  meta backup|restore FILE | recover [--takeover]\n"
     "                         all metadata records to a file (- is standard output), and what is "
     "lost\n"
-    "                         of them back\n"
+    "                         of them back; or back from the log at the data backends "
+    "(metadata_log)\n"
     "  wait                   until everything that is queued now is stored\n"
     "        -t, --timeout SECONDS\n"
     "  handover               what of the local zdb is only here; exit 1 when something is\n"
@@ -395,7 +397,7 @@ static const struct command commands[] = {
     {"test", "+:h", test_longs, CONTROL_PING, false, cli_here_test},
     {"forget", "+:f:k:h", forget_longs, CONTROL_REBUILD, false, cli_here_forget},
     {"rekey", "+:h", plain_longs, CONTROL_PING, false, cli_here_rekey},
-    {"meta", "+:h", plain_longs, CONTROL_PING, false, cli_here_meta},
+    {"meta", ":h", recover_longs, CONTROL_PING, false, cli_here_meta},
     {"takeover", "+:h", plain_longs, CONTROL_PING, false, cli_here_takeover},
     {"config", "+:h", plain_longs, CONTROL_PING, false, run_config},
     {"recover", "+:h", recover_longs, CONTROL_PING, false, cli_here_recover},
@@ -435,18 +437,12 @@ static int parse_command(struct cli *c, const struct command *cmd, int argc, cha
         *code = backend_words(c, argc - optind, argv + optind);
         return *code != 0;
     }
-    if (cmd->run == cli_here_meta && argc - optind == 2) {
-        c->words = argv + optind;
-        optind = argc;
-    } else if (cmd->run == cli_here_meta) {
-        *code = cli_fail_usage("meta: needs backup or restore, and a file");
-        return 1;
-    }
     if (cmd->run == run_mark && argc - optind != 1) {
         *code = cli_fail_usage("mark: needs one address, dir:/path");
         return 1;
     }
-    if (cmd->run == run_config || cmd->run == run_mark || cmd->run == cli_here_recover) {
+    if (cmd->run == run_config || cmd->run == run_mark || cmd->run == cli_here_recover ||
+        cmd->run == cli_here_meta) {
         c->words = argv + optind;
         c->nwords = argc - optind;
         optind = argc;
@@ -581,6 +577,7 @@ int cli_main(int argc, char **argv)
         if (!parse_command(&c, &commands[i], argc - optind, argv + optind, &code))
             code = run_command(&c, &commands[i]);
         zstor_conf_free(c.conf);
+        changes_close(c.changes);
         control_proto_fini(&c.req);
         free(c.output);
         return fflush(stdout) == 0 ? code : 1;

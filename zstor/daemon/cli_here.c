@@ -13,6 +13,8 @@
 #include "common/path.h"
 #include "zstor/daemon/cli_recover.h"
 #include "zstor/object/backup.h"
+#include "zstor/object/changes.h"
+#include "zstor/object/metalog.h"
 #include "zstor/object/engine.h"
 #include "zstor/daemon/poller.h"
 #include "zstor/daemon/status.h"
@@ -30,8 +32,10 @@ static int open_engine(struct cli *c, struct engine **out, struct volume *volume
     struct zstor_conf *conf = c->conf;
     struct err e = {0};
 
+    if (volume && conf->metadata_log && changes_open(&c->changes, conf->state_dir, false, &e) < 0)
+        return cli_fail(&e);
     c->conf = NULL;
-    return engine_open(out, conf, NULL, NULL, volume, &e) < 0 ? cli_fail(&e) : 0;
+    return engine_open(out, conf, NULL, NULL, volume, c->changes, &e) < 0 ? cli_fail(&e) : 0;
 }
 
 static int open_volume(struct cli *c, struct volume **out)
@@ -293,12 +297,19 @@ int cli_here_recover(struct cli *c)
     return code;
 }
 
+static int append(void *out, struct slice bytes)
+{
+    buf_put_slice(out, bytes);
+    return 0;
+}
+
 static int meta_backup(struct engine *g, const char *file)
 {
     CLEANUP(buf_fini) struct buf out = BUF_INIT;
     struct backup_counts n;
     struct err e = {0};
-    int r = backup_make(g->objects, &out, &n, &e), w = 0;
+    struct backup_what what = {.sink = append, .arg = &out};
+    int r = backup_make(g->objects, &what, &n, &e), w = 0;
     struct err io = {0};
 
     if (r == 0 || n.failed) {
@@ -314,41 +325,65 @@ static int meta_backup(struct engine *g, const char *file)
     return r < 0 ? cli_fail_zstor(e.text) : 0;
 }
 
+static int told(int r, const struct backup_counts *n, const struct err *e)
+{
+    if (r == 0 || n->failed)
+        printf("%" PRIu64 " records restored, %" PRIu64 " are there or were deleted, %" PRIu64
+               " could not be restored\n",
+               n->objects, n->kept, n->failed);
+    return r < 0 ? cli_fail_zstor(e->text) : 0;
+}
+
 static int meta_restore(struct engine *g, const char *file)
 {
     CLEANUP(buf_fini) struct buf in = BUF_INIT;
-    struct backup_counts n;
+    struct backup_counts n = {0};
     struct err e = {0};
     int r;
 
     if (path_read(file, (size_t)4 << 30, &in, &e) < 0)
         return cli_fail(&e);
-    r = backup_restore(g->objects, buf_slice(&in), &n, &e);
+    r = backup_restore(g->objects, buf_slice(&in), NULL, &n, &e);
+    return told(r, &n, &e);
+}
+
+static int meta_recover(struct cli *c, struct engine *g)
+{
+    struct backup_counts n;
+    struct err e = {0};
+    int r = metalog_recover(g->objects, c->takeover, NULL, &n, &e);
+
     if (r == 0 || n.failed)
-        printf("%" PRIu64 " records restored, %" PRIu64 " are there or were deleted, %" PRIu64
-               " could not be restored\n",
-               n.objects, n.kept, n.failed);
-    return r < 0 ? cli_fail_zstor(e.text) : 0;
+        object_give_back(g->objects);
+    return told(r, &n, &e);
 }
 
 int cli_here_meta(struct cli *c)
 {
-    bool backup = strcmp(c->words[0], "backup") == 0;
+    bool recover = c->nwords == 1 && strcmp(c->words[0], "recover") == 0;
+    bool backup = c->nwords == 2 && strcmp(c->words[0], "backup") == 0;
+    struct journal *queue = NULL;
     struct volume *v = NULL;
     struct engine *g = NULL;
+    struct err e = {0};
     int code = 0;
 
-    if (!backup && strcmp(c->words[0], "restore") != 0)
-        return cli_fail_usage("meta: needs backup or restore, and a file");
+    if (!recover && !backup && (c->nwords != 2 || strcmp(c->words[0], "restore") != 0))
+        return cli_fail_usage("meta: needs backup or restore, and a file; or recover");
     if (backup)
         open_memory(c, &v);
     else
         code = open_volume(c, &v);
+    if (code == 0 && recover && journal_open(&queue, c->conf->state_dir, &e) < 0)
+        code = cli_fail(&e); /* a daemon runs, which keeps the log */
     if (code == 0)
         code = open_engine(c, &g, v);
     if (code == 0)
-        code = backup ? meta_backup(g, c->words[1]) : meta_restore(g, c->words[1]);
+        code = backup    ? meta_backup(g, c->words[1])
+               : recover ? meta_recover(c, g)
+                         : meta_restore(g, c->words[1]);
     engine_put(g);
+    journal_close(queue);
     volume_close(v);
     return code;
 }

@@ -22,10 +22,11 @@ struct cli {
     uint64_t wait_s; /* wait --timeout, 0: none */
     uint64_t drain_ms;
     bool takeover; /* monitor --takeover */
-    char **words;  /* meta: backup or restore, and the file; config,
+    char **words;  /* meta: backup or restore and the file, or recover; config,
                     * recover: all */
-    int nwords;    /* config, recover */
+    int nwords;    /* config, recover, meta */
     struct zstor_conf *conf;
+    struct changes *changes; /* of a command that writes in process; NULL: none */
 };
 
 /* daemon/cli_report.c: one line on standard error and, when there is a log file, in it.  All return

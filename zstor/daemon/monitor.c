@@ -23,7 +23,10 @@
 #include "zstor/state_dir.h"
 #include "zstor/daemon/poller.h"
 #include "zstor/cache/handover.h"
+#include "zstor/object/changes.h"
+#include "zstor/object/metalog.h"
 #include "zstor/object/volume.h"
+#include "zstor/queue/logkeeper.h"
 
 #define POLL_MS         3000
 #define STATUS_MS       4000 /* a backend that hangs holds STATUS up so long */
@@ -60,6 +63,8 @@ struct monitor {
     struct poller *poller;
     struct marks *marks;
     struct followup *followup;
+    struct changes *changes; /* NULL: no metadata log */
+    struct logkeeper *logkeeper;
     struct care *care;
     struct care_commands *care_commands;
     struct evict *evict;
@@ -179,11 +184,20 @@ static bool is_busy(void *arg, const char *object_path, bool with_rebuild)
     return !lock || sched_busy(m->sched, lock, with_rebuild);
 }
 
+static bool is_unlogged(void *arg, const char *object_path)
+{
+    struct monitor *m = arg;
+    CLEANUP(base_free) char *lock = m->changes ? lock_of(m, object_path) : NULL;
+
+    return lock && changes_pending(m->changes, lock);
+}
+
 static bool is_needed(void *arg, const char *object_path, const char *file, bool with_rebuild)
 {
     struct monitor *m = arg;
 
-    return is_busy(m, object_path, with_rebuild) || sched_reads(m->sched, file);
+    return is_busy(m, object_path, with_rebuild) || sched_reads(m->sched, file) ||
+           is_unlogged(m, object_path);
 }
 
 static uint64_t era_of(void *arg)
@@ -358,9 +372,9 @@ static void warn_fixed(const struct zstor_conf *old, const struct zstor_conf *no
         differ(old->state_dir, now->state_dir) ||
         differ(old->metrics_address, now->metrics_address) ||
         old->prometheus_port != now->prometheus_port ||
-        old->reclaim_grace_s != now->reclaim_grace_s)
-        log_warn("reload: socket, pid_file, state_dir, metrics_address, prometheus_port and "
-                 "reclaim_grace change at the next start only");
+        old->reclaim_grace_s != now->reclaim_grace_s || old->metadata_log != now->metadata_log)
+        log_warn("reload: socket, pid_file, state_dir, metrics_address, prometheus_port, "
+                 "reclaim_grace and metadata_log change at the next start only");
 }
 
 static bool another_volume(const struct zstor_conf *old, const struct zstor_conf *now)
@@ -398,7 +412,7 @@ static void on_reload(void *arg)
                     "encryption.key and meta.config.prefix change at the next start only");
     }
     if (r == 0)
-        r = engine_open(&now, conf, &m->objects, m->marks, m->volume, &why);
+        r = engine_open(&now, conf, &m->objects, m->marks, m->volume, m->changes, &why);
     if (r < 0 || !now) {
         log_error("reload: the configuration stays as it was: %s", why.text);
         return;
@@ -538,6 +552,8 @@ static int start_queue(struct monitor *m, struct err *e)
     m->care = care_new(&(struct care_conf){
         .loop = m->loop, .sched = m->sched, .engine = m->engine, .marks = m->marks});
     m->care_commands = care_commands_new(m->care);
+    if (m->changes)
+        m->logkeeper = logkeeper_new(m->loop, m->sched, m->changes);
     cc.sched = m->sched;
     cc.intake = m->intake;
     m->commands = commands_new(&cc);
@@ -567,6 +583,7 @@ static int start_background(struct monitor *m, struct err *e)
         .retry_ms = HANDOVER_TRY_MS,
         .sched = m->sched,
         .busy = is_busy,
+        .unlogged = is_unlogged,
         .store = on_unknown_segment,
         .rebuild = on_degraded_object,
         .arg = m,
@@ -634,7 +651,14 @@ static int start(struct monitor *m, struct zstor_conf *conf, struct err *e)
     m->stop_timer = loop_timer_new(m->loop, on_stop_timer, m);
     m->hashes = hashes_new(MAX_HASHES);
     m->marks = marks_new();
-    r = engine_open(&m->engine, conf, &m->objects, m->marks, m->volume, e);
+    r = conf->metadata_log ? changes_open(&m->changes, conf->state_dir, true, e) : 0;
+    if (r < 0) {
+        zstor_conf_free(conf);
+        return r;
+    }
+    r = engine_open(&m->engine, conf, &m->objects, m->marks, m->volume, m->changes, e);
+    if (r >= 0 && m->changes)
+        r = metalog_begin(m->engine->objects, e);
     if (r >= 0)
         r = claim(m, e);
     if (r < 0)
@@ -668,6 +692,7 @@ static void stop(struct monitor *m)
     evict_free(m->evict);
     poller_free(m->poller);
     sched_free(m->sched);
+    logkeeper_free(m->logkeeper);
     followup_free(m->followup);
     intake_free(m->intake);
     commands_free(m->commands);
@@ -676,6 +701,7 @@ static void stop(struct monitor *m)
     if (m->engine)
         object_give_back(m->engine->objects);
     engine_put(m->engine);
+    changes_close(m->changes);
     volume_close(m->volume);
     marks_free(m->marks);
     hashes_free(m->hashes);

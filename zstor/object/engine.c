@@ -4,9 +4,10 @@
 #include <stdlib.h>
 
 int engine_open(struct engine **out, struct zstor_conf *conf, struct object_stats *stats,
-                struct marks *marks, struct volume *volume, struct err *e)
+                struct marks *marks, struct volume *volume, struct changes *changes, struct err *e)
 {
-    struct object_conf oc = {.conf = conf, .stats = stats, .marks = marks, .volume = volume};
+    struct object_conf oc = {
+        .conf = conf, .stats = stats, .marks = marks, .changes = changes, .volume = volume};
     struct engine *g = xcalloc(1, sizeof *g);
     int r = object_open(&g->objects, &oc, e);
 

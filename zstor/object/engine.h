@@ -13,10 +13,10 @@ struct engine {
     unsigned refs;
 };
 
-/* One reference, the caller's.  conf is taken, also on failure; volume is borrowed, NULL for what
- * only reads. */
+/* One reference, the caller's.  conf is taken, also on failure; volume and changes
+ * (object/changes.h) are borrowed, NULL for what only reads. */
 int engine_open(struct engine **out, struct zstor_conf *conf, struct object_stats *stats,
-                struct marks *marks, struct volume *volume, struct err *e);
+                struct marks *marks, struct volume *volume, struct changes *changes, struct err *e);
 struct engine *engine_get(struct engine *g);
 void engine_put(struct engine *g); /* NULL is fine; the last one closes */
 

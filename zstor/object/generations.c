@@ -166,3 +166,12 @@ int generations_compact(struct generations *g, struct err *e)
 {
     return g->written > 4096 && g->written > 2 * (uint64_t)HASH_COUNT(g->table) ? rewrite(g, e) : 0;
 }
+
+size_t generations_alive(const struct generations *g)
+{
+    size_t n = 0;
+
+    for (struct entry *x = g->table; x; x = x->hh.next)
+        n += !(x->value & DELETED);
+    return n;
+}

@@ -22,6 +22,7 @@ uint64_t generations_get(const struct generations *g, const uint8_t digest[ZSTOR
 /* Remember, unless a later one is known.  sync: on disk when it returns. */
 int generations_put(struct generations *g, const uint8_t digest[ZSTOR_DIGEST_LEN],
                     uint64_t generation, bool deleted, bool sync);
+size_t generations_alive(const struct generations *g); /* known, and not known to be deleted */
 /* Write the file anew when most of it is of the past.  Nobody else may have it open. */
 int generations_compact(struct generations *g, struct err *e);
 

@@ -9,6 +9,7 @@
 #include "common/log.h"
 #include "zstor/format/record_bond.h"
 #include "zstor/format/record_value.h"
+#include "zstor/object/changes.h"
 #include "zstor/object/volume.h"
 
 #define N ZSTOR_META_COPIES
@@ -335,8 +336,8 @@ int metastore_load(const struct metastore *ms, const char *key, struct meta_reco
 
 /* --- save, remove ---------------------------------------------------------------------------- */
 
-int metastore_save(const struct metastore *ms, const char *key, const struct meta_record *m,
-                   unsigned *acks, struct err *e)
+static int save(const struct metastore *ms, const char *key, const struct meta_record *m,
+                unsigned *acks, struct err *e)
 {
     struct buf plain = BUF_INIT, value[N] = {BUF_INIT, BUF_INIT, BUF_INIT, BUF_INIT};
     uint8_t nonce[CRYPT_NONCE_LEN];
@@ -374,6 +375,34 @@ int metastore_save(const struct metastore *ms, const char *key, const struct met
     return r;
 }
 
+/* The metadata log hears of a change before it is begun, and when it has ended, whatever came of
+ * it. */
+static int announce(const struct metastore *ms, const char *key, struct err *e)
+{
+    int r = ms->changes ? changes_before(ms->changes, key) : 0;
+
+    return r < 0 ? err_sys(e, -r, "state_dir: a change for the metadata log cannot be noted") : 0;
+}
+
+static void announce_end(const struct metastore *ms, const char *key)
+{
+    if (ms->changes)
+        changes_after(ms->changes, key);
+}
+
+int metastore_save(const struct metastore *ms, const char *key, const struct meta_record *m,
+                   unsigned *acks, struct err *e)
+{
+    int r = announce(ms, key, e);
+
+    *acks = 0;
+    if (r < 0)
+        return r;
+    r = save(ms, key, m, acks, e);
+    announce_end(ms, key);
+    return r;
+}
+
 int metastore_writable(const struct metastore *ms, unsigned need, struct err *e)
 {
     const struct backend_addr *addr[N];
@@ -403,7 +432,7 @@ int metastore_writable(const struct metastore *ms, unsigned need, struct err *e)
                    good, N, need, last.text);
 }
 
-int metastore_remove(const struct metastore *ms, const char *key, struct err *e)
+static int remove_all(const struct metastore *ms, const char *key, struct err *e)
 {
     struct quorum c;
     unsigned gone = 0;
@@ -425,4 +454,15 @@ int metastore_remove(const struct metastore *ms, const char *key, struct err *e)
         return known ? volume_learn(ms->volume, key, known, true, true) : 0;
     }
     return err_set(e, EHOSTUNREACH, "metadata: deleted at %u of %u backends only", gone, N);
+}
+
+int metastore_remove(const struct metastore *ms, const char *key, struct err *e)
+{
+    int r = announce(ms, key, e);
+
+    if (r < 0)
+        return r;
+    r = remove_all(ms, key, e);
+    announce_end(ms, key);
+    return r;
 }

@@ -41,6 +41,7 @@ int object_open(struct objects **out, const struct object_conf *c, struct err *e
                                  .conf = c->conf,
                                  .grace_ms = o->hedge_ms,
                                  .random = o->random,
+                                 .changes = c->changes,
                                  .volume = c->volume};
     if (gethostname(o->host, sizeof o->host - 1) < 0)
         o->host[0] = '\0';

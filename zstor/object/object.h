@@ -29,6 +29,7 @@
 #include "zstor/backend/marks.h"
 #include "zstor/backend/pool.h"
 
+struct changes;
 struct meta_record;
 struct objects;
 struct volume;
@@ -53,6 +54,8 @@ struct object_conf {
     struct marks *marks;           /* borrowed, NULL: none */
     struct pool_conf pool;         /* zeros: defaults */
     uint64_t hedge_ms;             /* 0: 2000; a shard that is silent so long gets a competitor */
+    struct changes *changes; /* borrowed; what the metadata log has to be told, NULL: there is none
+                              */
     struct volume *volume; /* borrowed; who we are, NULL: nobody, and nothing is claimed or guarded
                             */
     int (*random)(void *p, size_t n); /* NULL: digest_random.  Keys, nonces, placement; tests make

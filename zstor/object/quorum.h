@@ -6,6 +6,7 @@
 #include "zstor/backend/exchange.h"
 #include "zstor/conf.h"
 
+struct changes;
 struct volume;
 
 struct metastore { /* what a question needs; embedded, all borrowed */
@@ -13,7 +14,8 @@ struct metastore { /* what a question needs; embedded, all borrowed */
     const struct zstor_conf *conf;
     uint64_t grace_ms; /* how long the others are waited for when two have answered */
     int (*random)(void *p, size_t n);
-    struct volume *volume; /* who we are; NULL: nobody, everything may be written */
+    struct changes *changes; /* what the metadata log has to be told; NULL: there is none */
+    struct volume *volume;   /* who we are; NULL: nobody, everything may be written */
 };
 
 struct quorum {

@@ -9,14 +9,15 @@
 
 #include "common/path.h"
 #include "zstor/format/record.h"
+#include "zstor/object/metalog.h"
 
 #define MAX_DEAD ((size_t)64 * MIB)         /* of the record of a reclaim */
 #define MAX_KEYS ((size_t)64 * 1024 * 1024) /* of one list; more is refused */
 
 const char *task_name(enum task_op op)
 {
-    static const char *const names[] = {"store", "retrieve", "check",  "rebuild",
-                                        "list",  "repair",   "survey", "reclaim"};
+    static const char *const names[] = {"store",  "retrieve", "check",   "rebuild",     "list",
+                                        "repair", "survey",   "reclaim", "metadata log"};
 
     return names[op];
 }
@@ -189,6 +190,9 @@ void task_run(struct task *t, struct objects *o, const atomic_bool *stop)
         break;
     case TASK_RECLAIM:
         run_reclaim(t, o, &ctl);
+        break;
+    case TASK_META_LOG:
+        t->rc = metalog_flush(o, &ctl, &t->err);
         break;
     }
 }

@@ -17,6 +17,7 @@ enum task_op {
     TASK_REPAIR,   /* object meta_key, see object_repair */
     TASK_SURVEY,   /* all that need a repair: keys, good */
     TASK_RECLAIM,  /* dead shards of meta_key; source: a file with the record that lists them */
+    TASK_META_LOG, /* what has changed goes to the metadata log */
 };
 
 enum task_priority {                  /* the first one runs first */

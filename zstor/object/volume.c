@@ -296,6 +296,16 @@ uint64_t volume_generation(struct volume *v, const char *key, bool *deleted)
     return generation;
 }
 
+size_t volume_alive(struct volume *v)
+{
+    size_t n;
+
+    pthread_mutex_lock(&v->lock);
+    n = generations_alive(v->known);
+    pthread_mutex_unlock(&v->lock);
+    return n;
+}
+
 int volume_learn(struct volume *v, const char *key, uint64_t generation, bool deleted, bool written)
 {
     uint8_t digest[ZSTOR_DIGEST_LEN];

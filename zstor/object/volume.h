@@ -49,6 +49,7 @@ int volume_may_replace(struct volume *v, const struct meta_record *old, struct e
 uint64_t volume_generation(struct volume *v, const char *key, bool *deleted);
 int volume_learn(struct volume *v, const char *key, uint64_t generation, bool deleted,
                  bool written);
+size_t volume_alive(struct volume *v); /* objects that this machine knows to be there */
 int volume_compact(struct volume *v, struct err *e); /* by the daemon, at its start */
 void volume_sign(struct volume *v, struct meta_record *m);
 

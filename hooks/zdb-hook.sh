@@ -17,6 +17,7 @@ set -u
 
 EMPTY_INDEX=29   # bytes of an index file without records: its header
 EMPTY_DATA=28    # the same of a data file
+LATER=75         # to retire-data: not yet, ask again
 
 event=${1:-}
 instance=${2:-}
@@ -212,6 +213,18 @@ case $event in
         [ "$(namespace_of "$1")" != zdbfs-temp ] || exit 0
         need_zstor
         store "$1"
+        ;;
+
+    # Nothing in it is live any more.  Its object stays; but what zstor has not stored yet it will want to read.
+    retire-data)
+        need_args $# 1
+        [ "$(namespace_of "$1")" != zdbfs-temp ] || exit 0
+        need_zstor
+        sum=$(b2sum -l 128 "$1") && stored=$(zstor check --file "$(absolute "$1")") || exit $LATER
+        case $stored in
+            *"${sum%% *}"*) ;;
+            *) exit $LATER ;;
+        esac
         ;;
 
     missing-data)

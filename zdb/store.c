@@ -109,6 +109,7 @@ static void tick(void *arg)
             continue;
         rotate(ns, now);
         ns_sync_tick(ns, now);
+        ns_clean_tick(ns, now);
         if (l->ticks % SWEEP_TICKS == 0)
             ns_seg_sweep(ns);
     }
@@ -204,6 +205,8 @@ static int open_ns(struct nslist *l, const char *name, struct ns **out, struct e
     if (r == 0)
         r = ns_read_descriptor(ns, e);
     if (r == 0)
+        r = ns_read_policy(ns, e);
+    if (r == 0)
         r = index_load(ns, e);
     if (r < 0) {
         ns_unref(ns);
@@ -293,6 +296,10 @@ int nslist_settle(struct nslist *l)
 {
     int result = 0;
 
+    for (size_t i = 0; i < l->nslots; i++) {
+        if (l->slots[i])
+            ns_clean_stop(l->slots[i]);
+    }
     wait_for_jobs(l);
     for (size_t i = 0; i < l->nslots; i++) {
         struct ns *ns = l->slots[i];
@@ -339,6 +346,7 @@ static void removal_free(struct removal *m)
 static void drop(struct ns *ns)
 {
     ns->dead = true;
+    ns_clean_stop(ns);
     for (size_t i = 0; i < ns->nsegs; i++)
         ns_seg_close(ns->segs[i]);
     ns_wait_drop_hooks(ns);

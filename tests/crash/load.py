@@ -104,6 +104,8 @@ class Client:
             self.request(lambda reply: self.expect(reply, b"+OK"), b"NSJUMP")
         elif kind < o["sync"] + o["jump"] + o["reload"]:
             self.request(lambda reply: self.expect(reply, b"+OK"), b"RELOAD", self.ns.encode())
+        elif rng.random() < o["clean"]:
+            self.request(lambda reply: self.expect(reply, b"+OK"), b"CLEAN")
         elif kind < o["sync"] + o["jump"] + 0.12 and self.mine:
             key = rng.choice(self.mine)
             want = self.history.keys[self.ns][key][-1].value
@@ -208,17 +210,19 @@ class Client:
         return True
 
 
-OPTIONS = {"sync": 0.03, "jump": 0.005, "reload": 0, "keys": 40}
+OPTIONS = {"sync": 0.03, "jump": 0.005, "reload": 0, "clean": 0, "keys": 40}
 
 
-def prepare(redis, history):
-    """Namespaces and modes, over a connection of libqsfs."""
+def prepare(redis, history, options=None):
+    """Namespaces, modes and policies, over a connection of libqsfs."""
     have = {n.decode() for n in redis.ok("NSLIST")}
     for ns, mode in history.modes.items():
         if ns not in have:
             redis.ok("NSNEW", ns)
             if mode == "seq":
                 redis.ok("NSSET", ns, "mode", "seq")
+        if (options or {}).get("clean"):
+            redis.ok("NSSET", ns, "policy", "reclaim 90")
 
 
 def run(addr, history, seed, requests, options=None, stop=None):

@@ -92,7 +92,7 @@ class Run:
         z.start()
         self.history = load.History()
         with z.client() as c:
-            load.prepare(c, self.history)
+            load.prepare(c, self.history, options)
         if not load.run(("127.0.0.1", z.port), self.history, seed, requests, options):
             raise q.Failure(f"{name}: the server went away: {z.tail()}")
         code = z.stop(end)

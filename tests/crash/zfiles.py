@@ -116,9 +116,16 @@ def data_record(raw, number, at):
     return r if r.end <= len(raw) and fields[0] else None
 
 
-def numbered(directory, letter):
-    """Contents of iN or dN from 0 to the first that is missing, and the highest number there is."""
+def numbered(directory, letter, cleaned=0):
+    """Contents of iN or dN from 0 to the highest number there is; None: it is missing, which may be so below `cleaned`."""
     out = []
+    if cleaned:
+        for n in range(cleaned):
+            p = os.path.join(directory, f"{letter}{n}")
+            out.append(None)
+            if os.path.exists(p):
+                with open(p, "rb") as f:
+                    out[n] = f.read()
     while os.path.exists(p := os.path.join(directory, f"{letter}{len(out)}")):
         with open(p, "rb") as f:
             out.append(f.read())
@@ -130,7 +137,8 @@ def numbered(directory, letter):
 
 def original_reads(index_dir, data_dir):
     """{key: value} as the original would serve it from these files; Bad when it would stumble."""
-    index, data = numbered(index_dir, "i"), numbered(data_dir, "d")
+    index = numbered(index_dir, "i")
+    data = numbered(data_dir, "d", len(index) - 1 if os.path.exists(os.path.join(index_dir, "zdb-policy")) else 0)
     if len(index) != len(data):
         raise Bad(f"{index_dir}: {len(index)} index files, {len(data)} data files")
     live, last = {}, 0
@@ -161,10 +169,11 @@ def original_reads(index_dir, data_dir):
     seq = modes == {1}
     for key, r in live.items():
         n = r.dataid if seq else r.file
-        d = data_record(data[n], n, r.offset) if n < len(data) else None
+        d = data_record(data[n], n, r.offset) if n < len(data) and data[n] is not None else None
         if d is None or d.key != key or d.length != r.length or d.crc != r.crc or d.flags & 1:
             raise Bad(f"{index_dir}/i{r.file}: record at {r.at}: no such data record at {r.offset} of d{n}")
         out[key] = data[n][d.payload_at:d.end]
     for n, raw in enumerate(data):
-        data_records(raw, n, f"{data_dir}/d{n}")
+        if raw is not None:
+            data_records(raw, n, f"{data_dir}/d{n}")
     return out

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """The hook script against a zstor that only writes down how it was called: every event, its commands and exit codes."""
+import hashlib
 import os
 import pathlib
 import shutil
@@ -16,6 +17,7 @@ echo >>"{log}"
 case " $* " in
     *" ${{FAIL_ON:-none}} "*) echo "Zstor error: refused" >&2; exit "${{FAIL_WITH:-1}}" ;;
 esac
+echo "${{SAYS:-}}"
 exit 0
 """
 
@@ -136,6 +138,15 @@ def test_hook_missing_data_retrieves_and_passes_the_exit_code_on():
     q.same(call("missing-data", INSTANCE, f, FAIL_ON="retrieve", FAIL_WITH=3)[0], 3, "exit code")
 
 
+def test_hook_retire_data_waits_until_zstor_has_the_file():
+    f = DATA / "zdbfs-data" / "d1"
+    sum_ = hashlib.blake2b(f.read_bytes(), digest_size=16).hexdigest()
+    q.same(call("retire-data", INSTANCE, f, SAYS=f"{sum_}\t{f}")[:2], (0, [["check", "--file", str(f)]]), "stored")
+    q.same(call("retire-data", INSTANCE, f, SAYS=f"{sum_[::-1]}\t{f}")[0], 75, "stored with other bytes")
+    q.same(call("retire-data", INSTANCE, f, FAIL_ON="check")[0], 75, "not stored, or nobody answers")
+    q.same(call("retire-data", INSTANCE, DATA / "zdbfs-temp" / "d1")[:2], (0, []), "the journal is stored nowhere")
+
+
 def test_hook_ready_needs_the_daemon_but_not_every_backend():
     q.same(call("ready", INSTANCE)[:2], (0, [["queue"], ["test"]]))
     code, calls, err = call("ready", INSTANCE, FAIL_ON="queue")
@@ -164,7 +175,7 @@ def test_hook_names_nothing_in_temporary_directories():
 
 def test_hook_wrong_calls_say_what_is_missing():
     for args in (("jump-index", INSTANCE, "x"), ("jump-data", INSTANCE), ("missing-data", INSTANCE),
-                 ("namespace-closing", INSTANCE, "x")):
+                 ("retire-data", INSTANCE), ("namespace-closing", INSTANCE, "x")):
         code, calls, err = call(*args)
         q.check(code == 1 and not calls and err.count("\n") == 1 and "expected" in err, f"{args[0]}: {code} {err}")
     code, _, err = call("ready")

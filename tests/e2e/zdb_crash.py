@@ -49,6 +49,7 @@ RUNS = {
     "jumps": ((), {"jump": 0.04, "reload": 0.005}, {"delay_us": 1000, "hooks": True}),
     "seldom": ((), {"sync": 0.004}, {}),
     "secure": (("--secure", "--synctime", "1"), {"jump": 0.02}, {"delay_us": 500}),
+    "cleaned": (("--synctime", "1"), {"jump": 0.02, "clean": 0.02}, {"delay_us": 300, "hooks": True}),
     "few-keys": ((), {"keys": 6, "sync": 0.02}, {"delay_us": 2000}),
 }
 

@@ -1,6 +1,6 @@
 /* Files of zdb with any bytes: the offline tools read them without harm, --dump ends or names an
- * offset, and a journal that is taken for one is encoded to the same bytes.  The files are in
- * memory. */
+ * offset, and a journal or policy that is taken for one is encoded to the same bytes.  The files
+ * are in memory. */
 #include "tests/fuzz/fuzz.h"
 
 #include <stdio.h>
@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "zdb/format/compaction.h"
+#include "zdb/format/policy.h"
 #include "zdb/tools/dump_file.h"
 
 static void journal(struct slice in)
@@ -23,6 +24,17 @@ static void journal(struct slice in)
     FUZZ_CHECK(slice_eq(buf_slice(&b), in));
     buf_fini(&b);
     compact_list_fini(&l);
+}
+
+static void policy(struct slice in)
+{
+    uint8_t bytes[POLICY_SIZE];
+    struct policy p;
+
+    if (policy_decode(in, &p) < 0)
+        return;
+    policy_encode(bytes, &p);
+    FUZZ_CHECK(memcmp(bytes, in.p, sizeof bytes) == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -43,5 +55,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     r = dump_file(path, size % 2, null, &e);
     FUZZ_CHECK(r <= 0 && (r == 0) == (e.text[0] == '\0'));
     journal(slice_of(data, size));
+    policy(slice_of(data, size));
     return 0;
 }

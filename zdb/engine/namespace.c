@@ -49,6 +49,19 @@ struct seg *ns_seg_add(struct ns *ns, uint32_t id)
     return s;
 }
 
+void ns_live(struct ns *ns, uint32_t seg, size_t keylen, uint64_t length, bool more)
+{
+    struct seg *s = ns_seg_find(ns, seg);
+    uint64_t n = DATA_REC_SIZE + keylen + length;
+
+    if (!s)
+        return;
+    if (more)
+        s->live += n;
+    else
+        s->live -= MIN(n, s->live);
+}
+
 void ns_seg_drop_last(struct ns *ns)
 {
     struct seg *s = ns->segs[--ns->nsegs];
@@ -103,6 +116,7 @@ void ns_unref(struct ns *ns)
     assert(ns->refs > 0);
     if (--ns->refs > 0)
         return;
+    assert(!ns->clean.timer);
     while (ns->jumps) {
         struct ns_jumped *next = ns->jumps->next;
         ns_seg_jumped_free(ns->jumps);

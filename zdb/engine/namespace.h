@@ -90,6 +90,7 @@ void ns_wait_end(struct ns_wait *w);
  * something and must not call back into ns or nslist, getters excepted.  Strings are borrowed.
  * Paths: <root as configured>/<ns>/<file>. A token names a question: answer it with
  * nslist_hook_done(), later, exactly once; stale tokens are ignored. */
+#define NS_RETIRE_LATER 75 /* EX_TEMPFAIL: it is needed for a while, ask again */
 struct ns_events {
     void *arg;
     /* iN was closed, i(N+1) and d(N+1) are open; iN, dN and what follows from them are durable (so
@@ -105,6 +106,10 @@ struct ns_events {
      * nothing can be done, the read fails at once. Never called twice for a file before the answer.
      */
     int (*missing_data)(void *arg, struct ns *ns, const char *path, uint64_t token);
+    /* Nothing in the sealed data file is live any more, and that is durable; it will be removed
+     * when nslist_hook_done has come with a status of 0 or more, but NS_RETIRE_LATER.  0; -errno:
+     * nobody to be told. */
+    int (*retire_data)(void *arg, struct ns *ns, const char *path, uint64_t token);
     void (*created)(void *arg, const char *name);
     void (*updated)(void *arg, const char *name);
     void (*deleted)(void *arg, const char *name); /* the files are gone, the struct ns too */
@@ -213,6 +218,19 @@ bool ns_must_sync(const struct ns *ns);
 void ns_dirty(struct ns *ns, struct buf *ids); /* INDEX DIRTY: appends le32 file ids, ascending */
 void ns_dirty_reset(struct ns *ns);
 
+/* --- space ------------------------------------------------------------------------------------ */
+
+struct ns_segment {
+    uint32_t id;
+    uint64_t size, live; /* bytes of the data file, and those of live records in it */
+    bool is_active, is_here;
+};
+size_t ns_segments(const struct ns *ns);
+void ns_segment(const struct ns *ns, size_t i, struct ns_segment *out);
+/* CLEAN: all segments that are worth it, at once.  0 when none is (any more); -EINPROGRESS, then
+ * call it again; -EPERM, the policy keeps everything; or why one of them could not be cleaned. */
+int ns_clean(struct ns *ns, bool again, struct ns_wait *w);
+
 /* --- properties ------------------------------------------------------------------------------ */
 
 /* The password given here is borrowed until the next change.  Text fields are NUL-terminated, and
@@ -228,8 +246,11 @@ struct ns_info {
     uint64_t index_io_errors, data_io_errors;
     int64_t index_io_error_last, data_io_error_last; /* unix seconds, 0 = never */
     const char *index_dir, *data_dir, *index_active, *data_active;
-    uint32_t active;      /* number of the active segment */
-    uint64_t active_size; /* bytes of the active data file */
+    uint32_t active;                        /* number of the active segment */
+    uint64_t active_size;                   /* bytes of the active data file */
+    uint64_t file_size, live_size, cleaned; /* bytes of all data files, here or not; of live records
+                                               in them; given back since the start */
+    unsigned reclaim;                       /* the policy: percent, 0 keeps everything */
 };
 void ns_info(const struct ns *ns, struct ns_info *out);
 const char *ns_name(const struct ns *ns);
@@ -246,6 +267,9 @@ int ns_set_maxsize(struct ns *ns, uint64_t bytes);
 int ns_set_password(struct ns *ns, struct slice password);
 int ns_set_public(struct ns *ns, bool on);
 int ns_set_worm(struct ns *ns, bool on);
+/* What may go of what is dead: segments of which less than percent is live, 1 to 99; 0: nothing.
+ */
+int ns_set_policy(struct ns *ns, unsigned percent);
 /* --protect, --maxsize: for this run only, never written to the descriptor. */
 void ns_override_password(struct ns *ns, struct slice password);
 void ns_override_maxsize(struct ns *ns, uint64_t bytes);

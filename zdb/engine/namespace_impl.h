@@ -10,6 +10,7 @@
 #include "zdb/file/index.h"
 #include "zdb/engine/ids.h"
 #include "zdb/engine/namespace.h"
+#include "zdb/format/policy.h"
 #include <sys/queue.h>
 
 struct loop;
@@ -28,6 +29,9 @@ struct seg {
     bool index_promised;   /* a deletion stands in its index only (the disk is full): SYNC covers it
                             */
     uint64_t synced;       /* bytes of the data file that are durable, as far as known */
+    uint64_t live;         /* bytes of the records in the data file that are live versions */
+    bool keep;             /* the cleaner lets it be: not here, or it cannot be walked */
+    uint64_t keep_ms;      /* and until then in any case */
 };
 
 /* What requests wait for: one fetch, one cold read, one sync. */
@@ -60,7 +64,8 @@ struct ns_hook {
     struct ns_miss *fetch; /* missing_data, else jump_index: */
     uint32_t *dirty;
     size_t ndirty;
-    uint64_t rewrites; /* files.rewrites when it was asked */
+    uint64_t rewrites;                       /* files.rewrites when it was asked */
+    void (*told)(struct ns *ns, int status); /* retire_data: what follows */
 };
 
 /* A jump that the front end has not been told of: its hooks take the closed files away, so those
@@ -145,6 +150,27 @@ struct ns_sync_state {
     uint64_t retry_ms, retry_at_ms; /* pause after the last failure, and its end; 0: none */
 };
 
+/* Giving back the space of dead records (engine/cleaner.c). */
+struct ns_cleaner {
+    enum {
+        CLEAN_OFF,
+        CLEAN_MOVING,   /* the records of seg from off on */
+        CLEAN_SETTLING, /* a checkpoint that covers writes and clock */
+        CLEAN_TELLING,  /* the hook is running */
+    } step;
+    uint32_t seg;
+    uint64_t off;
+    uint64_t generation;      /* of the files that seg belongs to */
+    uint64_t writes, clock;   /* when all was moved: changes, rewrites */
+    uint64_t not_before_ms;   /* of the next look for something to do */
+    uint64_t freed;           /* bytes, since the start */
+    bool urgent;              /* no pauses, and more segments are worth it */
+    int error;                /* of the last one that could not be cleaned */
+    struct ns_wait wait;      /* what the step under way waits for */
+    struct ns_miss *waiters;  /* CLEAN */
+    struct loop_timer *timer; /* NULL until it is needed */
+};
+
 /* What a load makes out of the files, and a reload swaps. */
 #define NS_LOADED_FIELDS                                                     \
     enum ns_mode mode;                                                       \
@@ -188,6 +214,8 @@ struct ns {
     int64_t index_io_error_last, data_io_error_last;
     struct ns_sync_state sync;
     struct ns_checkpoint checkpoint;
+    struct policy policy;
+    struct ns_cleaner clean;
     struct patches patches;
     struct ns_jumped *jumps; /* oldest first */
 };
@@ -207,8 +235,10 @@ void ns_index_failed(struct ns *ns);
 void ns_data_failed(struct ns *ns);
 struct seg *ns_seg_find(const struct ns *ns, uint32_t id);
 struct seg *ns_seg_add(struct ns *ns, uint32_t id); /* id above all others; files are not touched */
-void ns_seg_drop_last(struct ns *ns);               /* out of memory; files are not touched */
-void ns_seg_clear(struct ns *ns);                   /* all of them */
+/* A version in segment seg became live, or dead. */
+void ns_live(struct ns *ns, uint32_t seg, size_t keylen, uint64_t length, bool more);
+void ns_seg_drop_last(struct ns *ns); /* out of memory; files are not touched */
+void ns_seg_clear(struct ns *ns);     /* all of them */
 void ns_seg_jumped_free(struct ns_jumped *j);
 
 /* --- engine/properties.c -----------------------------------------------------------------------
@@ -217,11 +247,21 @@ uint64_t ns_limit(const struct ns *ns); /* quota in force */
 int ns_write_descriptor(struct ns *ns, struct err *e);
 int ns_read_descriptor(struct ns *ns, struct err *e); /* missing or short: written with defaults;
                                                          -EPROTONOSUPPORT */
+int ns_read_policy(struct ns *ns, struct err *e);     /* no file: keep */
 
 /* --- engine/readwrite.c ------------------------------------------------------------------------
  */
 void ns_entry_of_rec(const struct ns *ns, uint32_t file, uint32_t off, const struct index_rec *r,
                      struct ns_entry *e);
+
+/* The same value is appended as an update: for the cleaner.  old is the live version.  0,
+ * -EINPROGRESS, or why it cannot be; files and memory are then as before (but for a jump). */
+int ns_move(struct ns *ns, struct slice key, const struct ns_entry *old, struct ns_wait *w);
+
+/* --- engine/cleaner.c --------------------------------------------------------------------------
+ */
+void ns_clean_tick(struct ns *ns, uint64_t now_ms);
+void ns_clean_stop(struct ns *ns); /* nothing of it happens any more; it may be woken again */
 
 /* --- engine/segments.c -------------------------------------------------------------------------
  */

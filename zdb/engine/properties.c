@@ -212,6 +212,52 @@ int ns_set_worm(struct ns *ns, bool on)
     return saved(ns, r);
 }
 
+static int write_policy(struct ns *ns, struct err *e)
+{
+    CLEANUP(base_free) char *path = path_join(ns->index_dir, POLICY_FILE);
+    uint8_t bytes[POLICY_SIZE];
+
+    policy_encode(bytes, &ns->policy);
+    return path_replace(path, slice_of(bytes, sizeof bytes), 0600, e);
+}
+
+int ns_read_policy(struct ns *ns, struct err *e)
+{
+    CLEANUP(base_free) char *path = path_join(ns->index_dir, POLICY_FILE);
+    CLEANUP(buf_fini) struct buf bytes = BUF_INIT;
+    int r = path_read(path, 4 * KIB, &bytes, e);
+
+    ns->policy = (struct policy){0};
+    if (r == -ENOENT) {
+        err_clear(e);
+        return 0;
+    }
+    if (r < 0)
+        return r;
+    r = policy_decode(buf_slice(&bytes), &ns->policy);
+    if (r < 0) { /* when in doubt, everything stays */
+        log_error("policy %s: %s; nothing is cleaned until NSSET policy says so again", path,
+                  r == -EPROTONOSUPPORT ? "unknown version" : "damaged");
+        ns->policy = (struct policy){0};
+    }
+    return 0;
+}
+
+int ns_set_policy(struct ns *ns, unsigned percent)
+{
+    struct policy old = ns->policy;
+    struct err e = {0};
+    int r;
+
+    ns->policy = (struct policy){.reclaim = percent > 0, .percent = (uint8_t)percent};
+    r = write_policy(ns, &e);
+    if (r < 0) {
+        log_error("%s", e.text);
+        ns->policy = old;
+    }
+    return saved(ns, r);
+}
+
 void ns_override_password(struct ns *ns, struct slice password)
 {
     set_bytes(&ns->password_override, password);
@@ -226,7 +272,12 @@ void ns_override_maxsize(struct ns *ns, uint64_t bytes)
 void ns_info(const struct ns *ns, struct ns_info *out)
 {
     const struct seg *s = ns_active(ns);
+    uint64_t file_size = 0, live_size = 0;
 
+    for (size_t i = 0; i < ns->nsegs; i++) {
+        file_size += ns->segs[i]->data.size;
+        live_size += ns->segs[i]->live;
+    }
     *out = (struct ns_info){
         .name = ns->name,
         .entries = ns->entries,
@@ -249,6 +300,10 @@ void ns_info(const struct ns *ns, struct ns_info *out)
         .data_active = s->data.path,
         .active = s->id,
         .active_size = s->data.size,
+        .file_size = file_size,
+        .live_size = live_size,
+        .cleaned = ns->clean.freed,
+        .reclaim = ns->policy.percent,
     };
 }
 

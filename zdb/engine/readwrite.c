@@ -377,6 +377,9 @@ int ns_set(struct ns *ns, struct slice key, struct slice val, uint32_t timestamp
     if (r < 0)
         return r;
     ns->appended = true;
+    ns_live(ns, ns_active(ns)->id, ns->mode == NS_SEQ ? NS_SEQ_KEY_SIZE : key.len, val.len, true);
+    if (have)
+        ns_live(ns, old.seg, key.len, old.length, false);
     ns->data_size += val.len - (have ? (uint64_t)old.length : 0);
     if (!have) {
         ns->entries++;
@@ -386,6 +389,41 @@ int ns_set(struct ns *ns, struct slice key, struct slice val, uint32_t timestamp
         memcpy(out->id, key.p, NS_SEQ_KEY_SIZE);
     out->key = ns->mode == NS_SEQ ? slice_of(out->id, NS_SEQ_KEY_SIZE) : key;
     return 1;
+}
+
+/* The page of the old index record has to be at hand for what becomes of it. */
+static int present_record(struct ns *ns, const struct ns_entry *old, struct index_rec *present,
+                          uint8_t bytes[INDEX_REC_MAX], struct ns_wait *w)
+{
+    if (ns->mode == NS_USER && old->file == ns_active(ns)->id)
+        return 0;
+    return ns_seg_record(ns, old->file, old->off, present, bytes, w);
+}
+
+int ns_move(struct ns *ns, struct slice key, const struct ns_entry *old, struct ns_wait *w)
+{
+    CLEANUP(buf_fini) struct buf val = BUF_INIT;
+    uint8_t bytes[INDEX_REC_MAX];
+    struct index_rec present = {0};
+    int r = ns_sync_room(ns, w);
+
+    if (r == 0)
+        r = present_record(ns, old, &present, bytes, w);
+    if (r == 0)
+        r = read_payload(ns, key, old, &val, w, false);
+    if (r == 0)
+        r = jump_if_full(ns, val.len);
+    if (r < 0)
+        return r;
+    r = ns->mode == NS_USER
+            ? set_user(ns, key, buf_slice(&val), old->crc, old->timestamp, old)
+            : update_seq(ns, &present, old, buf_slice(&val), old->crc, old->timestamp);
+    if (r < 0)
+        return r;
+    ns->appended = true;
+    ns_live(ns, ns_active(ns)->id, key.len, old->length, true);
+    ns_live(ns, old->seg, key.len, old->length, false);
+    return 0;
 }
 
 /* --- delete ---------------------------------------------------------------------------------- */
@@ -483,6 +521,7 @@ int ns_del(struct ns *ns, struct slice key, uint32_t timestamp, struct ns_wait *
     if (written)
         ns->last_data = off;
     index_remove(ns->keys, key);
+    ns_live(ns, old.seg, key.len, old.length, false);
     ns->entries--;
     ns->data_size -= old.length;
     ns->index_size -= 64 + key.len;

@@ -182,6 +182,7 @@ static void fetch_done(struct ns_hook *h, int status)
 
     if (s && s->fetch == m) {
         s->fetch = NULL;
+        s->keep = false;
         if (status == 0)
             r = verify_fetched(s);
         else
@@ -215,6 +216,9 @@ void ns_wait_hook_done(struct ns_env *env, uint64_t token, int status)
             continue;
         if (h->fetch) {
             fetch_done(h, status);
+        } else if (h->told) {
+            h->told(h->ns, status);
+            ns_wait_hook_free(h);
         } else {
             jump_done(h, status);
             ns_wait_hook_free(h);

@@ -285,6 +285,7 @@ static int load_segment(struct load *l, size_t i)
     bool counts = i < l->from || !f->data, at_place = i == l->from && !counts;
     int r;
 
+    s->live = f->live;
     if (f->id != expected) {
         log_error("namespace %s: segments %u to %u are missing", l->ns->name, expected, f->id - 1);
         l->ids_lost = l->gap = true;
@@ -379,6 +380,8 @@ static int pass(struct load *l)
 
     if (ns->mode == NS_USER)
         expect_keys(l);
+    for (size_t i = 0; i < l->n; i++)
+        l->found[i].live = 0;
     for (size_t i = 0; r == 0 && i < l->n; i++)
         r = load_segment(l, i);
     if (r == 0)

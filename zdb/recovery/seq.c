@@ -118,6 +118,7 @@ static int heal_slot(struct load *l, struct seg *s, uint64_t off, uint8_t *slot,
 
 static void apply(struct load *l, const uint8_t *slot, uint64_t id)
 {
+    struct load_seg *later;
     struct index_rec rec;
     struct rd rd = rd_of(slice_of(slot, INDEX_SEQ_REC));
 
@@ -126,8 +127,12 @@ static void apply(struct load *l, const uint8_t *slot, uint64_t id)
     load_note(l, rec.dataid, &rec);
     if (rec.parent_off && rec.parent_file == l->found[l->n - 1].id)
         l->copies_end = MAX(l->copies_end, (uint64_t)rec.parent_off + INDEX_SEQ_REC);
-    if (le64_get(rec.key.p) == id && !(rec.flags & INDEX_DELETED))
-        load_count(l->ns, rec.length, INDEX_SEQ_KEY, true);
+    if (le64_get(rec.key.p) != id || (rec.flags & INDEX_DELETED))
+        return;
+    load_count(l->ns, rec.dataid, rec.length, INDEX_SEQ_KEY, true);
+    later = ns_seg_find(l->ns, rec.dataid) ? NULL : load_found(l, rec.dataid);
+    if (later)
+        later->live += DATA_REC_SIZE + INDEX_SEQ_KEY + rec.length;
 }
 
 /* The slot of a lost version gets the one before it that is not, or is deleted. */
@@ -310,6 +315,8 @@ int load_seq_recount(struct ns *ns)
     if (!block)
         return -ENOMEM;
     ns->entries = ns->data_size = ns->index_size = 0;
+    for (size_t i = 0; i < ns->nsegs; i++)
+        ns->segs[i]->live = 0;
     for (size_t i = 0; i < ns->nsegs; i++) {
         struct index_file *f = &ns->segs[i]->index;
         ssize_t n;
@@ -324,7 +331,7 @@ int load_seq_recount(struct ns *ns)
                 if (!(slot[INDEX_FLAGS_AT] & INDEX_DELETED) &&
                     index_seq_id(&ns->seq, f->id, (uint32_t)(off + (uint64_t)at), &id) &&
                     id == le64_get(slot + INDEX_REC_SIZE))
-                    load_count(ns, le32_get(slot + 5), INDEX_SEQ_KEY, true);
+                    load_count(ns, le32_get(slot + 14), le32_get(slot + 5), INDEX_SEQ_KEY, true);
             }
         }
     }

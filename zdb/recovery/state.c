@@ -108,8 +108,9 @@ int load_broken(struct load *l, uint32_t seg)
     return -EUCLEAN;
 }
 
-void load_count(struct ns *ns, uint64_t length, size_t keylen, bool live)
+void load_count(struct ns *ns, uint32_t seg, uint64_t length, size_t keylen, bool live)
 {
+    ns_live(ns, seg, keylen, length, live);
     if (live) {
         ns->entries++;
         ns->data_size += length;
@@ -124,7 +125,7 @@ void load_count(struct ns *ns, uint64_t length, size_t keylen, bool live)
 void load_dead(struct ns *ns, const struct index_entry *k)
 {
     ns_patch_flag(ns, k->file, k->off);
-    load_count(ns, k->length, k->keylen, false);
+    load_count(ns, k->file, k->length, k->keylen, false);
 }
 
 void load_live(struct ns *ns, struct index_entry *k, uint32_t file, uint32_t off,
@@ -136,7 +137,7 @@ void load_live(struct ns *ns, struct index_entry *k, uint32_t file, uint32_t off
     k->length = rec->length;
     k->crc = rec->crc;
     k->timestamp = rec->timestamp;
-    load_count(ns, rec->length, rec->key.len, true);
+    load_count(ns, file, rec->length, rec->key.len, true);
 }
 
 int load_open(const struct load *l, char kind, uint32_t id)

@@ -23,6 +23,7 @@ struct load_seg { /* a segment as the directories have it */
     uint64_t data_size, index_size; /* of the files */
     uint64_t used, used_before; /* end of the last data record that some index file knows, and of
                                    the one before */
+    uint64_t live; /* seq mode: of live records whose index stands in earlier files (ns_live) */
 };
 
 struct load {
@@ -58,7 +59,7 @@ bool load_is_lost(struct load *l, uint32_t seg, const struct index_rec *rec);
 /* The index of s is broken.  -EUCLEAN: it can be built anew; 0: what can be read has to do. */
 int load_broken(struct load *l, uint32_t seg);
 /* Counters of a record that becomes live or stops to be. */
-void load_count(struct ns *ns, uint64_t length, size_t keylen, bool live);
+void load_count(struct ns *ns, uint32_t seg, uint64_t length, size_t keylen, bool live);
 /* User mode: the record of k is superseded or deleted; rec, at (file, off), is that of k now. */
 void load_dead(struct ns *ns, const struct index_entry *k);
 void load_live(struct ns *ns, struct index_entry *k, uint32_t file, uint32_t off,

@@ -11,7 +11,7 @@ req_fn cmd_set, cmd_get, cmd_mget, cmd_del, cmd_exists, cmd_check, cmd_length, c
     cmd_keycur, cmd_dbsize, cmd_sync;
 req_fn cmd_scan, cmd_rscan, cmd_kscan, cmd_history, cmd_data_raw, cmd_index;
 req_fn cmd_nsnew, cmd_nsdel, cmd_nslist, cmd_nsinfo, cmd_nsset, cmd_nsjump, cmd_select, cmd_reload,
-    cmd_flush;
+    cmd_flush, cmd_clean, cmd_segments;
 req_fn cmd_invalid, cmd_ping, cmd_time, cmd_auth, cmd_hooks, cmd_info, cmd_stop, cmd_mirror,
     cmd_master;
 req_fn cmd_hello, cmd_client, cmd_echo, cmd_quit;

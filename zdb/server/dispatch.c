@@ -36,7 +36,7 @@ enum {
 #define NAME_SIZE 8
 
 struct command {
-    char name[NAME_SIZE]; /* filled with NUL */
+    char name[NAME_SIZE + 1]; /* filled with NUL */
     enum arity arity;
     unsigned n;
     unsigned flags;
@@ -52,6 +52,7 @@ static const struct command commands[] = {
     {"*", ANY, 0, 0, cmd_invalid, NULL},
     {"AUTH", ANY, 0, 0, cmd_auth, NULL},
     {"CHECK", EXACT, 2, KEY | NOT_FROZEN, cmd_check, NULL},
+    {"CLEAN", EXACT, 1, ADMIN | NOT_LOCKED | NOT_FROZEN, cmd_clean, NULL},
     {"CLIENT", AT_LEAST, 2, 0, cmd_client, NULL},
     {"COMMAND", ANY, 0, 0, list_commands, NULL},
     {"DATA", AT_LEAST, 2, ADMIN, cmd_data_raw, NULL},
@@ -85,6 +86,7 @@ static const struct command commands[] = {
     {"RSCAN", BETWEEN, 1, NOT_FROZEN, cmd_rscan, NULL},
     {"SCAN", BETWEEN, 1, NOT_FROZEN, cmd_scan, NULL},
     {"SCANX", BETWEEN, 1, NOT_FROZEN, cmd_scan, NULL},
+    {"SEGMENTS", EXACT, 1, 0, cmd_segments, NULL},
     {"SELECT", AT_LEAST, 2, NSNAME, cmd_select, REPLY_INVALID_ARG},
     {"SET", STAMPED, 3, BIG_KEY | WRITE | NOT_FROZEN | NOT_LOCKED, cmd_set, NULL},
     {"SETX", STAMPED, 3, BIG_KEY | WRITE | NOT_FROZEN | NOT_LOCKED, cmd_set, NULL},
@@ -94,7 +96,7 @@ static const struct command commands[] = {
     {"WAIT", BETWEEN, 2, 0, wait_for_command, REPLY_INVALID_ARGS},
 };
 
-static uint64_t in_order(const char name[NAME_SIZE]) /* as a number that sorts as the text does */
+static uint64_t in_order(const char *name) /* as a number that sorts as the text does */
 {
     return __builtin_bswap64(le64_get((const uint8_t *)name));
 }
@@ -106,7 +108,7 @@ static const struct command *lookup(struct slice word)
 
     if (word.len == 0)
         return &commands[0];
-    if (word.len >= sizeof name || memchr(word.p, 0, word.len))
+    if (word.len > sizeof name || memchr(word.p, 0, word.len))
         return NULL;
     for (size_t i = 0; i < word.len; i++)
         name[i] = (char)(word.p[i] >= 'a' && word.p[i] <= 'z' ? word.p[i] - 'a' + 'A' : word.p[i]);
@@ -140,7 +142,7 @@ static enum req_result wait_for_command(struct req *r)
 /* COMMAND as redis has it, as far as clients ask for it when they connect */
 static void put_command(struct buf *b, const struct command *c)
 {
-    char name[NAME_SIZE] = {0};
+    char name[sizeof c->name] = {0};
     bool exact = c->arity == EXACT || c->arity == EXACT_NULL, has_key = c->flags & (KEY | BIG_KEY);
 
     for (size_t i = 0; c->name[i]; i++)

@@ -88,6 +88,16 @@ static int on_missing_data(void *arg, struct ns *ns, const char *path, uint64_t 
     return 0;
 }
 
+static int on_retire_data(void *arg, struct ns *ns, const char *path, uint64_t token)
+{
+    struct events *ev = arg;
+
+    if (!hooks_enabled(ev->hooks))
+        return -ENOENT;
+    hooks_push(ev->hooks, ns_name(ns), "retire-data", 1, &path, on_done, question_new(ev, token));
+    return 0;
+}
+
 static void push_name(void *arg, const char *event, const char *name)
 {
     struct events *ev = arg;
@@ -139,6 +149,7 @@ void events_fill(struct events *ev, struct ns_events *out)
                               .jump_index = on_jump_index,
                               .jump_data = on_jump_data,
                               .missing_data = on_missing_data,
+                              .retire_data = on_retire_data,
                               .created = on_created,
                               .updated = on_updated,
                               .deleted = on_deleted,

@@ -117,6 +117,15 @@ static void put_counters(struct buf *b, const struct ns_info *i)
         buf_printf(b, "space_available: %" PRIu64 "\n", i->max_size - i->data_size);
 }
 
+static void put_space(struct buf *b, const struct ns_info *i)
+{
+    if (i->reclaim) /* the others have the fields of the original, and no more */
+        buf_printf(b,
+                   "policy: reclaim %u\nsegments_size_bytes: %" PRIu64
+                   "\nsegments_live_bytes: %" PRIu64 "\nsegments_cleaned_bytes: %" PRIu64 "\n",
+                   i->reclaim, i->file_size, i->live_size, i->cleaned);
+}
+
 static void put_paths(struct buf *b, const struct ns_info *i)
 {
     buf_printf(b, "data_path: %s\ndata_active: %s\nindex_path: %s\nindex_active: %s\n", i->data_dir,
@@ -141,6 +150,7 @@ enum req_result cmd_nsinfo(struct req *r)
                i.name, i.entries, yes_no(i.is_public), yes_no(i.worm),
                yes_no(i.lock != NS_UNLOCKED), yes_no(i.password.len > 0));
     put_counters(b, &i);
+    put_space(b, &i);
     put_free_space(b, "index", i.index_dir);
     put_free_space(b, "data", i.data_dir);
     if (r->s->master && i.password.len > 0) {
@@ -217,6 +227,20 @@ static enum req_result set_password(struct req *r, struct ns *ns, struct slice v
     return set_result(r, ns_set_password(ns, slice_eq_str(value, "*") ? slice_of(NULL, 0) : value));
 }
 
+/* keep; reclaim PERCENT */
+static enum req_result set_policy(struct req *r, struct ns *ns, struct slice value)
+{
+    static const char word[] = "reclaim ";
+    size_t n = sizeof word - 1;
+    uint64_t percent = 0;
+
+    if (!slice_eq_str(value, "keep") &&
+        (value.len <= n || memcmp(value.p, word, n) != 0 ||
+         parse_u64_slice(slice_of(value.p + n, value.len - n), 1, 99, &percent) < 0))
+        return req_error(r, REPLY_NS_POLICY);
+    return set_result(r, ns_set_policy(ns, (unsigned)percent));
+}
+
 enum req_result cmd_nsset(struct req *r)
 {
     struct slice property = r->argv[2], value = r->argv[3];
@@ -232,6 +256,8 @@ enum req_result cmd_nsset(struct req *r)
         return set_switch(r, ns, set_locked, value);
     if (slice_eq_str(property, "freeze"))
         return set_switch(r, ns, set_frozen, value);
+    if (slice_eq_str(property, "policy"))
+        return set_policy(r, ns, value);
     if (ns == nslist_default(r->db->nslist))
         return req_error(r, REPLY_NS_SET_DEFAULT);
     if (slice_eq_str(property, "maxsize"))
@@ -355,4 +381,43 @@ enum req_result cmd_flush(struct req *r)
     }
     log_error("FLUSH: %s", strerror(-rc));
     return req_error(r, REPLY_INTERNAL);
+}
+
+/* --- space ----------------------------------------------------------------------------------- */
+
+enum req_result cmd_clean(struct req *r)
+{
+    int rc = ns_clean(r->s->ns, r->s->step == 1, &r->s->wait);
+
+    r->s->step = 1;
+    if (rc == -EINPROGRESS)
+        return REQ_PARK;
+    if (rc == 0)
+        return req_ok(r);
+    if (rc == -EPERM)
+        return req_error(r, REPLY_NS_KEEPS);
+    if (rc == -EAGAIN)
+        return req_error(r, REPLY_NS_LATER);
+    log_error("CLEAN: %s", strerror(-rc));
+    return req_error(r, rc == -ENOSPC || rc == -NS_EDATA ? REPLY_WRITE_DATA : REPLY_INTERNAL);
+}
+
+/* One line a segment: number, bytes, bytes that are live, where it is */
+enum req_result cmd_segments(struct req *r)
+{
+    size_t n = ns_segments(r->s->ns);
+    struct buf *b = &r->db->scratch;
+    struct ns_segment s;
+
+    resp_put_array(r->out, n);
+    for (size_t i = 0; i < n; i++) {
+        ns_segment(r->s->ns, i, &s);
+        buf_clear(b);
+        buf_printf(b, "%" PRIu32 " %" PRIu64 " %" PRIu64 " %s", s.id, s.size, s.live,
+                   s.is_active ? "active"
+                   : s.is_here ? "here"
+                               : "missing");
+        resp_put_bulk(r->out, buf_slice(b));
+    }
+    return REQ_DONE;
 }

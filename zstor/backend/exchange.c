@@ -167,6 +167,8 @@ static size_t collect(struct pool_conn *c)
         ended++;
         if (op->rc == 0 || op->rc == -ENOENT)
             pool_judge(c, track_of(op), NULL, base_now_us() - c->head_us);
+        if (op->rc == 0 && (op->verb == BACKEND_PUT || op->verb == BACKEND_DEL))
+            pool_count(c, op->verb == BACKEND_PUT);
         if (c->pending)
             head_begins(c);
     }

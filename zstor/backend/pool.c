@@ -507,6 +507,14 @@ void pool_health(struct pool *p, const struct backend_addr *a, struct pool_healt
         if (!out->latency_us)
             out->latency_us = s->latency_us;
     }
+    out->puts = r->puts;
+    out->dels = r->dels;
     memcpy(out->identity, r->identity, sizeof out->identity);
     memcpy(out->last_error, h->last_error, sizeof out->last_error);
+}
+
+void pool_count(struct pool_conn *c, bool put)
+{
+    POOL_LOCKED(c->remote->pool);
+    *(put ? &c->remote->puts : &c->remote->dels) += 1;
 }

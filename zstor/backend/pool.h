@@ -34,6 +34,7 @@ struct pool_health {       /* of one backend; a snapshot */
     uint64_t failures;     /* since start, of all kinds */
     uint32_t latency_us;   /* moving average of what it was asked; 0: not known */
     struct health_state track[HEALTH_TRACKS];
+    uint64_t puts, dels;  /* values that it has taken, and deleted, since start */
     char identity[96];    /* which store it is, whatever its address; "": it does not tell */
     char last_error[160]; /* empty: none */
 };

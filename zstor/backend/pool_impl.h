@@ -15,6 +15,7 @@ struct remote { /* one namespace somewhere; lives as long as the pool */
     struct pool_conn *idle; /* newest first */
     unsigned nidle;
     struct health health;
+    uint64_t puts, dels; /* of values, that ended well */
 };
 
 struct pool_conn {
@@ -56,6 +57,8 @@ static inline void pool_unlock(pthread_mutex_t **m)
 /* An operation of this track ended well (why NULL; latency 0: not measured), or the backend failed.
  */
 void pool_judge(struct pool_conn *c, enum health_track track, const char *why, uint64_t latency_us);
+/* A value was written, or (put false) deleted. */
+void pool_count(struct pool_conn *c, bool put);
 void pool_judge_slow(struct pool_conn *c, enum health_track track);
 
 #endif

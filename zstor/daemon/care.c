@@ -22,7 +22,8 @@
 struct watched { /* a data backend, from one poll to the next */
     struct watched *next;
     struct backend_addr addr;
-    uint64_t entries;
+    uint64_t entries, puts, dels; /* at the last poll; the latter two since start */
+    uint64_t kept;                /* entries, in the file */
     bool known, gone;
 };
 
@@ -39,20 +40,30 @@ struct care {
 
 /* --- the file -------------------------------------------------------------------------------- */
 
-static void put_mark(void *arg, const struct backend_addr *a, unsigned bits)
+static void put_line(struct buf *out, const char *word, const struct backend_addr *a)
 {
-    struct buf *out = arg;
     struct backend_addr number;
-    const char *address = a->address, *ns = a->ns ? a->ns : "default";
+    const char *address = a->address;
 
     if (a->place != BACKEND_AT_ZDB) {
         backend_addr_elsewhere(&number, a->number);
         address = number.address;
     }
-    if (bits & MARK_DRAIN)
-        buf_printf(out, "drain %s %s\n", address, ns);
-    if (bits & MARK_SUSPECT)
-        buf_printf(out, "suspect %s %s\n", address, ns);
+    buf_printf(out, "%s %s %s", word, address, a->ns ? a->ns : "default");
+}
+
+static void put_mark(void *arg, const struct backend_addr *a, unsigned bits)
+{
+    static const struct {
+        unsigned bit;
+        const char *word;
+    } words[] = {{MARK_DRAIN, "drain"}, {MARK_SUSPECT, "suspect"}};
+
+    for (size_t i = 0; i < ARRAY_LEN(words); i++)
+        if (bits & words[i].bit) {
+            put_line(arg, words[i].word, a);
+            buf_put_u8(arg, '\n');
+        }
 }
 
 static void keep(struct care *c)
@@ -64,6 +75,13 @@ static void keep(struct care *c)
     if (c->whole[0])
         buf_printf(&out, "whole %s\n", c->whole);
     marks_each(c->conf.marks, put_mark, &out);
+    for (struct watched *w = c->watched; w; w = w->next) {
+        if (!w->known || !zstor_conf_find(c->conf.engine->conf, &w->addr))
+            continue;
+        put_line(&out, "values", &w->addr);
+        buf_printf(&out, " %" PRIu64 "\n", w->entries);
+        w->kept = w->entries;
+    }
     buf_printf(&out, "scrub %" PRIu64 " %" PRIu64 " %s\n", c->place.pass_s, c->place.previous_s,
                c->place.cursor[0] ? c->place.cursor : "-");
     if (path_replace(c->file, buf_slice(&out), 0600, &why) < 0)
@@ -92,6 +110,37 @@ static int take_addr(const char *address, const char *ns, struct backend_addr *o
     return 0;
 }
 
+static struct watched *watch(struct care *c, const struct backend_addr *a)
+{
+    struct watched *w = c->watched;
+
+    while (w && !backend_addr_same(&w->addr, a))
+        w = w->next;
+    if (w)
+        return w;
+    w = xcalloc(1, sizeof *w);
+    backend_addr_copy(&w->addr, a);
+    w->next = c->watched;
+    c->watched = w;
+    return w;
+}
+
+/* What a backend had when it was seen last, perhaps by a former run. */
+static bool take_values(struct care *c, char *const word[4])
+{
+    struct backend_addr a;
+    struct watched *w;
+    uint64_t entries;
+
+    if (parse_u64(word[3], 0, UINT64_MAX / 4, &entries) < 0 || take_addr(word[1], word[2], &a) < 0)
+        return false;
+    w = watch(c, &a);
+    w->entries = w->kept = entries;
+    w->known = true;
+    backend_addr_fini(&a);
+    return true;
+}
+
 static bool take_line(struct care *c, char *line)
 {
     char *word[4] = {NULL}, *rest = NULL, *w;
@@ -115,6 +164,8 @@ static bool take_line(struct care *c, char *line)
         memcpy(c->place.cursor, word[3], sizeof c->place.cursor);
         return true;
     }
+    if (n == 4 && strcmp(word[0], "values") == 0)
+        return take_values(c, word);
     if (n != 3)
         return false;
     bits = strcmp(word[0], "drain") == 0     ? MARK_DRAIN
@@ -230,19 +281,13 @@ static void on_moved(void *arg, const struct scrub_place *p)
     keep(c);
 }
 
-static struct watched *watch(struct care *c, const struct backend_addr *a)
+/* What it had at the last poll, and what we have written there since. */
+static uint64_t expected_values(const struct watched *w, const struct poller_backend *b)
 {
-    struct watched *w = c->watched;
+    uint64_t puts = b->puts - (b->puts >= w->puts ? w->puts : 0); /* a reload counts anew */
+    uint64_t dels = b->health.dels - (b->health.dels >= w->dels ? w->dels : 0);
 
-    while (w && !backend_addr_same(&w->addr, a))
-        w = w->next;
-    if (w)
-        return w;
-    w = xcalloc(1, sizeof *w);
-    backend_addr_copy(&w->addr, a);
-    w->next = c->watched;
-    c->watched = w;
-    return w;
+    return w->entries + puts - MIN(dels, w->entries + puts);
 }
 
 static void look_at(struct care *c, const struct poller_backend *b)
@@ -250,6 +295,7 @@ static void look_at(struct care *c, const struct poller_backend *b)
     const struct zstor_conf *conf = c->conf.engine->conf;
     struct watched *w = watch(c, b->addr);
     CLEANUP(base_free) char *why = NULL;
+    uint64_t expected = expected_values(w, b);
     struct pool_health h;
     bool gone;
 
@@ -260,9 +306,9 @@ static void look_at(struct care *c, const struct poller_backend *b)
         why = xasprintf("backend %s has been down for %" PRIu64 " s", b->addr->address,
                         base_wall_s() - h.track[HEALTH_LINK].down_since_s);
         healer_start(c->healer, why);
-    } else if (b->up && w->known && !b->info.uncounted && b->info.entries < w->entries / 2) {
+    } else if (b->up && w->known && !b->info.uncounted && 2 * b->info.entries < expected) {
         why = xasprintf("backend %s has %" PRIu64 " values, it had %" PRIu64, b->addr->address,
-                        b->info.entries, w->entries);
+                        b->info.entries, expected);
         marks_set(c->conf.marks, b->addr, MARK_SUSPECT, true);
         keep(c);
         healer_start(c->healer, why);
@@ -271,6 +317,10 @@ static void look_at(struct care *c, const struct poller_backend *b)
     if (b->up && !b->info.uncounted) {
         w->known = true;
         w->entries = b->info.entries;
+        w->puts = b->puts;
+        w->dels = b->health.dels;
+        if (w->entries > 2 * w->kept || 2 * w->entries < w->kept)
+            keep(c);
     }
 }
 
@@ -468,7 +518,7 @@ void care_free(struct care *c)
 {
     if (!c)
         return;
-    if (c->scrubber && c->place.cursor[0])
+    if (c->scrubber && c->polled)
         keep(c);
     healer_free(c->healer);
     scrubber_free(c->scrubber);

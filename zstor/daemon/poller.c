@@ -81,8 +81,11 @@ struct poller_backend *poller_ask(const struct zstor_conf *c, struct objects *o,
     struct backend_info *info = xcalloc(*n, sizeof *info);
     int *rc = xcalloc(*n, sizeof *rc);
 
-    for (size_t i = 0; i < *n; i++)
+    for (size_t i = 0; i < *n; i++) {
         addr[i] = list[i].addr;
+        pool_health(object_pool(o), addr[i], &list[i].health);
+        list[i].puts = list[i].health.puts;
+    }
     exchange_info(object_pool(o), addr, *n, true, NULL, info, rc);
     for (size_t i = 0; i < *n; i++) {
         list[i].info = info[i];

@@ -14,7 +14,9 @@ struct poller_backend {
     bool known;               /* asked at least once */
     bool up;                  /* answered, and is of the right mode */
     struct backend_info info; /* of the last good answer */
-    char error[200];          /* why it is not up; "" */
+    uint64_t puts; /* values that it had taken before it was asked; health.dels: deleted when it had
+                      answered */
+    char error[200]; /* why it is not up; "" */
     struct pool_health health;
 };
 

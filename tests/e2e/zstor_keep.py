@@ -331,6 +331,16 @@ def test_store_delete_removes_only_what_it_stored():
     s.end()
 
 
+def read_back(s, f, out):
+    """A backend of metadata that is too slow to answer, beside the one that loses what it has, may cost a try, not the object."""
+    deadline = time.monotonic() + 30 * q.SLOWDOWN
+    while True:
+        out.unlink(missing_ok=True)
+        p = s.z.cli("retrieve", "-f", f, "-o", out)
+        if not p.returncode or time.monotonic() > deadline:
+            return p
+
+
 def test_one_writer_per_object():
     """A rebuild that does not know of a store writes a record that names shards which the store has just reclaimed."""
     s = Setup()
@@ -375,10 +385,9 @@ def test_one_writer_per_object():
                 (d / "tmp").write_bytes(data)
                 os.rename(d / "tmp", f)
                 q.same(c.cmd("STORE", str(f)), "OK", f"store {i}")
-                out.unlink(missing_ok=True)
-                p = s.z.cli("retrieve", "-f", f, "-o", out)
+                p = read_back(s, f, out)
                 if p.returncode or out.read_bytes() != data:
-                    lost.append((i, p.stderr.decode()[-100:]))
+                    lost.append((i, p.stderr.decode()[-1500:]))
             q.same(lost, [], f"objects that cannot be read, of {i} stores ({counts})")
             q.check(counts["rebuild"] > 20 and counts["here"] > 5 and i > 20, f"{i} stores, {counts}")
     finally:

@@ -29,6 +29,8 @@ int pool_new(struct pool **out, const struct pool_conf *c)
         p->conf.max_idle = 4;
     if (!p->conf.idle_ms)
         p->conf.idle_ms = 60000;
+    if (!p->conf.lag_ms)
+        p->conf.lag_ms = 1000;
     if (!p->conf.backoff_min_ms)
         p->conf.backoff_min_ms = 1000;
     if (!p->conf.backoff_max_ms)
@@ -517,4 +519,9 @@ void pool_count(struct pool_conn *c, bool put)
 {
     POOL_LOCKED(c->remote->pool);
     *(put ? &c->remote->puts : &c->remote->dels) += 1;
+}
+
+uint64_t pool_lag_ms(const struct pool *p)
+{
+    return p->conf.lag_ms;
 }

@@ -23,6 +23,7 @@ struct pool_conf {
     unsigned max_idle;           /* per backend, 0: 4 */
     uint64_t idle_ms;            /* an idle connection older than this is closed, 0: 60000 */
     uint64_t backoff_min_ms, backoff_max_ms; /* 0: 1000, 60000 */
+    uint64_t lag_ms; /* 0: 1000; who writes may always be so much slower than the others */
 };
 
 struct pool_health {       /* of one backend; a snapshot */
@@ -39,6 +40,7 @@ struct pool_health {       /* of one backend; a snapshot */
     char last_error[160]; /* empty: none */
 };
 
+uint64_t pool_lag_ms(const struct pool *p);
 int pool_new(struct pool **out, const struct pool_conf *c);
 void pool_free(struct pool *p); /* all connections must have been given back */
 

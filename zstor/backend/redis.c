@@ -4,7 +4,6 @@
  * server has acknowledged it: what it does then is its configuration's affair. */
 #include <errno.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -13,6 +12,7 @@
 #include "common/parse.h"
 #include "common/zclient.h"
 #include "zstor/backend/op.h"
+#include "zstor/backend/resp_link.h"
 
 #define MARK       "qsfs:backend"
 #define VALUES     "qsfs:v:"
@@ -25,7 +25,7 @@
 #define PAGE       "1000"
 
 struct redis_link {
-    struct zclient *client;
+    struct resp_link link; /* first */
     struct backend_addr addr;
     STAILQ_HEAD(, waiting) waiting;
 };
@@ -56,7 +56,7 @@ static void redis_close(void *link)
 
     if (!l)
         return;
-    zclient_close(l->client);
+    zclient_close(l->link.client);
     while ((w = STAILQ_FIRST(&l->waiting))) {
         STAILQ_REMOVE_HEAD(&l->waiting, next);
         waiting_free(w);
@@ -72,7 +72,7 @@ static int call(struct redis_link *l, redisReply **out, struct err *e, unsigned 
                 const struct slice *argv)
 {
     char text[120];
-    int r = zclient_call(l->client, out, e, argc, argv);
+    int r = zclient_call(l->link.client, out, e, argc, argv);
 
     if (r < 0 || !zclient_is_error(*out))
         return r;
@@ -156,7 +156,7 @@ static int redis_open(void **link, const struct backend_addr *a,
 
     STAILQ_INIT(&l->waiting);
     backend_addr_copy(&l->addr, a);
-    r = zclient_open(&l->client, &zc, e);
+    r = zclient_open(&l->link.client, &zc, e);
     if (r == 0 && a->password)
         r = call_ok(l, e, 2, auth);
     if (r == 0)
@@ -192,7 +192,7 @@ static int redis_submit(void *link, struct backend_op *op)
     switch (op->verb) {
     case BACKEND_INFO:
         argv[0] = slice_str("INFO");
-        return zclient_push(l->client, 1, argv);
+        return zclient_push(l->link.client, 1, argv);
     case BACKEND_SYNC:
     case BACKEND_NEWEST: /* its values have no order: what has to be found has a name */
         w->local = true;
@@ -205,7 +205,7 @@ static int redis_submit(void *link, struct backend_op *op)
         argv[3] = buf_slice(&key);
         argv[4] = slice_str("COUNT");
         argv[5] = slice_str(PAGE);
-        return zclient_push(l->client, 6, argv);
+        return zclient_push(l->link.client, 6, argv);
     case BACKEND_PUT:
         if (digest_random(w->key, sizeof w->key) < 0)
             return -EIO;
@@ -241,7 +241,7 @@ static int redis_submit(void *link, struct backend_op *op)
     argv[1] = buf_slice(&key);
     if (key.len > 512) /* longer ones are not copied, and none of ours is */
         return -ENAMETOOLONG;
-    return zclient_push(l->client, argc, argv);
+    return zclient_push(l->link.client, argc, argv);
 }
 
 /* --- answers --------------------------------------------------------------------------------- */
@@ -401,9 +401,9 @@ static int redis_take(void *link, struct backend_op *op)
     if (w->local) {
         op->rc = 0;
     } else {
-        if (zclient_status(l->client) == 0)
+        if (zclient_status(l->link.client) == 0)
             return 0;
-        r = zclient_pull(l->client, &reply, NULL);
+        r = zclient_pull(l->link.client, &reply, NULL);
         if (r < 0)
             return r;
         o = xcalloc(1, sizeof *o);
@@ -419,49 +419,15 @@ static int redis_take(void *link, struct backend_op *op)
     return 1;
 }
 
-/* --- bytes ----------------------------------------------------------------------------------- */
-
-static void redis_want(const void *link, struct pollfd *out)
-{
-    const struct redis_link *l = link;
-    short events = zclient_events(l->client);
-
-    *out = (struct pollfd){.fd = events ? zclient_fd(l->client) : -1, .events = events};
-}
-
-static void redis_move(void *link, short revents)
-{
-    zclient_move(((struct redis_link *)link)->client, revents);
-}
-
-static void redis_flush(void *link)
-{
-    zclient_flush(((struct redis_link *)link)->client);
-}
-
-static uint64_t redis_moved(const void *link)
-{
-    return zclient_moved(((const struct redis_link *)link)->client);
-}
-
-static bool redis_idle(const void *link)
-{
-    const struct redis_link *l = link;
-    struct pollfd pfd = {.fd = zclient_fd(l->client), .events = POLLIN};
-
-    return zclient_pending(l->client) == 0 && zclient_status(l->client) == 0 &&
-           poll(&pfd, 1, 0) == 0;
-}
-
 const struct backend_kind backend_redis = {
     .name = "redis",
     .open = redis_open,
     .close = redis_close,
     .submit = redis_submit,
     .take = redis_take,
-    .want = redis_want,
-    .move = redis_move,
-    .flush = redis_flush,
-    .moved = redis_moved,
-    .idle = redis_idle,
+    .want = resp_link_want,
+    .move = resp_link_move,
+    .flush = resp_link_flush,
+    .moved = resp_link_moved,
+    .idle = resp_link_idle,
 };

@@ -1,18 +1,18 @@
 /* zdb - the kind of backend that speaks to a 0-db, ours or the original (spec zdb-protocol).  The
  * only file above common/ that knows the redis protocol. */
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "common/parse.h"
 #include "common/zclient.h"
 #include "zstor/backend/op.h"
+#include "zstor/backend/resp_link.h"
 
 #define MAX_ROWS 1000000 /* of one page of a listing */
 
 struct zdb_link {
-    struct zclient *client;
+    struct resp_link link; /* first */
     char *ns;
     bool ours; /* it said that it is a 0-db: it may be asked to SYNC */
     STAILQ_HEAD(, waiting) waiting;
@@ -35,7 +35,7 @@ static void zdb_close(void *link)
         STAILQ_REMOVE_HEAD(&l->waiting, next);
         free(w);
     }
-    zclient_close(l->client);
+    zclient_close(l->link.client);
     free(l->ns);
     free(l);
 }
@@ -65,7 +65,7 @@ static int recognise(struct zdb_link *l, char *identity, size_t size, struct err
     struct slice ask = slice_str("INFO"), text, name;
     redisReply *reply = NULL;
     uint64_t id;
-    int r = zclient_call(l->client, &reply, e, 1, &ask);
+    int r = zclient_call(l->link.client, &reply, e, 1, &ask);
 
     if (r < 0)
         return r;
@@ -98,7 +98,7 @@ static int zdb_open(void **link, const struct backend_addr *a, const struct back
 
     STAILQ_INIT(&l->waiting);
     l->ns = xstrdup(a->ns ? a->ns : "default");
-    r = zclient_open(&l->client, &zc, e);
+    r = zclient_open(&l->link.client, &zc, e);
     if (r == 0)
         r = recognise(l, identity, size, e);
     if (r < 0) {
@@ -156,7 +156,7 @@ static int zdb_submit(void *link, struct backend_op *op)
         break;
     }
     if (!w->local)
-        r = zclient_push(l->client, argc, argv);
+        r = zclient_push(l->link.client, argc, argv);
     return r;
 }
 
@@ -278,9 +278,9 @@ static int zdb_take(void *link, struct backend_op *op)
         op->rc = 0;
         op->answered = true;
     } else {
-        if (zclient_status(l->client) == 0)
+        if (zclient_status(l->link.client) == 0)
             return 0;
-        r = zclient_pull(l->client, &reply, NULL);
+        r = zclient_pull(l->link.client, &reply, NULL);
         if (r < 0)
             return r;
         op->answered = true;
@@ -293,49 +293,15 @@ static int zdb_take(void *link, struct backend_op *op)
     return 1;
 }
 
-/* --- bytes ----------------------------------------------------------------------------------- */
-
-static void zdb_want(const void *link, struct pollfd *out)
-{
-    const struct zdb_link *l = link;
-    short events = zclient_events(l->client);
-
-    *out = (struct pollfd){.fd = events ? zclient_fd(l->client) : -1, .events = events};
-}
-
-static void zdb_move(void *link, short revents)
-{
-    zclient_move(((struct zdb_link *)link)->client, revents);
-}
-
-static void zdb_flush(void *link)
-{
-    zclient_flush(((struct zdb_link *)link)->client);
-}
-
-static uint64_t zdb_moved(const void *link)
-{
-    return zclient_moved(((const struct zdb_link *)link)->client);
-}
-
-static bool zdb_idle(const void *link)
-{
-    const struct zdb_link *l = link;
-    struct pollfd pfd = {.fd = zclient_fd(l->client), .events = POLLIN};
-
-    return zclient_pending(l->client) == 0 && zclient_status(l->client) == 0 &&
-           poll(&pfd, 1, 0) == 0;
-}
-
 const struct backend_kind backend_zdb = {
     .name = "zdb",
     .open = zdb_open,
     .close = zdb_close,
     .submit = zdb_submit,
     .take = zdb_take,
-    .want = zdb_want,
-    .move = zdb_move,
-    .flush = zdb_flush,
-    .moved = zdb_moved,
-    .idle = zdb_idle,
+    .want = resp_link_want,
+    .move = resp_link_move,
+    .flush = resp_link_flush,
+    .moved = resp_link_moved,
+    .idle = resp_link_idle,
 };

@@ -10,8 +10,7 @@
 #include "zstor/format/hash_lanes.h"
 
 #define SUB_WINDOW ((size_t)64 * 1024) /* read, computed and hashed while it is in the cache */
-#define MIN_LAG_MS 1000                /* a lane may always be so much slower than the others, */
-#define LAG        4                   /* or so many times */
+#define LAG        4 /* a lane may be so many times slower than the others, or pool_conf.lag_ms */
 
 struct window {    /* one value of every shard */
     uint8_t **src; /* [geo.data] */
@@ -222,7 +221,7 @@ static bool lags(const struct upload *u, uint64_t now)
 {
     uint64_t took = u->others_ms - u->pushed_ms;
 
-    return u->others_ms && now - u->others_ms > MAX((uint64_t)MIN_LAG_MS, LAG * took);
+    return u->others_ms && now - u->others_ms > MAX(pool_lag_ms(u->pool), LAG * took);
 }
 
 /* How many operations are not done. */
@@ -302,7 +301,7 @@ static void connect_lanes(struct upload *u, struct upload_target *t)
 {
     const struct backend_addr **addr = xcalloc(u->nt + 1, sizeof(struct backend_addr *));
     struct pool_want w = {.track = HEALTH_WRITE,
-                          .grace_ms = MIN_LAG_MS,
+                          .grace_ms = pool_lag_ms(u->pool),
                           .stop = u->ctl ? u->ctl->stop : NULL};
     int *rc = xcalloc(u->nt + 1, sizeof *rc);
 

@@ -26,6 +26,7 @@ static inline void cluster_start(struct cluster_test *t, unsigned k, unsigned n,
     struct object_conf oc = {.stats = &t->stats,
                              .hedge_ms = 300,
                              .pool = {.connect_timeout_ms = 30000,
+                                      .lag_ms = 20000, /* a busy machine */
                                       .io_timeout_ms = 30000,
                                       .backoff_min_ms = 50,
                                       .backoff_max_ms = 200}};

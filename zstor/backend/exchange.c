@@ -120,6 +120,12 @@ int exchange_submit(struct pool_conn *c, struct backend_op *op)
     return MIN(r, 0);
 }
 
+/* Of what may have begun after the clock was read. */
+static uint64_t since(uint64_t now, uint64_t then)
+{
+    return now > then ? now - then : 0;
+}
+
 /* Does the oldest operation take too long? */
 static bool late(struct pool_conn *c, uint64_t now)
 {
@@ -129,9 +135,9 @@ static bool late(struct pool_conn *c, uint64_t now)
     if (op->verb == BACKEND_GET || op->verb == BACKEND_NAMED_GET || op->verb == BACKEND_LIST ||
         op->verb == BACKEND_NEWEST)
         bytes += op->expect ? op->expect : ZSTOR_MAX_REPLY;
-    if (now - c->head_us / 1000 > io + bytes * 1000 / EXCHANGE_RATE)
+    if (since(now, c->head_us / 1000) > io + bytes * 1000 / EXCHANGE_RATE)
         return true;
-    if (now - c->window_ms < io)
+    if (since(now, c->window_ms) < io)
         return false;
     moved = c->kind->moved(c->link);
     if (moved - c->window_moved < io * EXCHANGE_TRICKLE / 1000)
@@ -193,14 +199,14 @@ uint64_t exchange_quiet_ms(struct pool_conn *c)
         c->heard_moved = moved;
         c->heard_ms = now;
     }
-    return now - c->heard_ms;
+    return since(now, c->heard_ms);
 }
 
 uint64_t exchange_age_ms(struct pool_conn *c)
 {
     uint64_t now = look(c);
 
-    return c->pending ? now - c->head_us / 1000 : 0;
+    return c->pending ? since(now, c->head_us / 1000) : 0;
 }
 
 /* --- many ------------------------------------------------------------------------------------ */

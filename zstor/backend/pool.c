@@ -186,7 +186,7 @@ void pool_judge_slow(struct pool_conn *c, enum health_track track)
 /* Nothing may have been said, and the peer must still be there. */
 static bool idle_usable(const struct pool_conn *c, uint64_t now)
 {
-    return now - c->idle_since_ms < c->remote->pool->conf.idle_ms && c->kind->idle(c->link);
+    return now < c->idle_since_ms + c->remote->pool->conf.idle_ms && c->kind->idle(c->link);
 }
 
 /* locked; unusable ones are put on *dead, to be freed outside the lock */

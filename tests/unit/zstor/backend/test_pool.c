@@ -13,7 +13,7 @@ static struct backend_addr addr[8];
 static void start(uint64_t connect_ms)
 {
     struct pool_conf c = {.connect_timeout_ms = connect_ms,
-                          .io_timeout_ms = 500,
+                          .io_timeout_ms = connect_ms > 3000 ? connect_ms : 500,
                           .max_idle = 2,
                           .backoff_min_ms = 100,
                           .backoff_max_ms = 400};
@@ -338,6 +338,44 @@ START_TEST(operations_are_answered_in_order_and_a_part_is_a_part)
 }
 END_TEST
 
+static void *ask_in_turn(void *arg)
+{
+    struct pool_conn *c;
+
+    (void)arg;
+    ck_assert_int_eq(pool_get(p, &addr[1], HEALTH_READ, &c, NULL), 0);
+    for (int round = 0; round < 3000; round++) {
+        struct backend_op op[8];
+
+        for (int i = 0; i < 8; i++) {
+            op[i] = (struct backend_op){.verb = BACKEND_GET, .key = slice_str("\xff\xff\xff\xff")};
+            ck_assert_int_eq(exchange_submit(c, &op[i]), 0);
+        }
+        exchange_drive(&c, 1, false, UINT64_MAX);
+        for (int i = 0; i < 8; i++) {
+            ck_assert_int_eq(op[i].rc, -ENOENT); /* never "no answer in time" */
+            backend_op_fini(&op[i]);
+        }
+    }
+    pool_put(c, 0);
+    return NULL;
+}
+
+/* An operation that becomes the oldest in the moment when the clock ticks has waited for no time,
+ * not for ever. */
+START_TEST(an_operation_that_has_just_begun_is_not_late)
+{
+    pthread_t t[6];
+
+    start(30000);
+    for (size_t i = 0; i < ARRAY_LEN(t); i++)
+        pthread_create(&t[i], NULL, ask_in_turn, NULL);
+    for (size_t i = 0; i < ARRAY_LEN(t); i++)
+        pthread_join(t[i], NULL);
+    stop();
+}
+END_TEST
+
 struct hammer {
     int seed;
     int good;
@@ -386,6 +424,7 @@ static TCase *tcase_pool(void)
     tcase_add_test(t, a_backend_that_hangs_on_writes_alone_is_left_alone_for_writes);
     tcase_add_test(t, sync_is_not_sent_to_what_is_no_zdb);
     tcase_add_test(t, operations_are_answered_in_order_and_a_part_is_a_part);
+    tcase_add_test(t, an_operation_that_has_just_begun_is_not_late);
     tcase_add_test(t, threads_share_the_pool);
     return t;
 }

@@ -10,6 +10,7 @@ import socket
 import struct
 
 NAMESPACES = {"default": "user", "user2": "user", "seq1": "seq", "seq2": "seq"}
+BRIEF = {"brief-user": "user", "brief-seq": "seq"}   # emptied, or deleted and made again, now and then: one client each
 
 
 class Op:
@@ -53,6 +54,7 @@ class History:
 
 class Client:
     def __init__(self, addr, ns, mode, history, rng, prefix, options):
+        self.select = (b"SELECT", ns.encode()) + ((b"p",) if ns in BRIEF else ())
         self.s = socket.create_connection(addr)
         self.s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port = self.s.getsockname()[1]
@@ -61,7 +63,7 @@ class Client:
         self.buf = b""
         self.waiting = []               # what to do with each reply to come
         self.mine = []                  # keys that exist or existed
-        self.request(lambda reply: self.expect(reply, b"+OK"), b"SELECT", ns.encode())
+        self.request(lambda reply: self.expect(reply, b"+OK"), *self.select)
         self.flush()
 
     # --- requests ---------------------------------------------------------------------------------
@@ -81,6 +83,9 @@ class Client:
         self.s.setblocking(False)
 
     def batch(self):
+        if self.ns in BRIEF and self.rng.random() < self.o["empty"]:
+            self.empty()
+            return self.flush()
         for _ in range(self.rng.choice((1, 1, 2, 3, 5, 8))):
             self.one()
         self.flush()
@@ -142,6 +147,30 @@ class Client:
             value = ops[-1].value                   # unchanged: answered with nil
         same = bool(ops) and ops[-1].value == value
         self.change(ops, key, value, b"$-1" if same else b"$%d" % len(key), b"SET", key, value)
+
+    def empty(self):
+        """FLUSH, or NSDEL and NSNEW: no key is there any more, and that is durable."""
+        ok, name, deletes = lambda reply: self.expect(reply, b"+OK"), self.ns.encode(), self.rng.random() < 0.4
+        if deletes:
+            self.request(ok, b"SELECT", b"default")
+        gone, sync = [], Sync(self.ns, self.port, self.rank + 1, self.sent + 1)
+        for ops in self.history.keys[self.ns].values():
+            if ops and ops[-1].value is not None:
+                gone.append(Op(None, self.port, self.rank, self.sent + 1))
+                ops.append(gone[-1])
+
+        def done(reply):
+            for op in gone:
+                self.changed(reply, op, b"+OK")
+            self.synced(reply, sync)
+
+        self.mine = []
+        if not deletes:
+            return self.request(done, b"FLUSH")
+        self.request(done, b"NSDEL", name)
+        for args in setup(self.ns, self.mode, self.o["clean"]):
+            self.request(ok, *args)
+        self.request(ok, *self.select)
 
     def change(self, ops, key, value, answer, *args):
         op = Op(value, self.port, self.rank, self.sent + 1)
@@ -210,36 +239,47 @@ class Client:
         return True
 
 
-OPTIONS = {"sync": 0.03, "jump": 0.005, "reload": 0, "clean": 0, "keys": 40}
+OPTIONS = {"sync": 0.03, "jump": 0.005, "reload": 0, "clean": 0, "keys": 40, "empty": 0.03}
+
+
+def setup(ns, mode, clean=0):
+    """The requests that make a namespace."""
+    name = ns.encode()
+    yield b"NSNEW", name
+    if clean:
+        yield b"NSSET", name, b"policy", b"reclaim 90"
+    if mode == "seq":
+        yield b"NSSET", name, b"mode", b"seq"
+    if ns in BRIEF:     # or nobody may FLUSH it
+        yield b"NSSET", name, b"password", b"p"
+        yield b"NSSET", name, b"public", b"0"
 
 
 def prepare(redis, history, options=None):
     """Namespaces, modes and policies, over a connection of libqsfs."""
     have = {n.decode() for n in redis.ok("NSLIST")}
     for ns, mode in history.modes.items():
-        if ns not in have:
-            redis.ok("NSNEW", ns)
-            if mode == "seq":
-                redis.ok("NSSET", ns, "mode", "seq")
-        if (options or {}).get("clean"):
-            redis.ok("NSSET", ns, "policy", "reclaim 90")
+        new = ns not in have
+        for args in setup(ns, mode, (options or {}).get("clean")):    # a kill may have come in between
+            if new or (ns in BRIEF and args[0] == b"NSSET" and (args[2] != b"mode" or redis.info(ns)["mode"] != "sequential")):
+                redis.ok(*args)
 
 
 def run(addr, history, seed, requests, options=None, stop=None):
-    """8 clients, two for each namespace, until this many requests were sent and answered, or the server is gone.
+    """Two clients for each namespace, one for each of BRIEF, until this many requests were sent and answered, or the server is gone.
     stop(): called now and then; true ends the load without waiting for answers.  Answers that had been sent are read."""
     rng = random.Random(seed)
     o = dict(OPTIONS, **(options or {}))
     sel = selectors.DefaultSelector()
     clients = []
     ok = True
-    for i in range(8):
-        ns = list(history.modes)[i % len(history.modes)]
+    lasting, brief = [ns for ns in history.modes if ns not in BRIEF], [ns for ns in history.modes if ns in BRIEF]
+    for i, ns in enumerate(lasting * 2 + brief):
         try:
             c = Client(addr, ns, history.modes[ns], history, random.Random(rng.random()), b"%c" % (97 + i), o)
         except ConnectionError:
             return False
-        c.mine = [k for n, k in enumerate(sorted(history.keys[ns])) if owner(k, n, i, len(history.modes))]
+        c.mine = [k for n, k in enumerate(sorted(history.keys[ns])) if ns in brief or owner(k, n, i, len(lasting))]
         clients.append(c)
         sel.register(c.s, selectors.EVENT_READ, c)
     end = history.requests + requests

@@ -90,7 +90,8 @@ class Run:
             args, env = [*args, *more], env | hook_env
         z = q.Zdb("--datasize", verify.DATASIZE, *args, dir=self.dir, data=data, index=index, env=env)
         z.start()
-        self.history = load.History()
+        brief = {} if (options or {}).get("may_fail") else load.BRIEF
+        self.history = load.History(load.NAMESPACES | brief)
         with z.client() as c:
             load.prepare(c, self.history, options)
         if not load.run(("127.0.0.1", z.port), self.history, seed, requests, options):

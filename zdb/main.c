@@ -36,7 +36,7 @@ struct app {
     struct loop *loop;
     struct hooks *hooks;
     struct events *events;
-    struct nslist *nslist;
+    struct store *store;
     struct zdb db;
     struct server *server;
     struct share share;
@@ -122,7 +122,7 @@ static int init_server(struct app *a, struct err *e)
                              .max_buffers = o->max_buffers,
                              .idle_ms = o->idle_timeout_s * 1000};
 
-    int r = req_db_init(&a->db, &dc, a->loop, e);
+    int r = request_db_init(&a->db, &dc, a->loop, e);
     if (r < 0)
         return r;
     if (o->action != OPTIONS_SERVE)
@@ -150,7 +150,7 @@ static int init_hooks(struct app *a, struct err *e)
 
 static void override_default(struct app *a)
 {
-    struct ns *ns = nslist_default(a->nslist);
+    struct ns *ns = store_default(a->store);
 
     if (a->o.protect)
         ns_override_password(ns, slice_str(a->o.admin));
@@ -161,30 +161,30 @@ static void override_default(struct app *a)
 static int init_store(struct app *a, struct err *e)
 {
     const struct options *o = &a->o;
-    struct nslist_conf c = {.data_dir = o->data,
-                            .index_dir = o->index,
-                            .mode = !o->mode                      ? NS_MIXED
-                                    : strcmp(o->mode, "seq") == 0 ? NS_SEQ
-                                                                  : NS_USER,
-                            .datasize = o->datasize,
-                            .reserve = RESERVE_STEP,
-                            .sync = o->sync,
-                            .synctime_s = (unsigned)o->synctime_s,
-                            .secure = o->secure,
-                            .rotate_s = (unsigned)o->rotate_s,
-                            .max_files = a->share.files};
+    struct store_conf c = {.data_dir = o->data,
+                           .index_dir = o->index,
+                           .mode = !o->mode                      ? NS_MIXED
+                                   : strcmp(o->mode, "seq") == 0 ? NS_SEQ
+                                                                 : NS_USER,
+                           .datasize = o->datasize,
+                           .reserve = RESERVE_STEP,
+                           .sync = o->sync,
+                           .synctime_s = (unsigned)o->synctime_s,
+                           .secure = o->secure,
+                           .rotate_s = (unsigned)o->rotate_s,
+                           .max_files = a->share.files};
 
     events_fill(a->events, &c.events);
-    int r = nslist_new(&a->nslist, &c, a->loop, e);
+    int r = store_new(&a->store, &c, a->loop, e);
     if (r < 0)
         return r;
-    events_bind(a->events, a->nslist);
+    events_bind(a->events, a->store);
     hooks_wait(a->hooks, "namespaces-init", 2, (const char *const[]){o->index, o->data});
-    r = nslist_load(a->nslist, e);
+    r = store_load(a->store, e);
     if (r < 0)
         return r;
     override_default(a);
-    a->db.nslist = a->nslist;
+    a->db.store = a->store;
     a->db.hooks = a->hooks;
     return 0;
 }
@@ -236,13 +236,13 @@ static void drain_hooks(struct app *a, uint64_t *left_ms)
 static int close_store(struct app *a, bool tell_close)
 {
     uint64_t left_ms = a->o.hook_timeout_s * 1000;
-    int settled = nslist_settle(a->nslist);
+    int settled = store_settle(a->store);
 
     if (tell_close) {
         drain_hooks(a, &left_ms);
         hooks_wait(a->hooks, "close", 0, NULL);
     }
-    int r = nslist_close(a->nslist);
+    int r = store_close(a->store);
     if (r == 0)
         r = settled;
     if (r < 0)
@@ -291,7 +291,7 @@ static int serve(struct app *a, struct err *e)
 
 static int dump(struct app *a, struct err *e)
 {
-    int r = dump_run(a->nslist, a->loop, stdout, a->o.json, e);
+    int r = dump_run(a->store, a->loop, stdout, a->o.json, e);
     int closed = close_store(a, false);
     return r < 0 ? r : closed < 0 ? err_sys(e, -closed, "shutdown") : 0;
 }
@@ -313,11 +313,11 @@ static int run_action(struct app *a, struct err *e)
 static void fini(struct app *a)
 {
     server_free(a->server);
-    nslist_free(a->nslist);
+    store_free(a->store);
     events_free(a->events);
     if (a->hooks)
         hooks_free(a->hooks);
-    req_db_fini(&a->db);
+    request_db_fini(&a->db);
     loop_free(a->loop);
 }
 

@@ -32,8 +32,8 @@ static int load_anew(struct ns *ns, struct err *e)
     }
     ns_seg_clear(ns);
     ns->generation++;
-    index_free(ns->keys);
-    index_seq_fini(&ns->seq);
+    keys_free(ns->keys);
+    ids_fini(&ns->seq);
     free(ns->sync.unsynced);
     ns->loaded = fresh->loaded;
     ns->appended = false;
@@ -44,7 +44,7 @@ static int load_anew(struct ns *ns, struct err *e)
     patches_take(&ns->patches, &fresh->patches);
     ns_sync_everything(ns);
     fresh->loaded = (struct ns_loaded){0};
-    index_seq_init(&fresh->seq);
+    ids_init(&fresh->seq);
     fresh->sync.unsynced = NULL;
     ns_unref(fresh);
     ns_dirty_reset(ns);

@@ -29,12 +29,12 @@
 /* A namespace that is being removed: its name is free when both directories are durably gone. */
 struct removal {
     struct removal *next;
-    struct nslist *l;
+    struct store *l;
     char *name;
     struct ns_miss *waiters; /* NULL: it failed, the name stays taken until the next start */
 };
 
-struct nslist {
+struct store {
     struct ns_env env;
     struct removal *removals;
     char *index_root, *data_root;
@@ -99,7 +99,7 @@ static void rotate(struct ns *ns, uint64_t now)
 
 static void tick(void *arg)
 {
-    struct nslist *l = arg;
+    struct store *l = arg;
     uint64_t now = base_now_ms();
 
     l->ticks++;
@@ -117,7 +117,7 @@ static void tick(void *arg)
 
 /* --- list ------------------------------------------------------------------------------------ */
 
-static size_t put_in_slot(struct nslist *l, struct ns *ns)
+static size_t put_in_slot(struct store *l, struct ns *ns)
 {
     for (size_t i = 0; i < l->nslots; i++) {
         if (!l->slots[i]) {
@@ -138,10 +138,9 @@ static size_t put_in_slot(struct nslist *l, struct ns *ns)
     return l->nslots++;
 }
 
-int nslist_new(struct nslist **out, const struct nslist_conf *conf, struct loop *loop,
-               struct err *e)
+int store_new(struct store **out, const struct store_conf *conf, struct loop *loop, struct err *e)
 {
-    struct nslist *l = xcalloc(1, sizeof *l);
+    struct store *l = xcalloc(1, sizeof *l);
     int r;
 
     if (sodium_init() < 0)
@@ -183,7 +182,7 @@ int nslist_new(struct nslist **out, const struct nslist_conf *conf, struct loop 
     if (r == 0)
         r = trash_new(&l->env.trash, loop, l->index_root, l->data_root, e);
     if (r < 0) {
-        nslist_free(l);
+        store_free(l);
         return r;
     }
     l->timer = loop_timer_new(loop, tick, l);
@@ -193,7 +192,7 @@ int nslist_new(struct nslist **out, const struct nslist_conf *conf, struct loop 
 }
 
 /* Directories, descriptor, segments. */
-static int open_ns(struct nslist *l, const char *name, struct ns **out, struct err *e)
+static int open_ns(struct store *l, const char *name, struct ns **out, struct err *e)
 {
     struct ns *ns = ns_new(&l->env, name);
     int r = make_root(ns->index_dir, e);
@@ -216,7 +215,7 @@ static int open_ns(struct nslist *l, const char *name, struct ns **out, struct e
     return 0;
 }
 
-static bool is_namespace_dir(const struct nslist *l, const char *name)
+static bool is_namespace_dir(const struct store *l, const char *name)
 {
     CLEANUP(base_free) char *path = path_join(l->index_root, name);
     struct stat st;
@@ -225,7 +224,7 @@ static bool is_namespace_dir(const struct nslist *l, const char *name)
            S_ISDIR(st.st_mode);
 }
 
-static int load_one(struct nslist *l, const char *name, struct err *e)
+static int load_one(struct store *l, const char *name, struct err *e)
 {
     struct ns *ns;
     int r = open_ns(l, name, &ns, e);
@@ -236,7 +235,7 @@ static int load_one(struct nslist *l, const char *name, struct err *e)
     return 0;
 }
 
-int nslist_load(struct nslist *l, struct err *e)
+int store_load(struct store *l, struct err *e)
 {
     uint64_t begin = base_now_ms();
     char **names;
@@ -272,12 +271,12 @@ int nslist_load(struct nslist *l, struct err *e)
     return r;
 }
 
-uint64_t nslist_appended(const struct nslist *l)
+uint64_t store_appended(const struct store *l)
 {
     return l->env.tails.appended;
 }
 
-int nslist_commit(struct nslist *l)
+int store_commit(struct store *l)
 {
     int r = tails_write(&l->env.tails);
 
@@ -286,13 +285,13 @@ int nslist_commit(struct nslist *l)
     return r;
 }
 
-static void wait_for_jobs(struct nslist *l)
+static void wait_for_jobs(struct store *l)
 {
     while (l->env.jobs > 0)
         loop_once(l->env.loop, 100);
 }
 
-int nslist_settle(struct nslist *l)
+int store_settle(struct store *l)
 {
     int result = 0;
 
@@ -306,7 +305,7 @@ int nslist_settle(struct nslist *l)
         if (!ns)
             continue;
         data_release(&ns_active(ns)->data);
-        index_file_release(&ns_active(ns)->index);
+        index_release(&ns_active(ns)->index);
         int r = ns_sync_settle(ns, true);
         if (result == 0)
             result = r;
@@ -314,10 +313,10 @@ int nslist_settle(struct nslist *l)
     return result;
 }
 
-int nslist_close(struct nslist *l)
+int store_close(struct store *l)
 {
     struct ns_events *ev = &l->env.events;
-    int result = nslist_settle(l);
+    int result = store_settle(l);
 
     for (size_t i = 0; i < l->nslots && ev->closing; i++) {
         struct ns *ns = l->slots[i];
@@ -353,7 +352,7 @@ static void drop(struct ns *ns)
     ns_sync_abandon(ns);
 }
 
-void nslist_free(struct nslist *l)
+void store_free(struct store *l)
 {
     struct ns_wait *w;
 
@@ -390,12 +389,12 @@ void nslist_free(struct nslist *l)
     free(l);
 }
 
-struct ns *nslist_default(struct nslist *l)
+struct ns *store_default(struct store *l)
 {
     return l->nslots ? l->slots[0] : NULL;
 }
 
-struct ns *nslist_find(struct nslist *l, struct slice name)
+struct ns *store_find(struct store *l, struct slice name)
 {
     for (size_t i = 0; i < l->nslots; i++) {
         if (l->slots[i] && slice_eq_str(name, l->slots[i]->name))
@@ -404,12 +403,12 @@ struct ns *nslist_find(struct nslist *l, struct slice name)
     return NULL;
 }
 
-size_t nslist_slots(const struct nslist *l)
+size_t store_slots(const struct store *l)
 {
     return l->nslots;
 }
 
-struct ns *nslist_at(struct nslist *l, size_t slot)
+struct ns *store_at(struct store *l, size_t slot)
 {
     return slot < l->nslots ? l->slots[slot] : NULL;
 }
@@ -421,14 +420,14 @@ static bool is_trash(struct slice name)
     return name.len >= n && memcmp(name.p, TRASH_PREFIX, n) == 0;
 }
 
-bool nslist_name_ok(struct slice name)
+bool store_name_ok(struct slice name)
 {
     return name.len >= 1 && name.len <= NS_NAME_MAX && !memchr(name.p, '/', name.len) &&
            !memchr(name.p, 0, name.len) && !is_trash(name) && !slice_eq_str(name, ".") &&
            !slice_eq_str(name, "..") && !slice_eq_str(name, "default");
 }
 
-static struct removal *removal_of(const struct nslist *l, struct slice name)
+static struct removal *removal_of(const struct store *l, struct slice name)
 {
     struct removal *m = l->removals;
 
@@ -437,16 +436,16 @@ static struct removal *removal_of(const struct nslist *l, struct slice name)
     return m;
 }
 
-int nslist_create(struct nslist *l, struct slice name, struct ns_wait *w, struct err *e)
+int store_create(struct store *l, struct slice name, struct ns_wait *w, struct err *e)
 {
     struct ns_events *ev = &l->env.events;
     struct removal *m = removal_of(l, name);
     struct buf b = BUF_INIT;
     struct ns *ns;
 
-    if (!nslist_name_ok(name))
+    if (!store_name_ok(name))
         return err_set(e, EINVAL, "this name is not allowed");
-    if (nslist_find(l, name))
+    if (store_find(l, name))
         return err_set(e, EEXIST, "namespace exists");
     if (m && m->waiters && w) {
         ns_wait_add(w, m->waiters);
@@ -471,7 +470,7 @@ int nslist_create(struct nslist *l, struct slice name, struct ns_wait *w, struct
 static void on_removed(void *arg, int result)
 {
     struct removal *m = arg;
-    struct nslist *l = m->l;
+    struct store *l = m->l;
     struct ns_events *ev = &l->env.events;
     struct ns_miss *waiters = m->waiters;
 
@@ -489,7 +488,7 @@ static void on_removed(void *arg, int result)
     ns_wait_finish(waiters, result);
 }
 
-int nslist_remove(struct nslist *l, struct ns *ns, struct ns_wait *w)
+int store_remove(struct store *l, struct ns *ns, struct ns_wait *w)
 {
     struct removal *m;
     int r;
@@ -520,12 +519,12 @@ int nslist_remove(struct nslist *l, struct ns *ns, struct ns_wait *w)
     return r;
 }
 
-void nslist_hook_done(struct nslist *l, uint64_t token, int status)
+void store_hook_done(struct store *l, uint64_t token, int status)
 {
     ns_wait_hook_done(&l->env, token, status);
 }
 
-size_t nslist_pending(const struct nslist *l)
+size_t store_pending(const struct store *l)
 {
     size_t n = 0;
 
@@ -536,11 +535,11 @@ size_t nslist_pending(const struct nslist *l)
     return n;
 }
 
-void nslist_stats(const struct nslist *l, struct nslist_stats *out)
+void store_stats(const struct store *l, struct store_stats *out)
 {
     const struct ns_env *env = &l->env;
 
-    *out = (struct nslist_stats){
+    *out = (struct store_stats){
         .index_read_failed = env->files.index.read_failed,
         .index_write_failed = env->files.index.write_failed,
         .data_read_failed = env->files.data.read_failed,

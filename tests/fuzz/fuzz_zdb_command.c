@@ -19,7 +19,7 @@
 static char in_memory[] = "/dev/shm/fuzz-zdb.XXXXXX", on_disk[] = "/tmp/fuzz-zdb.XXXXXX";
 static char *dir; /* in memory where that is possible: many requests sync files */
 static struct loop *loop;
-static struct nslist *list;
+static struct store *list;
 static struct hooks *hooks;
 static struct zdb db;
 static bool resumed;
@@ -44,7 +44,7 @@ static void start(void)
 {
     static char data[64], idx[64];
     static const struct log_conf quiet = {.level = LOG_LVL_ERROR, .path = "/dev/null"};
-    struct nslist_conf nc = {
+    struct store_conf nc = {
         .data_dir = data, .index_dir = idx, .mode = NS_MIXED, .datasize = 512 * KIB};
     struct hook_conf hc = {.instance = "unix:///x",
                            .fast_timeout_ms = 1000,
@@ -59,9 +59,9 @@ static void start(void)
     snprintf(data, sizeof data, "%s/data", dir);
     snprintf(idx, sizeof idx, "%s/index", dir);
     FUZZ_CHECK(loop_new(&loop, NULL) == 0 && hooks_new(&hooks, loop, &hc, NULL) == 0);
-    FUZZ_CHECK(nslist_new(&list, &nc, loop, NULL) == 0 && nslist_load(list, NULL) == 0);
-    FUZZ_CHECK(req_db_init(&db, &zc, loop, NULL) == 0);
-    db.nslist = list;
+    FUZZ_CHECK(store_new(&list, &nc, loop, NULL) == 0 && store_load(list, NULL) == 0);
+    FUZZ_CHECK(request_db_init(&db, &zc, loop, NULL) == 0);
+    db.store = list;
     db.hooks = hooks;
 }
 
@@ -102,7 +102,7 @@ static size_t reply_length(const uint8_t *p, size_t n)
 static int one_request(struct session *s, const struct resp_req *req, struct buf *out,
                        struct buf *reply)
 {
-    enum req_result r;
+    enum request_result r;
 
     buf_clear(reply);
     while ((r = command_run(s, req->argc, req->argv)) != REQ_DONE) {
@@ -120,7 +120,7 @@ static int one_request(struct session *s, const struct resp_req *req, struct buf
     buf_clear(out);
     size_t length = reply_length(buf_data(reply), reply->len);
     FUZZ_CHECK(length == reply->len);
-    FUZZ_CHECK(length > 0 || (s->watch && req_word(req->argv[0], "WAIT")));
+    FUZZ_CHECK(length > 0 || (s->watch && request_word(req->argv[0], "WAIT")));
     return s->ns != NULL;
 }
 
@@ -148,23 +148,23 @@ static void until_idle(struct ns *ns)
 
 static void reset(void)
 {
-    for (size_t i = nslist_slots(list); i-- > 1;) {
-        struct ns *ns = nslist_at(list, i);
+    for (size_t i = store_slots(list); i-- > 1;) {
+        struct ns *ns = store_at(list, i);
         if (ns) {
             struct ns_wait w;
             bool over = false;
 
             until_idle(ns);
-            req_detach(&db, ns);
+            request_detach(&db, ns);
             ns_wait_init(&w, on_removed, &over);
-            FUZZ_CHECK(nslist_remove(list, ns, &w) == -EINPROGRESS);
+            FUZZ_CHECK(store_remove(list, ns, &w) == -EINPROGRESS);
             for (int k = 0; k < 2000 && !over; k++)
                 loop_once(loop, 5);
             FUZZ_CHECK(over);
             ns_wait_end(&w);
         }
     }
-    struct ns *ns = nslist_default(list);
+    struct ns *ns = store_default(list);
     struct ns_info i;
 
     ns_info(ns, &i);
@@ -183,7 +183,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (!loop)
         start();
-    req_session_init(&s, &db, &out);
+    request_session_init(&s, &db, &out);
     s.touched = on_touched;
     s.resume = on_resume;
     resp_init(&parser, &limits);
@@ -194,7 +194,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         size -= req.bytes;
     }
     resp_fini(&parser);
-    req_session_fini(&s);
+    request_session_fini(&s);
     buf_fini(&out);
     buf_fini(&reply);
     reset();

@@ -41,24 +41,24 @@ static void load_path(enum load_file f, char *out, size_t n)
     snprintf(out, n, "%s/%s", load_dir, names[f]);
 }
 
-static struct nslist *load_open(bool must)
+static struct store *load_open(bool must)
 {
     static char data[128], idx[128];
-    struct nslist_conf c = {.data_dir = data, .index_dir = idx, .mode = NS_MIXED, .datasize = MIB};
-    struct nslist *l;
+    struct store_conf c = {.data_dir = data, .index_dir = idx, .mode = NS_MIXED, .datasize = MIB};
+    struct store *l;
 
     snprintf(data, sizeof data, "%s/data", load_dir);
     snprintf(idx, sizeof idx, "%s/index", load_dir);
-    FUZZ_CHECK(nslist_new(&l, &c, load_loop, NULL) == 0);
-    int r = nslist_load(l, NULL);
+    FUZZ_CHECK(store_new(&l, &c, load_loop, NULL) == 0);
+    int r = store_load(l, NULL);
     FUZZ_CHECK(r == 0 || !must);
     return l;
 }
 
-static void load_close(struct nslist *l)
+static void load_close(struct store *l)
 {
-    FUZZ_CHECK(nslist_close(l) == 0);
-    nslist_free(l);
+    FUZZ_CHECK(store_close(l) == 0);
+    store_free(l);
 }
 
 static void load_wait_fn(void *arg)
@@ -98,12 +98,12 @@ static void load_mark_path(char *out, size_t n)
 
 static void load_make(int mode)
 {
-    struct nslist *l = load_open(true);
+    struct store *l = load_open(true);
     struct ns *ns;
     uint8_t id[8] = {0};
 
-    FUZZ_CHECK(nslist_create(l, slice_str(LOAD_NS), NULL, NULL) == 0);
-    ns = nslist_find(l, slice_str(LOAD_NS));
+    FUZZ_CHECK(store_create(l, slice_str(LOAD_NS), NULL, NULL) == 0);
+    ns = store_find(l, slice_str(LOAD_NS));
     FUZZ_CHECK(ns_set_mode(ns, mode ? NS_SEQ : NS_USER) == 0);
     for (uint32_t i = 0; i < 12; i++) {
         char text[32];
@@ -250,7 +250,7 @@ static int load_one(enum load_file which, const uint8_t *data, size_t size)
 {
     struct load_seen first, again;
     struct ns_info info, info2;
-    struct nslist *l;
+    struct store *l;
     struct ns *ns;
 
     if (!load_loop)
@@ -259,13 +259,13 @@ static int load_one(enum load_file which, const uint8_t *data, size_t size)
         return 0;
     load_write(data[0] & 1, data[0] & 2, which, slice_of(data + 1, size - 1));
     l = load_open(true);
-    ns = nslist_find(l, slice_str(LOAD_NS));
+    ns = store_find(l, slice_str(LOAD_NS));
     if (ns) { /* else refused and named in the log */
         load_look(ns, &first);
         for (int i = 0; i < 2; i++) {
             load_close(l);
             l = load_open(true);
-            ns = nslist_find(l, slice_str(LOAD_NS));
+            ns = store_find(l, slice_str(LOAD_NS));
             FUZZ_CHECK(ns);
             load_look(ns, &again);
             load_same(&first, &again);
@@ -279,7 +279,7 @@ static int load_one(enum load_file which, const uint8_t *data, size_t size)
         ns_info(ns, &info);
         load_close(l);
         l = load_open(true);
-        ns = nslist_find(l, slice_str(LOAD_NS));
+        ns = store_find(l, slice_str(LOAD_NS));
         FUZZ_CHECK(ns);
         load_look(ns, &again);
         load_same(&first, &again);

@@ -36,7 +36,7 @@ bool ns_checkpoint_is_far(const struct ns *ns)
 
 static bool is_behind(const struct ns *ns)
 {
-    return ns->checkpoint.at_writes != ns->sync.writes || ns_patch_any(ns) || ns->jumps;
+    return ns->checkpoint.at_writes != ns->sync.writes || rewrite_any(ns) || ns->jumps;
 }
 
 bool ns_checkpoint_is_closed(const struct ns *ns)
@@ -80,7 +80,7 @@ bool ns_checkpoint_begin(struct ns *ns)
 
     if (cp->step != CHECKPOINT_WANTED)
         return false;
-    ns_patch_close(ns);
+    rewrite_close(ns);
     cp->step = CHECKPOINT_FIRST;
     cp->next = place_of(ns);
     cp->clock = ns->patches.clock;

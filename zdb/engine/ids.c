@@ -5,45 +5,45 @@
 #include <stdlib.h>
 #include <string.h>
 
-void index_seq_init(struct index_seq *s)
+void ids_init(struct ids *s)
 {
-    *s = (struct index_seq){0};
+    *s = (struct ids){0};
 }
 
-void index_seq_fini(struct index_seq *s)
+void ids_fini(struct ids *s)
 {
     free(s->files);
-    *s = (struct index_seq){0};
+    *s = (struct ids){0};
 }
 
-uint64_t index_seq_next(const struct index_seq *s)
+uint64_t ids_next(const struct ids *s)
 {
     return s->n ? s->files[s->n - 1].first + s->files[s->n - 1].count : 0;
 }
 
-void index_seq_push(struct index_seq *s, uint32_t file, uint64_t first)
+void ids_push(struct ids *s, uint32_t file, uint64_t first)
 {
     assert(s->n == 0 || file > s->files[s->n - 1].file);
-    first = MAX(first, index_seq_next(s));
+    first = MAX(first, ids_next(s));
     if (s->n == s->cap) {
         size_t cap = s->cap ? s->cap * 2 : 8;
-        struct index_seq_file *p = xcalloc(cap, sizeof *p);
+        struct ids_file *p = xcalloc(cap, sizeof *p);
         if (s->n)
             memcpy(p, s->files, s->n * sizeof *p);
         free(s->files);
         s->files = p;
         s->cap = cap;
     }
-    s->files[s->n++] = (struct index_seq_file){file, first, 0};
+    s->files[s->n++] = (struct ids_file){file, first, 0};
 }
 
-void index_seq_grow(struct index_seq *s, uint64_t records)
+void ids_grow(struct ids *s, uint64_t records)
 {
     assert(s->n > 0);
     s->files[s->n - 1].count += records;
 }
 
-static size_t position(const struct index_seq *s, uint32_t file)
+static size_t position(const struct ids *s, uint32_t file)
 {
     size_t lo = 0, hi = s->n;
 
@@ -57,7 +57,7 @@ static size_t position(const struct index_seq *s, uint32_t file)
     return lo < s->n && s->files[lo].file == file ? lo : s->n;
 }
 
-bool index_seq_range(const struct index_seq *s, uint32_t file, uint64_t *next, uint64_t *limit)
+bool ids_range(const struct ids *s, uint32_t file, uint64_t *next, uint64_t *limit)
 {
     size_t i = position(s, file);
 
@@ -70,7 +70,7 @@ bool index_seq_range(const struct index_seq *s, uint32_t file, uint64_t *next, u
     return true;
 }
 
-void index_seq_grow_in(struct index_seq *s, uint32_t file)
+void ids_grow_in(struct ids *s, uint32_t file)
 {
     size_t i = position(s, file);
     uint64_t next;
@@ -82,7 +82,7 @@ void index_seq_grow_in(struct index_seq *s, uint32_t file)
         s->files[i].first = MAX(s->files[i].first, next);
 }
 
-bool index_seq_find(const struct index_seq *s, uint64_t id, uint32_t *file, uint32_t *off)
+bool ids_find(const struct ids *s, uint64_t id, uint32_t *file, uint32_t *off)
 {
     size_t lo = 0, hi = s->n;
 
@@ -103,7 +103,7 @@ bool index_seq_find(const struct index_seq *s, uint64_t id, uint32_t *file, uint
     return true;
 }
 
-bool index_seq_id(const struct index_seq *s, uint32_t file, uint32_t off, uint64_t *id)
+bool ids_id(const struct ids *s, uint32_t file, uint32_t off, uint64_t *id)
 {
     size_t i = position(s, file);
     uint64_t slot;

@@ -6,31 +6,31 @@
 
 #include "common/base.h"
 
-struct index_seq {
-    struct index_seq_file {
+struct ids {
+    struct ids_file {
         uint32_t file;
         uint64_t first, count;
     } * files; /* ascending by file; first ids do not descend */
     size_t n, cap;
 };
 
-void index_seq_init(struct index_seq *s);
-void index_seq_fini(struct index_seq *s);
+void ids_init(struct ids *s);
+void ids_fini(struct ids *s);
 /* Next file, its number above those before.  first: id of its first record; raised to
- * index_seq_next() when lower. */
-void index_seq_push(struct index_seq *s, uint32_t file, uint64_t first);
-void index_seq_grow(struct index_seq *s, uint64_t records); /* so many more records in the last file
-                                                             */
+ * ids_next() when lower. */
+void ids_push(struct ids *s, uint32_t file, uint64_t first);
+void ids_grow(struct ids *s, uint64_t records); /* so many more records in the last file
+                                                 */
 /* Repairs, where a file may end before the next one begins: */
-bool index_seq_range(const struct index_seq *s, uint32_t file, uint64_t *next,
-                     uint64_t *limit);                      /* the id a record appended
-                                                             * to file gets, and the first one that it may not get */
-void index_seq_grow_in(struct index_seq *s, uint32_t file); /* one record more in file, below its
+bool ids_range(const struct ids *s, uint32_t file, uint64_t *next,
+               uint64_t *limit);                /* the id a record appended
+                                                 * to file gets, and the first one that it may not get */
+void ids_grow_in(struct ids *s, uint32_t file); /* one record more in file, below its
                                                                limit */
-uint64_t index_seq_next(const struct index_seq *s);         /* the id the next record gets */
+uint64_t ids_next(const struct ids *s);         /* the id the next record gets */
 /* true and the place of id, or false: no such record. */
-bool index_seq_find(const struct index_seq *s, uint64_t id, uint32_t *file, uint32_t *off);
+bool ids_find(const struct ids *s, uint64_t id, uint32_t *file, uint32_t *off);
 /* Id of the record at off of file; false when there is no record start. */
-bool index_seq_id(const struct index_seq *s, uint32_t file, uint32_t off, uint64_t *id);
+bool ids_id(const struct ids *s, uint32_t file, uint32_t off, uint64_t *id);
 
 #endif

@@ -11,7 +11,7 @@
 #define MOVE_STEP                                                                  \
     4 /* buckets moved per change: growing is over long before the next one is due \
        */
-#define ENTRY_MAX   (sizeof(struct index_entry) + 255 + 8)
+#define ENTRY_MAX   (sizeof(struct keys_entry) + 255 + 8)
 #define CLASSES     (ENTRY_MAX / 8 + 1)
 #define CHUNK_FIRST ((size_t)2048)
 #define CHUNK_MAX   ((size_t)4 << 20)
@@ -20,7 +20,7 @@
                        */
 
 struct table {
-    struct index_entry **bucket;
+    struct keys_entry **bucket;
     size_t n; /* power of two */
 };
 
@@ -29,10 +29,10 @@ struct chunk {
     size_t size;
 };
 
-struct index {
+struct keys {
     struct table cur, old; /* old.bucket: NULL when not growing */
     size_t moved, count, memory;
-    struct index_entry *spare[CLASSES];
+    struct keys_entry *spare[CLASSES];
     struct chunk *chunks;
     uint8_t *room;
     size_t room_len, chunk_size;
@@ -66,22 +66,22 @@ static void memory_free(void *p, size_t bytes)
         free(p);
 }
 
-static struct index_entry **buckets_new(struct index *ix, size_t n)
+static struct keys_entry **buckets_new(struct keys *ix, size_t n)
 {
-    ix->memory += n * sizeof(struct index_entry *);
-    return memory_new(n * sizeof(struct index_entry *));
+    ix->memory += n * sizeof(struct keys_entry *);
+    return memory_new(n * sizeof(struct keys_entry *));
 }
 
-static void buckets_free(struct index *ix, struct table *t)
+static void buckets_free(struct keys *ix, struct table *t)
 {
-    ix->memory -= t->n * sizeof(struct index_entry *);
-    memory_free(t->bucket, t->n * sizeof(struct index_entry *));
+    ix->memory -= t->n * sizeof(struct keys_entry *);
+    memory_free(t->bucket, t->n * sizeof(struct keys_entry *));
     *t = (struct table){0};
 }
 
-struct index *index_new(void)
+struct keys *keys_new(void)
 {
-    struct index *ix = xcalloc(1, sizeof *ix);
+    struct keys *ix = xcalloc(1, sizeof *ix);
 
     ix->cur.n = FIRST_BUCKETS;
     ix->cur.bucket = buckets_new(ix, ix->cur.n);
@@ -90,7 +90,7 @@ struct index *index_new(void)
     return ix;
 }
 
-void index_free(struct index *ix)
+void keys_free(struct keys *ix)
 {
     struct chunk *c, *next;
 
@@ -105,17 +105,17 @@ void index_free(struct index *ix)
     free(ix);
 }
 
-size_t index_count(const struct index *ix)
+size_t keys_count(const struct keys *ix)
 {
     return ix->count;
 }
 
-size_t index_memory(const struct index *ix)
+size_t keys_memory(const struct keys *ix)
 {
     return ix->memory + sizeof *ix;
 }
 
-static uint32_t hash_of(const struct index *ix, struct slice key)
+static uint32_t hash_of(const struct keys *ix, struct slice key)
 {
     uint8_t h[crypto_shorthash_BYTES];
 
@@ -125,13 +125,13 @@ static uint32_t hash_of(const struct index *ix, struct slice key)
 
 static size_t entry_size(size_t keylen)
 {
-    return (offsetof(struct index_entry, key) + keylen + 7) & ~(size_t)7;
+    return (offsetof(struct keys_entry, key) + keylen + 7) & ~(size_t)7;
 }
 
-static struct index_entry *entry_new(struct index *ix, size_t keylen)
+static struct keys_entry *entry_new(struct keys *ix, size_t keylen)
 {
     size_t size = entry_size(keylen);
-    struct index_entry *e = ix->spare[size / 8];
+    struct keys_entry *e = ix->spare[size / 8];
 
     if (e) {
         ix->spare[size / 8] = e->next;
@@ -146,19 +146,19 @@ static struct index_entry *entry_new(struct index *ix, size_t keylen)
         ix->room_len = ix->chunk_size - sizeof *c;
         ix->chunk_size = MIN(ix->chunk_size * 2, CHUNK_MAX);
     }
-    e = (struct index_entry *)(void *)ix->room;
+    e = (struct keys_entry *)(void *)ix->room;
     ix->room += size;
     ix->room_len -= size;
     return e;
 }
 
-static void move_some(struct index *ix, size_t buckets)
+static void move_some(struct keys *ix, size_t buckets)
 {
     while (ix->old.bucket && buckets-- > 0) {
-        struct index_entry *e = ix->old.bucket[ix->moved], *next;
+        struct keys_entry *e = ix->old.bucket[ix->moved], *next;
 
         for (; e; e = next) {
-            struct index_entry **to = &ix->cur.bucket[e->hash & (ix->cur.n - 1)];
+            struct keys_entry **to = &ix->cur.bucket[e->hash & (ix->cur.n - 1)];
             next = e->next;
             e->next = *to;
             *to = e;
@@ -169,7 +169,7 @@ static void move_some(struct index *ix, size_t buckets)
     }
 }
 
-static void grow(struct index *ix)
+static void grow(struct keys *ix)
 {
     if (ix->old.bucket || ix->count < ix->cur.n || ix->cur.n > UINT32_MAX / 2)
         return;
@@ -180,9 +180,9 @@ static void grow(struct index *ix)
 }
 
 /* The link that points to the entry of key, or NULL. */
-static struct index_entry **find_in(const struct table *t, uint32_t hash, struct slice key)
+static struct keys_entry **find_in(const struct table *t, uint32_t hash, struct slice key)
 {
-    struct index_entry **at;
+    struct keys_entry **at;
 
     if (!t->bucket)
         return NULL;
@@ -194,16 +194,16 @@ static struct index_entry **find_in(const struct table *t, uint32_t hash, struct
     return NULL;
 }
 
-static struct index_entry **find(const struct index *ix, uint32_t hash, struct slice key)
+static struct keys_entry **find(const struct keys *ix, uint32_t hash, struct slice key)
 {
-    struct index_entry **at = find_in(&ix->cur, hash, key);
+    struct keys_entry **at = find_in(&ix->cur, hash, key);
 
     return at ? at : find_in(&ix->old, hash, key);
 }
 
-struct index_entry *index_find(struct index *ix, struct slice key)
+struct keys_entry *keys_find(struct keys *ix, struct slice key)
 {
-    struct index_entry **at;
+    struct keys_entry **at;
 
     if (key.len == 0 || key.len > 255)
         return NULL;
@@ -211,12 +211,12 @@ struct index_entry *index_find(struct index *ix, struct slice key)
     return at ? *at : NULL;
 }
 
-void index_hint(const struct index *ix, const struct slice *keys, size_t n,
-                const struct index_entry *e[INDEX_HINTS])
+void keys_hint(const struct keys *ix, const struct slice *keys, size_t n,
+               const struct keys_entry *e[KEYS_HINTS])
 {
-    uint32_t hash[INDEX_HINTS];
+    uint32_t hash[KEYS_HINTS];
 
-    assert(n <= INDEX_HINTS);
+    assert(n <= KEYS_HINTS);
     for (size_t i = 0; i < n; i++) {
         hash[i] = keys[i].len - 1 < 255 ? hash_of(ix, keys[i]) : 0;
         __builtin_prefetch(&ix->cur.bucket[hash[i] & (ix->cur.n - 1)]);
@@ -234,14 +234,14 @@ void index_hint(const struct index *ix, const struct slice *keys, size_t n,
     }
 }
 
-struct index_entry *index_put(struct index *ix, struct slice key, bool *added)
+struct keys_entry *keys_put(struct keys *ix, struct slice key, bool *added)
 {
-    return index_put_hashed(ix, key, hash_of(ix, key), added);
+    return keys_put_hashed(ix, key, hash_of(ix, key), added);
 }
 
-struct index_entry *index_put_hashed(struct index *ix, struct slice key, uint32_t hash, bool *added)
+struct keys_entry *keys_put_hashed(struct keys *ix, struct slice key, uint32_t hash, bool *added)
 {
-    struct index_entry **at = find(ix, hash, key), *e;
+    struct keys_entry **at = find(ix, hash, key), *e;
 
     assert(key.len >= 1 && key.len <= 255);
     *added = !at;
@@ -261,9 +261,9 @@ struct index_entry *index_put_hashed(struct index *ix, struct slice key, uint32_
     return e;
 }
 
-void index_remove(struct index *ix, struct slice key)
+void keys_remove(struct keys *ix, struct slice key)
 {
-    struct index_entry **at, *e;
+    struct keys_entry **at, *e;
     size_t class;
 
     if (key.len == 0 || key.len > 255)
@@ -280,7 +280,7 @@ void index_remove(struct index *ix, struct slice key)
     move_some(ix, MOVE_STEP);
 }
 
-uint32_t index_soon(const struct index *ix, struct slice key)
+uint32_t keys_soon(const struct keys *ix, struct slice key)
 {
     uint32_t hash = hash_of(ix, key);
 
@@ -288,12 +288,12 @@ uint32_t index_soon(const struct index *ix, struct slice key)
     return hash;
 }
 
-void index_sooner(const struct index *ix, uint32_t hash)
+void keys_sooner(const struct keys *ix, uint32_t hash)
 {
     __builtin_prefetch(ix->cur.bucket[hash & (ix->cur.n - 1)]);
 }
 
-void index_expect(struct index *ix, size_t keys)
+void keys_expect(struct keys *ix, size_t keys)
 {
     size_t n = FIRST_BUCKETS;
 
@@ -307,39 +307,39 @@ void index_expect(struct index *ix, size_t keys)
     ix->cur.bucket = buckets_new(ix, n);
 }
 
-static void each_in(const struct table *t, void (*fn)(void *arg, struct index_entry *e), void *arg)
+static void each_in(const struct table *t, void (*fn)(void *arg, struct keys_entry *e), void *arg)
 {
     for (size_t i = 0; t->bucket && i < t->n; i++) {
-        for (struct index_entry *e = t->bucket[i]; e; e = e->next)
+        for (struct keys_entry *e = t->bucket[i]; e; e = e->next)
             fn(arg, e);
     }
 }
 
-void index_each(struct index *ix, void (*fn)(void *arg, struct index_entry *e), void *arg)
+void keys_each(struct keys *ix, void (*fn)(void *arg, struct keys_entry *e), void *arg)
 {
     each_in(&ix->cur, fn, arg);
     each_in(&ix->old, fn, arg);
 }
 
 struct checker {
-    struct index *ix;
+    struct keys *ix;
     size_t seen;
 };
 
-static void check_entry(void *arg, struct index_entry *e)
+static void check_entry(void *arg, struct keys_entry *e)
 {
     struct checker *c = arg;
-    struct index_entry **at = find(c->ix, e->hash, slice_of(e->key, e->keylen));
+    struct keys_entry **at = find(c->ix, e->hash, slice_of(e->key, e->keylen));
 
     assert(at && *at == e);
     c->seen++;
 }
 
-void index_check(struct index *ix)
+void keys_check(struct keys *ix)
 {
     struct checker c = {ix, 0};
 
-    index_each(ix, check_entry, &c);
+    keys_each(ix, check_entry, &c);
     assert(c.seen == ix->count);
     assert(!ix->old.bucket || ix->moved < ix->old.n);
     for (size_t i = 0; ix->old.bucket && i < ix->moved; i++)

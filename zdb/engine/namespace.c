@@ -33,7 +33,7 @@ struct seg *ns_seg_add(struct ns *ns, uint32_t id)
     assert(ns->nsegs == 0 || ns_active(ns)->id < id);
     s->id = id;
     /* index records never reach the file before the data they are about */
-    index_file_init(&s->index, &ns->env->files, ns->index_dir, id);
+    index_init(&s->index, &ns->env->files, ns->index_dir, id);
     data_init(&s->data, &ns->env->files, ns->data_dir, id);
     s->index.tail.after = &s->data.tail;
     if (ns->nsegs == ns->cap_segs) {
@@ -66,7 +66,7 @@ void ns_seg_drop_last(struct ns *ns)
 {
     struct seg *s = ns->segs[--ns->nsegs];
 
-    index_file_fini(&s->index);
+    index_fini(&s->index);
     data_fini(&s->data);
     flagset_fini(&s->flags);
     free(s);
@@ -100,8 +100,8 @@ struct ns *ns_new(struct ns_env *env, const char *name)
     ns->data_dir = path_join(env->data_root, name);
     ns->is_public = true;
     ns->mode = env->mode == NS_SEQ ? NS_SEQ : NS_USER;
-    ns->keys = index_new();
-    index_seq_init(&ns->seq);
+    ns->keys = keys_new();
+    ids_init(&ns->seq);
     patches_init(&ns->patches);
     return ns;
 }
@@ -123,8 +123,8 @@ void ns_unref(struct ns *ns)
         ns->jumps = next;
     }
     ns_seg_clear(ns);
-    index_free(ns->keys);
-    index_seq_fini(&ns->seq);
+    keys_free(ns->keys);
+    ids_fini(&ns->seq);
     free(ns->sync.unsynced);
     loop_defer_free(ns->sync.begin);
     patches_fini(&ns->patches);

@@ -1,5 +1,5 @@
 /* namespace - one namespace: its segments, keys, rules (quota, worm, mode, lock), rotation,
- * durability. No RESP, no sockets, no reply texts.  Owner: struct nslist.  Thread: the zdb loop,
+ * durability. No RESP, no sockets, no reply texts.  Owner: struct store.  Thread: the zdb loop,
  * all functions. Formats and rules: spec zdb-files; the numbered rules of SET and DEL: spec
  * zdb-protocol, section 3.
  *
@@ -86,10 +86,10 @@ void ns_wait_end(struct ns_wait *w);
 
 /* --- events ---------------------------------------------------------------------------------- */
 
-/* Called from within ns and nslist functions (or the engine's timer); they only start or queue
- * something and must not call back into ns or nslist, getters excepted.  Strings are borrowed.
+/* Called from within ns and store functions (or the engine's timer); they only start or queue
+ * something and must not call back into ns or store, getters excepted.  Strings are borrowed.
  * Paths: <root as configured>/<ns>/<file>. A token names a question: answer it with
- * nslist_hook_done(), later, exactly once; stale tokens are ignored. */
+ * store_hook_done(), later, exactly once; stale tokens are ignored. */
 #define NS_RETIRE_LATER 75 /* EX_TEMPFAIL: it is needed for a while, ask again */
 struct ns_events {
     void *arg;
@@ -102,12 +102,12 @@ struct ns_events {
                        const uint32_t *dirty, size_t ndirty, uint64_t token);
     void (*jump_data)(void *arg, struct ns *ns, const char *closed, const char *opened);
     /* The file of a data segment is missing.  0: a hook was started and its end (or its deadline)
-     * will be reported with nslist_hook_done; the engine then verifies the file itself.  -errno:
+     * will be reported with store_hook_done; the engine then verifies the file itself.  -errno:
      * nothing can be done, the read fails at once. Never called twice for a file before the answer.
      */
     int (*missing_data)(void *arg, struct ns *ns, const char *path, uint64_t token);
     /* Nothing in the sealed data file is live any more, and that is durable; it will be removed
-     * when nslist_hook_done has come with a status of 0 or more, but NS_RETIRE_LATER.  0; -errno:
+     * when store_hook_done has come with a status of 0 or more, but NS_RETIRE_LATER.  0; -errno:
      * nobody to be told. */
     int (*retire_data)(void *arg, struct ns *ns, const char *path, uint64_t token);
     void (*created)(void *arg, const char *name);

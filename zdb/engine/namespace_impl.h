@@ -20,7 +20,7 @@ struct workq;
 /* A segment: index file and data file of one number. */
 struct seg {
     uint32_t id;
-    struct index_file index;
+    struct index index;
     struct data data;
     struct flagset flags;  /* index records that are superseded, as far as the file does not say so
                             */
@@ -176,8 +176,8 @@ struct ns_cleaner {
     enum ns_mode mode;                                                       \
     struct seg **segs; /* ascending by number; the last is the active one */ \
     size_t nsegs, cap_segs;                                                  \
-    struct index *keys;   /* user mode */                                    \
-    struct index_seq seq; /* seq mode */                                     \
+    struct keys *keys; /* user mode */                                       \
+    struct ids seq;    /* seq mode */                                        \
     uint64_t entries, data_size, index_size;                                 \
     uint64_t next_id;    /* user mode: what NSINFO shows */                  \
     uint32_t last_index; /* `previous` of the next index record */           \
@@ -331,26 +331,26 @@ void ns_sync_tick(struct ns *ns, uint64_t now_ms); /* --synctime */
 
 /* --- engine/rewrite.c
  * ------------------------------------------------------------------------------ */
-bool ns_patch_any(const struct ns *ns);
+bool rewrite_any(const struct ns *ns);
 /* The live record (user mode) was replaced by a younger one: it gets its deleted flag. */
-void ns_patch_supersede(struct ns *ns, uint32_t file, uint32_t off);
+void rewrite_supersede(struct ns *ns, uint32_t file, uint32_t off);
 /* A job is made: flags that come later are not in the generation that it covers. */
-void ns_patch_close(struct ns *ns);
+void rewrite_close(struct ns *ns);
 /* Queue: the record gets its deleted flag; or these bytes (n: INDEX_REC_SIZE, or with a key of 8).
  */
-void ns_patch_flag(struct ns *ns, uint32_t file, uint32_t off);
-void ns_patch_bytes(struct ns *ns, uint32_t file, uint32_t off, const uint8_t *bytes, size_t n);
+void rewrite_flag(struct ns *ns, uint32_t file, uint32_t off);
+void rewrite_bytes(struct ns *ns, uint32_t file, uint32_t off, const uint8_t *bytes, size_t n);
 /* If something is queued for this place, it gets the deleted flag as well. */
-void ns_patch_flag_queued(struct ns *ns, uint32_t file, uint32_t off);
+void rewrite_flag_queued(struct ns *ns, uint32_t file, uint32_t off);
 /* Forget what is queued for this place. */
-void ns_patch_forget(struct ns *ns, uint32_t file, uint32_t off);
+void rewrite_forget(struct ns *ns, uint32_t file, uint32_t off);
 /* Bytes of the record at (file, off), at least INDEX_REC_SIZE of them, as they will be. */
-void ns_patch_see(const struct ns *ns, uint32_t file, uint32_t off, uint8_t *bytes, size_t n);
-bool ns_patch_queued(const struct ns *ns, uint32_t file, uint32_t off);
+void rewrite_see(const struct ns *ns, uint32_t file, uint32_t off, uint8_t *bytes, size_t n);
+bool rewrite_queued(const struct ns *ns, uint32_t file, uint32_t off);
 /* Load: forget those that the files agree with. */
-void ns_patch_forget_same(struct ns *ns);
+void rewrite_forget_same(struct ns *ns);
 /* Write what was queued up to this number, at most max of them; true: there is more. */
-bool ns_patch_write(struct ns *ns, uint64_t upto, size_t max);
+bool rewrite_write(struct ns *ns, uint64_t upto, size_t max);
 
 /* --- engine/rescue.c: helper thread ----------------------------------------------------------- */
 /* Write again what has no good sync.  0; -EBADMSG, -ENODATA: it is not there any more; -errno. */

@@ -121,7 +121,7 @@ int ns_set_mode(struct ns *ns, enum ns_mode mode)
         return -NS_ESINGLE;
     if (ns_used(ns))
         return -NS_EUSED;
-    r = index_file_write_header(&s->index, (uint8_t)mode);
+    r = index_write_header(&s->index, (uint8_t)mode);
     if (r == 0)
         r = io_fdatasync(s->index.file->fd); /* as durable as the descriptor: the mode is nowhere
                                                 else */
@@ -132,7 +132,7 @@ int ns_set_mode(struct ns *ns, enum ns_mode mode)
     if (r == 0) {
         r = save(ns);
         if (r < 0)
-            (void)index_file_write_header(&s->index, (uint8_t)old);
+            (void)index_write_header(&s->index, (uint8_t)old);
     }
     if (r < 0) {
         ns_index_failed(ns);
@@ -140,9 +140,9 @@ int ns_set_mode(struct ns *ns, enum ns_mode mode)
     }
     ns_sync_note(ns, s);
     ns->mode = mode;
-    index_seq_fini(&ns->seq);
+    ids_fini(&ns->seq);
     if (mode == NS_SEQ)
-        index_seq_push(&ns->seq, s->id, 0);
+        ids_push(&ns->seq, s->id, 0);
     return saved(ns, 0);
 }
 
@@ -284,7 +284,7 @@ void ns_info(const struct ns *ns, struct ns_info *out)
         .data_size = ns->data_size,
         .max_size = ns_limit(ns),
         .index_size = ns->index_size,
-        .next_id = ns->mode == NS_SEQ ? index_seq_next(&ns->seq) : ns->next_id,
+        .next_id = ns->mode == NS_SEQ ? ids_next(&ns->seq) : ns->next_id,
         .is_public = ns->is_public,
         .worm = ns->worm,
         .lock = ns->lock,

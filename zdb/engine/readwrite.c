@@ -10,7 +10,7 @@
 
 /* --- find and read --------------------------------------------------------------------------- */
 
-static void entry_of_key(const struct index_entry *k, struct ns_entry *e)
+static void entry_of_key(const struct keys_entry *k, struct ns_entry *e)
 {
     *e = (struct ns_entry){.file = k->file,
                            .off = k->off,
@@ -33,7 +33,7 @@ static bool parent_is_sane(const struct ns *ns, uint32_t file, uint32_t off,
     if (ns->mode == NS_USER)
         return earlier;
     if (r->key.len != NS_SEQ_KEY_SIZE ||
-        !index_seq_find(&ns->seq, le64_get(r->key.p), &slot_file, &slot_off))
+        !ids_find(&ns->seq, le64_get(r->key.p), &slot_file, &slot_off))
         return false;
     if (slot_file == file && slot_off == off)
         return !earlier && (r->parent_file != file || r->parent_off != off);
@@ -68,7 +68,7 @@ static int find_seq(struct ns *ns, struct slice key, struct ns_entry *e, struct 
     uint32_t file, off;
     int r;
 
-    if (key.len != NS_SEQ_KEY_SIZE || !index_seq_find(&ns->seq, le64_get(key.p), &file, &off))
+    if (key.len != NS_SEQ_KEY_SIZE || !ids_find(&ns->seq, le64_get(key.p), &file, &off))
         return 0;
     r = ns_seg_record(ns, file, off, &rec, bytes, w);
     if (r < 0)
@@ -82,11 +82,11 @@ static int find_seq(struct ns *ns, struct slice key, struct ns_entry *e, struct 
 
 int ns_find(struct ns *ns, struct slice key, struct ns_entry *e, struct ns_wait *w)
 {
-    struct index_entry *k;
+    struct keys_entry *k;
 
     if (ns->mode == NS_SEQ)
         return find_seq(ns, key, e, w);
-    k = index_find(ns->keys, key);
+    k = keys_find(ns->keys, key);
     if (!k)
         return 0;
     entry_of_key(k, e);
@@ -95,12 +95,12 @@ int ns_find(struct ns *ns, struct slice key, struct ns_entry *e, struct ns_wait 
 
 void ns_hint(const struct ns *ns, const struct slice *keys, size_t n)
 {
-    const struct index_entry *e[INDEX_HINTS];
+    const struct keys_entry *e[KEYS_HINTS];
 
     if (ns->mode != NS_USER)
         return;
-    n = MIN(n, (size_t)INDEX_HINTS);
-    index_hint(ns->keys, keys, n, e);
+    n = MIN(n, (size_t)KEYS_HINTS);
+    keys_hint(ns->keys, keys, n, e);
     for (int step = 0; step < 2; step++) {
         for (size_t i = 0; i < n; i++) {
             const struct seg *s = e[i] ? ns_seg_find(ns, e[i]->file) : NULL;
@@ -220,7 +220,7 @@ static int append_index(struct ns *ns, struct index_rec *rec, uint32_t *off)
     int r;
 
     rec->previous = ns->last_index;
-    r = index_file_append_later(&s->index, rec, ns->env->reserve, off);
+    r = index_append_later(&s->index, rec, ns->env->reserve, off);
     if (r < 0) {
         log_error("index %s: cannot be written: %s", s->index.path, strerror(-r));
         ns_index_failed(ns);
@@ -236,7 +236,7 @@ static int set_user(struct ns *ns, struct slice key, struct slice val, uint32_t 
     struct seg *s = ns_active(ns);
     struct index_rec rec = {
         .length = (uint32_t)val.len, .timestamp = timestamp, .crc = crc, .key = key};
-    struct index_entry *k;
+    struct keys_entry *k;
     uint32_t off;
     bool added;
 
@@ -254,10 +254,10 @@ static int set_user(struct ns *ns, struct slice key, struct slice val, uint32_t 
     ns->last_data = rec.off;
     ns->last_index = off;
     if (old)
-        ns_patch_supersede(ns, old->file, old->off);
+        rewrite_supersede(ns, old->file, old->off);
     else
         ns->next_id++;
-    k = index_put(ns->keys, key, &added);
+    k = keys_put(ns->keys, key, &added);
     k->file = s->id;
     k->off = off;
     k->data_off = rec.off;
@@ -275,7 +275,7 @@ static int insert_seq(struct ns *ns, struct slice val, uint32_t crc, uint32_t ti
         .length = (uint32_t)val.len, .dataid = s->id, .timestamp = timestamp, .crc = crc};
     uint32_t off;
 
-    le64_put(id, index_seq_next(&ns->seq));
+    le64_put(id, ids_next(&ns->seq));
     rec.key = slice_of(id, NS_SEQ_KEY_SIZE);
     if (append_data(ns, rec.key, val, 0, crc, timestamp, &rec.off) < 0)
         return -NS_EDATA;
@@ -283,7 +283,7 @@ static int insert_seq(struct ns *ns, struct slice val, uint32_t crc, uint32_t ti
         data_undo(&s->data, rec.off);
         return -NS_EINDEX;
     }
-    index_seq_grow(&ns->seq, 1);
+    ids_grow(&ns->seq, 1);
     ns->last_data = rec.off;
     ns->last_index = off;
     return 0;
@@ -314,8 +314,8 @@ static int update_seq(struct ns *ns, const struct index_rec *present, const stru
     slot.parent_file = s->id;
     slot.parent_off = copy_off;
     index_rec_encode(bytes, &slot);
-    ns_patch_bytes(ns, at->file, at->off, bytes, INDEX_REC_SIZE);
-    index_seq_grow(&ns->seq, 1);
+    rewrite_bytes(ns, at->file, at->off, bytes, INDEX_REC_SIZE);
+    ids_grow(&ns->seq, 1);
     ns->last_data = data_off;
     ns->last_index = copy_off;
     return 0;
@@ -458,7 +458,7 @@ static int flag_now(struct ns *ns, const struct ns_entry *old, struct ns_wait *w
         return r;
     r = ns_commit(ns);
     if (r == 0)
-        r = index_file_flag(&home->index, old->off);
+        r = index_flag(&home->index, old->off);
     if (r < 0) {
         log_error("index %s: record at %u cannot be flagged: %s", home->index.path, old->off,
                   strerror(-r));
@@ -468,7 +468,7 @@ static int flag_now(struct ns *ns, const struct ns_entry *old, struct ns_wait *w
     home->index_promised = true;
     ns_sync_note(ns, home);
     if (ns->mode == NS_SEQ && ns->patches.first)
-        ns_patch_flag_queued(ns, old->file, old->off);
+        rewrite_flag_queued(ns, old->file, old->off);
     return 0;
 }
 
@@ -510,7 +510,7 @@ int ns_del(struct ns *ns, struct slice key, uint32_t timestamp, struct ns_wait *
     if (r < 0)
         return r;
     if (written && !looks_torn(off, key)) {
-        ns_patch_supersede(ns, old.file, old.off);
+        rewrite_supersede(ns, old.file, old.off);
     } else {
         r = flag_now(ns, &old, w);
         if (r < 0 && written)
@@ -520,7 +520,7 @@ int ns_del(struct ns *ns, struct slice key, uint32_t timestamp, struct ns_wait *
     }
     if (written)
         ns->last_data = off;
-    index_remove(ns->keys, key);
+    keys_remove(ns->keys, key);
     ns_live(ns, old.seg, key.len, old.length, false);
     ns->entries--;
     ns->data_size -= old.length;

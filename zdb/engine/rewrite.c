@@ -2,7 +2,7 @@
  * durable. An update flags (user mode) or rewrites (seq mode) the old record in place, a deletion
  * flags it. If that reached the disk before the new record did, a power cut would lose a value that
  * SYNC had promised.  So such rewrites are kept here, every reader of index records sees them
- * through ns_patch_see(), and a checkpoint writes them (engine/checkpoint.c).  A crash in between
+ * through rewrite_see(), and a checkpoint writes them (engine/checkpoint.c).  A crash in between
  * loses nothing: the load plays the data records again that they follow from (recovery/replay.c).
  *
  * Two kinds, numbered together: rewrites with their bytes stand in a queue; the flags of superseded
@@ -17,7 +17,7 @@
 #define GAP        1024               /* bytes between two records that are worth the copy */
 #define SPAN_FLAGS (SPAN / (INDEX_REC_SIZE + 1) + 1) /* records in it, at most */
 
-void ns_patch_forget(struct ns *ns, uint32_t file, uint32_t off)
+void rewrite_forget(struct ns *ns, uint32_t file, uint32_t off)
 {
     struct patch *one = patches_find(&ns->patches, file, off);
 
@@ -35,7 +35,7 @@ static struct patch *put(struct ns *ns, uint32_t file, uint32_t off)
     struct seg *s = ns_seg_find(ns, file);
 
     if (s)
-        index_file_dirty(&s->index); /* decided now: a jump from here on has to report it */
+        index_dirty(&s->index); /* decided now: a jump from here on has to report it */
     if (old && old->number <= ns_checkpoint_clock(ns)) {
         patches_unhash(p, old);
         old->shadowed = true;
@@ -51,25 +51,25 @@ static struct patch *put(struct ns *ns, uint32_t file, uint32_t off)
     return one;
 }
 
-bool ns_patch_any(const struct ns *ns)
+bool rewrite_any(const struct ns *ns)
 {
     return ns->patches.first || ns->patches.flags;
 }
 
-void ns_patch_supersede(struct ns *ns, uint32_t file, uint32_t off)
+void rewrite_supersede(struct ns *ns, uint32_t file, uint32_t off)
 {
     struct patches *p = &ns->patches;
     struct patch_flags *g = &p->gen[p->open];
     struct seg *s = ns_seg_find(ns, file);
 
     if (!s || patches_find(p, file, off)) {
-        ns_patch_flag(ns, file, off);
+        rewrite_flag(ns, file, off);
         return;
     }
-    index_file_dirty(&s->index); /* decided now, as in put() */
+    index_dirty(&s->index); /* decided now, as in put() */
     if (!flagset_add(&s->flags, off, p->open))
         return;
-    if (!ns_patch_any(ns))
+    if (!rewrite_any(ns))
         p->since_ms = base_now_ms();
     g->to = ++p->clock;
     if (g->n++ == 0)
@@ -77,7 +77,7 @@ void ns_patch_supersede(struct ns *ns, uint32_t file, uint32_t off)
     p->flags++;
 }
 
-void ns_patch_close(struct ns *ns)
+void rewrite_close(struct ns *ns)
 {
     struct patches *p = &ns->patches;
     unsigned next = (p->open + 1) % FLAGSET_GENERATIONS;
@@ -87,7 +87,7 @@ void ns_patch_close(struct ns *ns)
         p->open = next;
 }
 
-void ns_patch_flag(struct ns *ns, uint32_t file, uint32_t off)
+void rewrite_flag(struct ns *ns, uint32_t file, uint32_t off)
 {
     struct patch *one = put(ns, file, off);
 
@@ -96,7 +96,7 @@ void ns_patch_flag(struct ns *ns, uint32_t file, uint32_t off)
 
 /* The shadowed ones as well, which stand at the head: they are written later than the flag of the
  * deletion, and must not take it away again. */
-void ns_patch_flag_queued(struct ns *ns, uint32_t file, uint32_t off)
+void rewrite_flag_queued(struct ns *ns, uint32_t file, uint32_t off)
 {
     uint64_t last = ns_checkpoint_clock(ns);
     struct patch *one = patches_find(&ns->patches, file, off);
@@ -109,7 +109,7 @@ void ns_patch_flag_queued(struct ns *ns, uint32_t file, uint32_t off)
     }
 }
 
-void ns_patch_bytes(struct ns *ns, uint32_t file, uint32_t off, const uint8_t *bytes, size_t n)
+void rewrite_bytes(struct ns *ns, uint32_t file, uint32_t off, const uint8_t *bytes, size_t n)
 {
     struct patch *one = put(ns, file, off);
 
@@ -118,7 +118,7 @@ void ns_patch_bytes(struct ns *ns, uint32_t file, uint32_t off, const uint8_t *b
     memcpy(one->bytes, bytes, n);
 }
 
-void ns_patch_see(const struct ns *ns, uint32_t file, uint32_t off, uint8_t *bytes, size_t n)
+void rewrite_see(const struct ns *ns, uint32_t file, uint32_t off, uint8_t *bytes, size_t n)
 {
     const struct patch *one = patches_find(&ns->patches, file, off);
     const struct seg *s = ns->patches.flags ? ns_seg_find(ns, file) : NULL;
@@ -156,7 +156,7 @@ static int write_span(struct ns *ns, const struct place *v, size_t n)
     if (!s)
         return 0;
     if (n > 1) { /* what stands in between is written again as it is */
-        got = index_file_block(&s->index, begin, bytes, end - begin, false);
+        got = index_block(&s->index, begin, bytes, end - begin, false);
         r = got < 0 ? (int)got : (size_t)got < end - begin ? -ENODATA : 0;
     }
     for (size_t i = 0; i < n; i++) {
@@ -165,7 +165,7 @@ static int write_span(struct ns *ns, const struct place *v, size_t n)
                end_of(one) - begin_of(one));
     }
     if (r == 0)
-        r = index_file_write(&s->index, begin, bytes, end - begin);
+        r = index_write(&s->index, begin, bytes, end - begin);
     if (r < 0) {
         log_error("index %s: record at %u cannot be rewritten: %s", s->index.path, v[0].patch->off,
                   strerror(-r));
@@ -176,23 +176,22 @@ static int write_span(struct ns *ns, const struct place *v, size_t n)
     return 0;
 }
 
-bool ns_patch_queued(const struct ns *ns, uint32_t file, uint32_t off)
+bool rewrite_queued(const struct ns *ns, uint32_t file, uint32_t off)
 {
     return patches_find(&ns->patches, file, off);
 }
 
-void ns_patch_forget_same(struct ns *ns)
+void rewrite_forget_same(struct ns *ns)
 {
     for (struct patch *one = ns->patches.first; one; one = one->next) {
         struct seg *s = ns_seg_find(ns, one->file);
         uint8_t bytes[INDEX_SEQ_REC];
         size_t n = one->n ? one->n : INDEX_FLAGS_AT + 1;
 
-        if (one->forgotten || !s ||
-            index_file_block(&s->index, one->off, bytes, n, false) != (ssize_t)n)
+        if (one->forgotten || !s || index_block(&s->index, one->off, bytes, n, false) != (ssize_t)n)
             continue;
         if (one->n ? memcmp(bytes, one->bytes, n) == 0 : bytes[INDEX_FLAGS_AT] & INDEX_DELETED)
-            ns_patch_forget(ns, one->file, one->off);
+            rewrite_forget(ns, one->file, one->off);
     }
 }
 
@@ -259,13 +258,13 @@ static int write_flags(struct ns *ns, struct seg *s, const uint32_t *off, size_t
 {
     uint32_t begin = off[0] + INDEX_FLAGS_AT, end = off[n - 1] + INDEX_FLAGS_AT + 1;
     uint8_t bytes[SPAN];
-    ssize_t got = index_file_block(&s->index, begin, bytes, end - begin, false);
+    ssize_t got = index_block(&s->index, begin, bytes, end - begin, false);
     int r = got < 0 ? (int)got : (size_t)got < end - begin ? -ENODATA : 0;
 
     for (size_t i = 0; r == 0 && i < n; i++)
         bytes[off[i] + INDEX_FLAGS_AT - begin] |= INDEX_DELETED;
     if (r == 0)
-        r = index_file_write(&s->index, begin, bytes, end - begin);
+        r = index_write(&s->index, begin, bytes, end - begin);
     if (r < 0) {
         log_error("index %s: record at %u cannot be flagged: %s", s->index.path, off[0],
                   strerror(-r));
@@ -302,7 +301,7 @@ static int write_generation(struct ns *ns, unsigned g, size_t *max)
     return 0;
 }
 
-bool ns_patch_write(struct ns *ns, uint64_t upto, size_t max)
+bool rewrite_write(struct ns *ns, uint64_t upto, size_t max)
 {
     struct patches *p = &ns->patches;
     int r = write_queued(ns, upto, &max);

@@ -46,14 +46,14 @@ static int window_get(struct ns *ns, struct window *win, struct seg *s, uint64_t
         from = dir == NS_FORWARD || off < WINDOW - INDEX_REC_MAX ? (dir == NS_FORWARD ? off : 0)
                                                                  : off + INDEX_REC_MAX - WINDOW;
         win->len = 0;
-        n = index_file_block(&s->index, from, win->bytes, WINDOW, ns_wait_nowait(w));
+        n = index_block(&s->index, from, win->bytes, WINDOW, ns_wait_nowait(w));
         if (n == -EAGAIN && !may_wait)
             return -EAGAIN;
         if (n == -EAGAIN) {
             int r = ns_wait_warm(ns, s->index.file, from, WINDOW, w);
             if (r < 0)
                 return r;
-            n = index_file_block(&s->index, from, win->bytes, WINDOW, false);
+            n = index_block(&s->index, from, win->bytes, WINDOW, false);
         }
         if (n < 0) {
             log_error("index %s: cannot be read at %llu: %s", s->index.path,
@@ -70,21 +70,21 @@ static int window_get(struct ns *ns, struct window *win, struct seg *s, uint64_t
     rd = rd_of(slice_of(win->bytes + (off - win->start), win->len - (size_t)(off - win->start)));
     if (ns->mode == NS_SEQ && rd_left(&rd) >= INDEX_SEQ_REC) /* user mode asks the key table anyway
                                                               */
-        ns_patch_see(ns, s->id, (uint32_t)off, win->bytes + (off - win->start), INDEX_SEQ_REC);
+        rewrite_see(ns, s->id, (uint32_t)off, win->bytes + (off - win->start), INDEX_SEQ_REC);
     return index_rec_decode(&rd, rec) == 1 ? 0 : -EBADMSG;
 }
 
 static bool is_live(struct ns *ns, const struct seg *s, uint64_t off, const struct index_rec *rec)
 {
-    struct index_entry *k;
+    struct keys_entry *k;
     uint64_t id;
 
     if (ns->mode == NS_SEQ)
         return !(rec->flags & INDEX_DELETED) && rec->key.len == NS_SEQ_KEY_SIZE &&
-               index_seq_id(&ns->seq, s->id, (uint32_t)off, &id) && id == le64_get(rec->key.p);
+               ids_id(&ns->seq, s->id, (uint32_t)off, &id) && id == le64_get(rec->key.p);
     if (rec->flags & INDEX_DELETED)
         return false;
-    k = index_find(ns->keys, rec->key);
+    k = keys_find(ns->keys, rec->key);
     return k && k->file == s->id && k->off == off;
 }
 
@@ -93,30 +93,30 @@ static int record_at(struct ns *ns, uint32_t file, uint32_t off, struct index_re
                      uint8_t bytes[INDEX_REC_MAX], struct ns_wait *w)
 {
     struct seg *s = ns_seg_find(ns, file);
-    struct index_entry *k;
+    struct keys_entry *k;
     uint64_t id;
     int r;
 
     if (!s || off < INDEX_HEADER_SIZE || off >= s->index.size)
         return -NS_EBADCURSOR;
-    if (ns->mode == NS_SEQ && !index_seq_id(&ns->seq, file, off, &id))
+    if (ns->mode == NS_SEQ && !ids_id(&ns->seq, file, off, &id))
         return -NS_EBADCURSOR;
     r = ns_seg_record(ns, file, off, rec, bytes, w);
     if (r < 0)
         return r == -EBADMSG ? -NS_EBADCURSOR : r;
     if (ns->mode == NS_SEQ)
         return 0;
-    k = index_find(ns->keys, rec->key);
+    k = keys_find(ns->keys, rec->key);
     if (k && k->file == file && k->off == off)
         return 0;
-    r = index_file_is_start(&s->index, off, ns_wait_nowait(w)); /* crafted offsets may hit bytes
+    r = index_is_start(&s->index, off, ns_wait_nowait(w)); /* crafted offsets may hit bytes
                                                                    inside a key */
     if (r == -EAGAIN) {
         r = ns_wait_warm(ns, s->index.file, off < INDEX_MARK_EVERY ? 0 : off - INDEX_MARK_EVERY,
                          INDEX_MARK_EVERY + INDEX_REC_MAX, w);
         if (r < 0)
             return r;
-        r = index_file_is_start(&s->index, off, false);
+        r = index_is_start(&s->index, off, false);
     }
     return r < 0 ? -EIO : r == 0 ? -NS_EBADCURSOR : 0;
 }

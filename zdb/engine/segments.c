@@ -21,7 +21,7 @@ int ns_seg_create(struct ns *ns, uint32_t id)
     struct seg *s = ns_seg_add(ns, id);
     int r;
 
-    r = index_file_create(&s->index, (uint8_t)ns->mode);
+    r = index_create(&s->index, (uint8_t)ns->mode);
     if (r < 0) {
         log_error("index %s: cannot be created: %s", s->index.path, strerror(-r));
         ns_index_failed(ns);
@@ -37,7 +37,7 @@ int ns_seg_create(struct ns *ns, uint32_t id)
         return -NS_EDATA;
     }
     if (ns->mode == NS_SEQ)
-        index_seq_push(&ns->seq, id, index_seq_next(&ns->seq));
+        ids_push(&ns->seq, id, ids_next(&ns->seq));
     ns_sync_directories(ns);
     ns->appended = false;
     ns->opened_ms = base_now_ms();
@@ -120,7 +120,7 @@ int ns_seg_rotate(struct ns *ns)
     if (r < 0)
         return r;
     data_seal(&closed->data);
-    index_file_release(&closed->index);
+    index_release(&closed->index);
     log_info("namespace %s: jumped to segment %u", ns->name, closed->id + 1);
     tell_later(ns, closed->id, closed->id + 1);
     ns_checkpoint_want(ns);
@@ -170,12 +170,12 @@ int ns_seg_record(struct ns *ns, uint32_t file, uint32_t off, struct index_rec *
 
     if (!s || off < INDEX_HEADER_SIZE)
         return -EBADMSG;
-    n = index_file_block(&s->index, off, bytes, want, ns_wait_nowait(w));
+    n = index_block(&s->index, off, bytes, want, ns_wait_nowait(w));
     if (n == -EAGAIN) {
         int r = ns_wait_warm(ns, s->index.file, off, want, w);
         if (r < 0)
             return r;
-        n = index_file_block(&s->index, off, bytes, want, false);
+        n = index_block(&s->index, off, bytes, want, false);
     }
     if (n < 0) {
         log_error("index %s: record at %u cannot be read: %s", s->index.path, off,
@@ -184,7 +184,7 @@ int ns_seg_record(struct ns *ns, uint32_t file, uint32_t off, struct index_rec *
         return -EIO;
     }
     if (n >= INDEX_REC_SIZE)
-        ns_patch_see(ns, file, off, bytes, (size_t)n);
+        rewrite_see(ns, file, off, bytes, (size_t)n);
     rd = rd_of(slice_of(bytes, (size_t)n));
     return index_rec_decode(&rd, rec) == 1 ? 0 : -EBADMSG;
 }
@@ -205,9 +205,9 @@ void ns_dirty_reset(struct ns *ns)
 
 void ns_reset(struct ns *ns)
 {
-    index_free(ns->keys);
-    ns->keys = index_new();
-    index_seq_fini(&ns->seq);
+    keys_free(ns->keys);
+    ns->keys = keys_new();
+    ids_fini(&ns->seq);
     ns->entries = ns->data_size = ns->index_size = ns->next_id = 0;
     ns->last_index = ns->last_data = 0;
     ns->appended = false;

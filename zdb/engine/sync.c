@@ -272,7 +272,7 @@ static void pump(void *arg)
 {
     struct ns *ns = arg;
     bool more = !ns->dead && ns->checkpoint.step == CHECKPOINT_REWRITES &&
-                ns_patch_write(ns, ns->sync.patch_due, PATCHES_A_TURN);
+                rewrite_write(ns, ns->sync.patch_due, PATCHES_A_TURN);
 
     ns->env->jobs--;
     ns->sync.pumping = more;
@@ -477,7 +477,7 @@ int ns_sync_settle(struct ns *ns, bool closing)
     if (r == 0)
         r = run_now(ns);
     if (r == 0 && cp->step == CHECKPOINT_REWRITES)
-        ns_patch_write(ns, ns->sync.patch_due, SIZE_MAX);
+        rewrite_write(ns, ns->sync.patch_due, SIZE_MAX);
     if (r == 0) {
         ns_checkpoint_rewritten(ns);
         r = cp->step == CHECKPOINT_READY ? run_now(ns) : -EIO;

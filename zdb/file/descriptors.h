@@ -1,4 +1,4 @@
-/* descriptors - bounded cache of open segment files.  Owner: struct nslist.  Thread: the zdb loop
+/* descriptors - bounded cache of open segment files.  Owner: struct store.  Thread: the zdb loop
  * (a helper may use the descriptor of a file it was given a reference to). A file hangs in the slot
  * of its segment; when too many are open the least recently used without references is closed and
  * its slot emptied, to be opened again when needed. */

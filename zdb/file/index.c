@@ -8,28 +8,28 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-void index_file_init(struct index_file *f, struct files *fs, const char *dir, uint32_t id)
+void index_init(struct index *f, struct files *fs, const char *dir, uint32_t id)
 {
-    *f = (struct index_file){.fs = fs, .id = id};
+    *f = (struct index){.fs = fs, .id = id};
     f->path = xasprintf("%s/i%u", dir, id);
 }
 
-void index_file_fini(struct index_file *f)
+void index_fini(struct index *f)
 {
     tail_fini(&f->tail);
     if (f->fs)
         files_drop(f->fs, &f->file);
     free(f->path);
     free(f->marks);
-    *f = (struct index_file){0};
+    *f = (struct index){0};
 }
 
-int index_file_open(struct index_file *f)
+int index_open(struct index *f)
 {
     return files_get(f->fs, &f->file, f->path, O_RDWR);
 }
 
-static int written(struct index_file *f, int r, size_t n)
+static int written(struct index *f, int r, size_t n)
 {
     if (r < 0) {
         f->fs->index.write_failed++;
@@ -41,7 +41,7 @@ static int written(struct index_file *f, int r, size_t n)
 }
 
 /* Write inside the part in use, or at its end. */
-static int write_at(struct index_file *f, const void *p, size_t n, uint64_t off)
+static int write_at(struct index *f, const void *p, size_t n, uint64_t off)
 {
     uint8_t *unwritten = tail_at(&f->tail, off, n);
     int r;
@@ -52,7 +52,7 @@ static int write_at(struct index_file *f, const void *p, size_t n, uint64_t off)
     }
     r = tail_write(&f->tail);
     if (r == 0)
-        r = index_file_open(f);
+        r = index_open(f);
     if (r == 0 && !f->file->writable)
         r = -EROFS;
     if (r == 0)
@@ -60,7 +60,7 @@ static int write_at(struct index_file *f, const void *p, size_t n, uint64_t off)
     return written(f, r, n);
 }
 
-int index_file_write_header(struct index_file *f, uint8_t mode)
+int index_write_header(struct index *f, uint8_t mode)
 {
     uint8_t h[INDEX_HEADER_SIZE];
     int r;
@@ -74,14 +74,14 @@ int index_file_write_header(struct index_file *f, uint8_t mode)
     return 0;
 }
 
-int index_file_create(struct index_file *f, uint8_t mode)
+int index_create(struct index *f, uint8_t mode)
 {
     int r = files_get(f->fs, &f->file, f->path, O_RDWR | O_CREAT | O_EXCL);
 
     if (r < 0)
         return r;
     f->size = 0;
-    r = index_file_write_header(f, mode);
+    r = index_write_header(f, mode);
     if (r < 0) {
         files_drop(f->fs, &f->file);
         unlink(f->path);
@@ -89,7 +89,7 @@ int index_file_create(struct index_file *f, uint8_t mode)
     return r;
 }
 
-static void cut_back(struct index_file *f)
+static void cut_back(struct index *f)
 {
     struct stat st;
 
@@ -104,22 +104,22 @@ static void cut_back(struct index_file *f)
                   strerror(errno));
 }
 
-static void appended(struct index_file *f, size_t n, uint32_t *off)
+static void appended(struct index *f, size_t n, uint32_t *off)
 {
     *off = (uint32_t)f->size;
     f->last = *off;
-    index_file_mark(f, *off);
+    index_mark(f, *off);
     f->size += n;
 }
 
-void index_file_accept(struct index_file *f, const struct index_rec *rec)
+void index_accept(struct index *f, const struct index_rec *rec)
 {
     uint32_t off;
 
     appended(f, index_rec_size(rec), &off);
 }
 
-int index_file_append(struct index_file *f, const struct index_rec *rec, uint32_t *off)
+int index_append(struct index *f, const struct index_rec *rec, uint32_t *off)
 {
     uint8_t bytes[INDEX_REC_MAX];
     size_t n = index_rec_encode(bytes, rec);
@@ -136,7 +136,7 @@ int index_file_append(struct index_file *f, const struct index_rec *rec, uint32_
     return 0;
 }
 
-static bool reserve_for(struct index_file *f, uint64_t end, uint64_t ahead)
+static bool reserve_for(struct index *f, uint64_t end, uint64_t ahead)
 {
     uint64_t from = MAX(f->reserved, f->size), step;
 
@@ -153,34 +153,33 @@ static bool reserve_for(struct index_file *f, uint64_t end, uint64_t ahead)
     return false;
 }
 
-int index_file_append_later(struct index_file *f, const struct index_rec *rec, uint64_t ahead,
-                            uint32_t *off)
+int index_append_later(struct index *f, const struct index_rec *rec, uint64_t ahead, uint32_t *off)
 {
     uint8_t bytes[INDEX_REC_MAX];
     struct iovec iov = {bytes, 0};
-    int r = index_file_open(f);
+    int r = index_open(f);
 
     if (r < 0)
         return written(f, r, 0);
     iov.iov_len = index_rec_encode(bytes, rec);
     if (!f->fs->tails || !f->file->writable || f->size + iov.iov_len > UINT32_MAX ||
         !reserve_for(f, f->size + iov.iov_len, ahead))
-        return index_file_append(f, rec, off);
+        return index_append(f, rec, off);
     r = tail_append(&f->tail, f->fs->tails, f->file, f->size, &iov, 1);
     if (r == 0)
         appended(f, iov.iov_len, off);
     return written(f, r, iov.iov_len);
 }
 
-void index_file_release(struct index_file *f)
+void index_release(struct index *f)
 {
-    if (tail_write(&f->tail) == 0 && f->reserved > f->size && index_file_open(f) == 0 &&
+    if (tail_write(&f->tail) == 0 && f->reserved > f->size && index_open(f) == 0 &&
         ftruncate(f->file->fd, (off_t)f->size) < 0)
         log_warn("index %s: reserved space is not given back: %s", f->path, strerror(errno));
     f->reserved = 0;
 }
 
-static void forget_from(struct index_file *f, uint64_t size, uint32_t last)
+static void forget_from(struct index *f, uint64_t size, uint32_t last)
 {
     f->size = size;
     f->last = last;
@@ -188,28 +187,28 @@ static void forget_from(struct index_file *f, uint64_t size, uint32_t last)
         f->nmarks--;
 }
 
-void index_file_dirty(struct index_file *f)
+void index_dirty(struct index *f)
 {
     f->dirty_at = ++f->fs->rewrites;
 }
 
-int index_file_write(struct index_file *f, uint64_t off, const void *p, size_t n)
+int index_write(struct index *f, uint64_t off, const void *p, size_t n)
 {
     return write_at(f, p, n, off);
 }
 
-int index_file_patch(struct index_file *f, uint64_t off, const void *p, size_t n)
+int index_patch(struct index *f, uint64_t off, const void *p, size_t n)
 {
     int r = write_at(f, p, n, off);
 
     if (r == 0)
-        index_file_dirty(f);
+        index_dirty(f);
     return r;
 }
 
-int index_file_cut(struct index_file *f, uint64_t size, uint32_t last)
+int index_cut(struct index *f, uint64_t size, uint32_t last)
 {
-    int r = index_file_open(f);
+    int r = index_open(f);
 
     if (r == 0 && !f->file->writable)
         r = -EROFS;
@@ -219,26 +218,26 @@ int index_file_cut(struct index_file *f, uint64_t size, uint32_t last)
         return r;
     forget_from(f, size, last);
     f->unsynced = true;
-    index_file_dirty(f);
+    index_dirty(f);
     return 0;
 }
 
-int index_file_rewrite(struct index_file *f, uint32_t off, const struct index_rec *rec)
+int index_rewrite(struct index *f, uint32_t off, const struct index_rec *rec)
 {
     uint8_t bytes[INDEX_REC_MAX];
 
     index_rec_encode(bytes, rec);
-    return index_file_patch(f, off, bytes, INDEX_REC_SIZE);
+    return index_patch(f, off, bytes, INDEX_REC_SIZE);
 }
 
-int index_file_flag(struct index_file *f, uint32_t off)
+int index_flag(struct index *f, uint32_t off)
 {
     static const uint8_t flags = INDEX_DELETED;
 
-    return index_file_patch(f, (uint64_t)off + INDEX_FLAGS_AT, &flags, 1);
+    return index_patch(f, (uint64_t)off + INDEX_FLAGS_AT, &flags, 1);
 }
 
-ssize_t index_file_block(struct index_file *f, uint64_t off, void *p, size_t n, bool nowait)
+ssize_t index_block(struct index *f, uint64_t off, void *p, size_t n, bool nowait)
 {
     const uint8_t *unwritten;
     ssize_t got;
@@ -254,7 +253,7 @@ ssize_t index_file_block(struct index_file *f, uint64_t off, void *p, size_t n, 
     }
     r = tail_overlaps(&f->tail, off + n) ? tail_write(&f->tail) : 0;
     if (r == 0)
-        r = index_file_open(f);
+        r = index_open(f);
     got = r < 0 ? r : files_pread(f->file, p, n, off, nowait);
     if (got < 0) {
         if (got != -EAGAIN)
@@ -265,8 +264,8 @@ ssize_t index_file_block(struct index_file *f, uint64_t off, void *p, size_t n, 
     return got;
 }
 
-int index_file_read(struct index_file *f, uint32_t off, struct index_rec *rec,
-                    uint8_t bytes[INDEX_REC_MAX], bool nowait)
+int index_read(struct index *f, uint32_t off, struct index_rec *rec, uint8_t bytes[INDEX_REC_MAX],
+               bool nowait)
 {
     size_t want = f->mode == INDEX_MODE_SEQ ? INDEX_SEQ_REC : INDEX_REC_MAX;
     ssize_t n;
@@ -274,14 +273,14 @@ int index_file_read(struct index_file *f, uint32_t off, struct index_rec *rec,
 
     if (off < INDEX_HEADER_SIZE)
         return -EBADMSG;
-    n = index_file_block(f, off, bytes, want, nowait);
+    n = index_block(f, off, bytes, want, nowait);
     if (n < 0)
         return (int)n;
     rd = rd_of(slice_of(bytes, (size_t)n));
     return index_rec_decode(&rd, rec) == 1 ? 0 : -EBADMSG;
 }
 
-void index_file_mark(struct index_file *f, uint32_t off)
+void index_mark(struct index *f, uint32_t off)
 {
     if (f->mode == INDEX_MODE_SEQ || off < f->nmarks * INDEX_MARK_EVERY)
         return;
@@ -297,7 +296,7 @@ void index_file_mark(struct index_file *f, uint32_t off)
     f->marks[f->nmarks++] = off;
 }
 
-int index_file_is_start(struct index_file *f, uint32_t off, bool nowait)
+int index_is_start(struct index *f, uint32_t off, bool nowait)
 {
     uint8_t block[INDEX_MARK_EVERY + INDEX_REC_MAX];
     size_t i = off / INDEX_MARK_EVERY;
@@ -313,7 +312,7 @@ int index_file_is_start(struct index_file *f, uint32_t off, bool nowait)
     at = f->marks[i];
     if (at >= off)
         return at == off;
-    n = index_file_block(f, at, block, MIN((size_t)(off - at), sizeof block), nowait);
+    n = index_block(f, at, block, MIN((size_t)(off - at), sizeof block), nowait);
     if (n < 0)
         return (int)n;
     rd = rd_of(slice_of(block, (size_t)n));

@@ -12,7 +12,7 @@
 #define INDEX_RESERVE_MAX  (256 * KIB)
 #define INDEX_MARK_EVERY   (32 * KIB) /* distance of the remembered record starts (user mode) */
 
-struct index_file {
+struct index {
     struct files *fs;
     struct file *file; /* cache slot */
     struct tail tail;  /* the end, as far as it is not written yet */
@@ -29,48 +29,47 @@ struct index_file {
     size_t nmarks, cap_marks;
 };
 
-void index_file_init(struct index_file *f, struct files *fs, const char *dir, uint32_t id);
-void index_file_fini(struct index_file *f); /* closes; keeps the file */
+void index_init(struct index *f, struct files *fs, const char *dir, uint32_t id);
+void index_fini(struct index *f); /* closes; keeps the file */
 /* New file with its header.  0, -EEXIST, -errno (nothing is left behind). */
-int index_file_create(struct index_file *f, uint8_t mode);
-int index_file_open(struct index_file *f); /* 0, -ENOENT, -errno */
-int index_file_write_header(struct index_file *f, uint8_t mode);
+int index_create(struct index *f, uint8_t mode);
+int index_open(struct index *f); /* 0, -ENOENT, -errno */
+int index_write_header(struct index *f, uint8_t mode);
 
 /* Append rec; *off = its first byte.  0, -EFBIG, -ENOSPC, -EIO and others; on failure the file has
  * its former length. */
-int index_file_append(struct index_file *f, const struct index_rec *rec, uint32_t *off);
+int index_append(struct index *f, const struct index_rec *rec, uint32_t *off);
 /* A load: the record behind the part in use is one that belongs there. */
-void index_file_accept(struct index_file *f, const struct index_rec *rec);
+void index_accept(struct index *f, const struct index_rec *rec);
 /* The same, written at the end of the round when there is disk space for it already.  ahead: bytes
  * to keep reserved, 0 = none. */
-int index_file_append_later(struct index_file *f, const struct index_rec *rec, uint64_t ahead,
-                            uint32_t *off);
-void index_file_release(struct index_file *f); /* gives back what was reserved */
+int index_append_later(struct index *f, const struct index_rec *rec, uint64_t ahead, uint32_t *off);
+void index_release(struct index *f); /* gives back what was reserved */
 /* Rewrite the fixed part of the record at off; flag: only its deleted flag.  Both make the file
  * dirty.  Appends to other files that these follow from have to be written before (ns_commit).  0
  * or -errno. */
-int index_file_rewrite(struct index_file *f, uint32_t off, const struct index_rec *rec);
-int index_file_flag(struct index_file *f, uint32_t off);
+int index_rewrite(struct index *f, uint32_t off, const struct index_rec *rec);
+int index_flag(struct index *f, uint32_t off);
 
 /* The two halves of the above, when the write comes later than the decision. */
-void index_file_dirty(struct index_file *f);
-int index_file_write(struct index_file *f, uint64_t off, const void *p, size_t n);
+void index_dirty(struct index *f);
+int index_write(struct index *f, uint64_t off, const void *p, size_t n);
 
-/* Any bytes inside the file, for repairs; makes the file dirty.  index_file_cut: the file ends at
+/* Any bytes inside the file, for repairs; makes the file dirty.  index_cut: the file ends at
  * size. */
-int index_file_patch(struct index_file *f, uint64_t off, const void *p, size_t n);
-int index_file_cut(struct index_file *f, uint64_t size, uint32_t last);
+int index_patch(struct index *f, uint64_t off, const void *p, size_t n);
+int index_cut(struct index *f, uint64_t size, uint32_t last);
 
 /* The record at off; its key points into bytes.  0, -EAGAIN (nowait), -EBADMSG (no record),
  * -ENOENT, -errno. */
-int index_file_read(struct index_file *f, uint32_t off, struct index_rec *rec,
-                    uint8_t bytes[INDEX_REC_MAX], bool nowait);
+int index_read(struct index *f, uint32_t off, struct index_rec *rec, uint8_t bytes[INDEX_REC_MAX],
+               bool nowait);
 /* At most n bytes of the part in use: the number read, or -EAGAIN, -errno. */
-ssize_t index_file_block(struct index_file *f, uint64_t off, void *p, size_t n, bool nowait);
+ssize_t index_block(struct index *f, uint64_t off, void *p, size_t n, bool nowait);
 
-void index_file_mark(struct index_file *f, uint32_t off); /* a record starts here; called in
+void index_mark(struct index *f, uint32_t off); /* a record starts here; called in
                                                              ascending order */
 /* 1 a record starts at off, 0 not, -EAGAIN, -errno.  User mode only. */
-int index_file_is_start(struct index_file *f, uint32_t off, bool nowait);
+int index_is_start(struct index *f, uint32_t off, bool nowait);
 
 #endif

@@ -9,11 +9,10 @@
 #define BLOCK     ((size_t)1 << 20)
 #define LOOKAHEAD ((size_t)4 * INDEX_REC_MAX)
 
-int index_heal_init(struct index_heal *w, struct index_file *f, index_heal_verify *verify,
-                    void *arg)
+int index_heal_init(struct index_heal *w, struct index *f, index_heal_verify *verify, void *arg)
 {
     struct stat st;
-    int r = index_file_open(f);
+    int r = index_open(f);
 
     *w = (struct index_heal){.f = f, .pos = INDEX_HEADER_SIZE, .verify = verify, .arg = arg};
     if (r < 0)
@@ -90,7 +89,7 @@ static int patch(struct index_heal *w, uint64_t off, const void *p, size_t n)
 
     if (w->strict)
         return -EUCLEAN;
-    r = w->read_only ? 0 : index_file_patch(w->f, off, p, n);
+    r = w->read_only ? 0 : index_patch(w->f, off, p, n);
     if (r < 0)
         return r;
     for (size_t i = 0; i < n; i++) { /* the block may hold a part only */

@@ -19,7 +19,7 @@
 typedef int index_heal_verify(void *arg, const struct index_rec *rec);
 
 struct index_heal {
-    struct index_file *f;
+    struct index *f;
     struct file *file; /* its, referenced: what others open meanwhile does not close it */
     uint64_t size;     /* of the file */
     uint64_t pos;      /* of the next record */
@@ -40,7 +40,7 @@ struct index_heal {
     uint64_t lost_bytes; /* in holes and behind the cut */
 };
 
-int index_heal_init(struct index_heal *w, struct index_file *f, index_heal_verify *verify,
+int index_heal_init(struct index_heal *w, struct index *f, index_heal_verify *verify,
                     void *arg); /* 0, -errno */
 void index_heal_fini(struct index_heal *w);
 /* 1: *off and *rec (its key is borrowed until the next call); 0: the end, w->pos is the length of

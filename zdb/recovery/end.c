@@ -56,7 +56,7 @@ static int cut_index(struct load *l, struct seg *s, const char *as)
 
     log_warn("index %s: cut at %llu, as its data was not durable%s%s", s->index.path,
              (unsigned long long)s->index.size, as ? ", kept as " : "", as ? as : "");
-    r = index_file_cut(&s->index, s->index.size, s->index.last);
+    r = index_cut(&s->index, s->index.size, s->index.last);
     if (r == 0)
         r = io_fsync(s->index.file->fd);
     ns_sync_note_quiet(l->ns, s);
@@ -75,7 +75,7 @@ int load_cut_index(struct load *l, struct seg *s)
 static int write_back(struct load *l, uint32_t file, uint32_t off, const struct index_rec *rec)
 {
     struct seg *s = ns_seg_find(l->ns, file);
-    int r = index_file_rewrite(&s->index, off, rec);
+    int r = index_rewrite(&s->index, off, rec);
 
     if (r == 0)
         r = io_fsync(s->index.file->fd);
@@ -88,21 +88,21 @@ static int take_back_user(struct load *l, const struct index_rec *lost)
     struct ns *ns = l->ns;
     uint8_t bytes[INDEX_REC_MAX];
     struct index_rec rec;
-    struct index_entry *k;
+    struct keys_entry *k;
     bool added;
     int r;
 
     if ((lost->flags & INDEX_DELETED) || !lost->parent_off || !ns_seg_find(ns, lost->parent_file) ||
-        ns_patch_queued(ns, lost->parent_file, lost->parent_off) || /* what was played says so */
+        rewrite_queued(ns, lost->parent_file, lost->parent_off) || /* what was played says so */
         ns_seg_record(ns, lost->parent_file, lost->parent_off, &rec, bytes, NULL) < 0 ||
         !(rec.flags & INDEX_DELETED) || !slice_eq(rec.key, lost->key) ||
-        index_find(ns->keys, rec.key) || load_has_key(l, lost->parent_file, &rec) == 0)
+        keys_find(ns->keys, rec.key) || load_has_key(l, lost->parent_file, &rec) == 0)
         return 0;
     rec.flags = 0;
     r = write_back(l, lost->parent_file, lost->parent_off, &rec);
     if (r < 0)
         return r;
-    k = index_put(ns->keys, rec.key, &added);
+    k = keys_put(ns->keys, rec.key, &added);
     load_live(ns, k, lost->parent_file, lost->parent_off, &rec);
     return 0;
 }
@@ -115,8 +115,7 @@ static int take_back_seq(struct load *l, struct seg *s, uint32_t at, const struc
     struct index_rec slot;
     uint32_t file, off, previous;
 
-    if (copy->key.len != INDEX_SEQ_KEY ||
-        !index_seq_find(&ns->seq, le64_get(copy->key.p), &file, &off) ||
+    if (copy->key.len != INDEX_SEQ_KEY || !ids_find(&ns->seq, le64_get(copy->key.p), &file, &off) ||
         ns_seg_record(ns, file, off, &slot, bytes, NULL) < 0 || !slice_eq(slot.key, copy->key) ||
         slot.parent_file != s->id || slot.parent_off != at || slot.dataid != s->id ||
         slot.off < s->data.size || (slot.flags & INDEX_DELETED))
@@ -142,7 +141,7 @@ static int take_back(struct load *l, struct seg *s, uint64_t index_size)
     int r;
 
     p = buf_reserve(&bytes, (size_t)n);
-    r = p ? index_file_open(&s->index) : -ENOMEM;
+    r = p ? index_open(&s->index) : -ENOMEM;
     if (r == 0)
         r = io_pread_full(s->index.file->fd, p, (size_t)n, from);
     if (r < 0)

@@ -67,8 +67,8 @@ static int prepare_data(struct load *l, struct seg *s)
 
 static int write_header(struct load *l, struct seg *s, bool is_new)
 {
-    int r = is_new ? index_file_create(&s->index, (uint8_t)l->ns->mode)
-                   : index_file_write_header(&s->index, (uint8_t)l->ns->mode);
+    int r = is_new ? index_create(&s->index, (uint8_t)l->ns->mode)
+                   : index_write_header(&s->index, (uint8_t)l->ns->mode);
 
     if (is_new && r == 0)
         ns_sync_directories(l->ns);
@@ -85,7 +85,7 @@ static bool proves_itself(struct load *l, struct seg *s)
     int r;
 
     s->index.size = UINT32_MAX;
-    r = index_file_read(&s->index, INDEX_HEADER_SIZE, &rec, bytes, false);
+    r = index_read(&s->index, INDEX_HEADER_SIZE, &rec, bytes, false);
     s->index.size = 0;
     return r == 0 &&
            (l->ns->mode == NS_USER || (rec.key.len == INDEX_SEQ_KEY && rec.dataid == s->id)) &&
@@ -117,7 +117,7 @@ static int bear(struct load *l, struct seg *s, struct load_seg *f)
 static int open_index(struct load *l, struct seg *s, int *why)
 {
     struct index_header h = {0};
-    int r = index_file_open(&s->index);
+    int r = index_open(&s->index);
 
     s->index.mode = (uint8_t)l->ns->mode;
     *why = r < 0 ? r : load_header(l, s->id, &h);
@@ -227,7 +227,7 @@ static int begin_index(struct load *l, struct seg *s, size_t i)
     s->index.size = INDEX_HEADER_SIZE;
     s->index.last = 0;
     if (l->ns->mode == NS_SEQ)
-        index_seq_push(&l->ns->seq, s->id, index_seq_next(&l->ns->seq));
+        ids_push(&l->ns->seq, s->id, ids_next(&l->ns->seq));
     return MIN(r, 0);
 }
 
@@ -367,7 +367,7 @@ static void expect_keys(struct load *l)
 
     for (size_t i = 0; i < l->n; i++)
         bytes += l->found[i].index_size;
-    index_expect(l->ns->keys, (size_t)(bytes / BYTES_A_KEY));
+    keys_expect(l->ns->keys, (size_t)(bytes / BYTES_A_KEY));
 }
 
 /* --- all of it ------------------------------------------------------------------------------- */
@@ -393,7 +393,7 @@ static int pass(struct load *l)
     if (r == 0)
         r = open_newest(l);
     if (r == 0 && l->replayed) {
-        ns_patch_forget_same(ns);
+        rewrite_forget_same(ns);
         if (ns->mode == NS_SEQ)
             r = load_seq_recount(ns);
     }

@@ -93,7 +93,7 @@ static uint64_t said_until(const struct replay *p, const struct data_walk_rec *r
 
     if (p->ns->mode != NS_SEQ || rec->head.length > 0 || rec->key.len != NS_SEQ_KEY_SIZE)
         return rec->end;
-    for (uint64_t id = index_seq_next(&p->ns->seq); id; id >>= 8)
+    for (uint64_t id = ids_next(&p->ns->seq); id; id >>= 8)
         n++;
     return rec->end - NS_SEQ_KEY_SIZE + n;
 }
@@ -131,25 +131,24 @@ static bool is_vouched_for(struct replay *p, struct data_walk_rec *rec)
  * it is of a record that was not; a value that has no sum may be a damaged deletion. */
 static bool is_believed(struct replay *p, struct data_walk_rec *rec)
 {
-    const struct index_entry *e;
+    const struct keys_entry *e;
     uint32_t file, off;
 
     if (!p->l->foreign || rec->head.crc != 0)
         return true;
     if (p->ns->mode == NS_SEQ) {
-        if (rec->key.len == NS_SEQ_KEY_SIZE &&
-            le64_get(rec->key.p) == index_seq_next(&p->ns->seq) &&
+        if (rec->key.len == NS_SEQ_KEY_SIZE && le64_get(rec->key.p) == ids_next(&p->ns->seq) &&
             !(rec->head.flags & DATA_DELETED))
             return true;
         if (!(rec->head.flags & DATA_DELETED))
             return is_vouched_for(p, rec);
         return rec->key.len == NS_SEQ_KEY_SIZE &&
-               index_seq_find(&p->ns->seq, le64_get(rec->key.p), &file, &off) &&
-               ns_patch_queued(p->ns, file, off);
+               ids_find(&p->ns->seq, le64_get(rec->key.p), &file, &off) &&
+               rewrite_queued(p->ns, file, off);
     }
     if (!(rec->head.flags & DATA_DELETED))
         return is_vouched_for(p, rec);
-    e = index_find(p->ns->keys, rec->key);
+    e = keys_find(p->ns->keys, rec->key);
     return e && e->file == p->s->id && e->data_off >= p->begin;
 }
 
@@ -245,7 +244,7 @@ int load_replay(struct load *l, size_t i, struct seg *s, uint64_t at)
     struct stat st;
     uint64_t data_size;
     bool ends;
-    int r = index_file_open(&s->index);
+    int r = index_open(&s->index);
 
     if (r < 0)
         return r;

@@ -51,10 +51,10 @@ static int insert(struct replay *p, const struct data_walk_rec *rec)
     r = replay_put(p, &want, same);
     if (r < 0)
         return r;
-    index_seq_grow(&p->ns->seq, 1);
+    ids_grow(&p->ns->seq, 1);
     if (same && !is_same(&there, &want)) {
         index_rec_encode(bytes, &want);
-        ns_patch_bytes(p->ns, p->s->id, p->s->index.last, bytes, INDEX_SEQ_REC);
+        rewrite_bytes(p->ns, p->s->id, p->s->index.last, bytes, INDEX_SEQ_REC);
     }
     return 1;
 }
@@ -80,8 +80,8 @@ static bool is_of_another(struct replay *p, const struct index_rec *there,
 {
     return rec->off >= p->safe && there->key.len == INDEX_SEQ_KEY &&
            !slice_eq(there->key, rec->key) && (there->flags & INDEX_DELETED) &&
-           there->previous == p->ns->last_index &&
-           le64_get(there->key.p) < index_seq_next(&p->ns->seq) && is_version(p, there, rec);
+           there->previous == p->ns->last_index && le64_get(there->key.p) < ids_next(&p->ns->seq) &&
+           is_version(p, there, rec);
 }
 
 enum parent { KEEP, HERE, NONE }; /* of the version that an update makes */
@@ -118,7 +118,7 @@ static int copy(struct replay *p, const struct data_walk_rec *rec, const struct 
     r = replay_put(p, &want, same);
     if (r < 0)
         return r;
-    index_seq_grow(&p->ns->seq, 1);
+    ids_grow(&p->ns->seq, 1);
     return 1;
 }
 
@@ -128,7 +128,7 @@ static int find_slot(struct replay *p, const struct data_walk_rec *rec, uint32_t
 {
     int r;
 
-    if (!index_seq_find(&p->ns->seq, le64_get(rec->key.p), file, off))
+    if (!ids_find(&p->ns->seq, le64_get(rec->key.p), file, off))
         return 0;
     r = ns_seg_record(p->ns, *file, *off, slot, bytes, NULL);
     if (r < 0)
@@ -142,7 +142,7 @@ static int delete (struct replay *p, const struct index_rec *slot, uint32_t file
         return 1;
     if (p->weak)
         return 0;
-    ns_patch_flag(p->ns, file, off);
+    rewrite_flag(p->ns, file, off);
     return 1;
 }
 
@@ -151,7 +151,7 @@ static int update(struct replay *p, const struct data_walk_rec *rec, struct inde
 {
     uint8_t encoded[INDEX_REC_MAX];
     enum parent parent;
-    int r = copy(p, rec, slot, slot->off >= DATA_HEADER_SIZE && ns_patch_queued(p->ns, file, off),
+    int r = copy(p, rec, slot, slot->off >= DATA_HEADER_SIZE && rewrite_queued(p->ns, file, off),
                  &parent);
 
     if (r != 1)
@@ -166,7 +166,7 @@ static int update(struct replay *p, const struct data_walk_rec *rec, struct inde
         slot->parent_off = parent == HERE ? p->s->index.last : 0;
     }
     index_rec_encode(encoded, slot);
-    ns_patch_bytes(p->ns, file, off, encoded, INDEX_REC_SIZE);
+    rewrite_bytes(p->ns, file, off, encoded, INDEX_REC_SIZE);
     return 1;
 }
 
@@ -181,7 +181,7 @@ static uint64_t missing(const struct load *l)
 
 int replay_seq(struct replay *p, const struct data_walk_rec *rec)
 {
-    uint64_t next = index_seq_next(&p->ns->seq), id;
+    uint64_t next = ids_next(&p->ns->seq), id;
     uint8_t bytes[INDEX_REC_MAX];
     struct index_rec slot;
     uint32_t file, off;

@@ -19,28 +19,28 @@ static bool agrees(const struct replay *p, const struct index_rec *there,
 static void became(struct replay *p, const struct index_rec *rec)
 {
     struct ns *ns = p->ns;
-    struct index_entry *e = index_find(ns->keys, rec->key);
+    struct keys_entry *e = keys_find(ns->keys, rec->key);
     bool added;
 
     if (e)
         load_dead(ns, e);
     if (rec->flags & INDEX_DELETED) {
-        index_remove(ns->keys, rec->key);
+        keys_remove(ns->keys, rec->key);
         return;
     }
-    e = index_put(ns->keys, rec->key, &added);
+    e = keys_put(ns->keys, rec->key, &added);
     load_live(ns, e, p->s->id, p->s->index.last, rec);
 }
 
 static int deleted(struct replay *p, const struct data_walk_rec *rec)
 {
-    struct index_entry *e = index_find(p->ns->keys, rec->key);
+    struct keys_entry *e = keys_find(p->ns->keys, rec->key);
 
     if (e && p->weak)
         return 0;
     if (e) {
         load_dead(p->ns, e);
-        index_remove(p->ns->keys, rec->key);
+        keys_remove(p->ns->keys, rec->key);
     }
     return 1;
 }
@@ -53,7 +53,7 @@ int replay_user(struct replay *p, const struct data_walk_rec *rec)
                              .timestamp = rec->head.timestamp,
                              .crc = rec->head.crc,
                              .key = rec->key};
-    const struct index_entry *e = index_find(p->ns->keys, rec->key);
+    const struct keys_entry *e = keys_find(p->ns->keys, rec->key);
     uint8_t bytes[INDEX_REC_MAX];
     struct index_rec there;
     bool same;

@@ -32,7 +32,7 @@ static bool data_agrees(struct load *l, const uint8_t *block, size_t n, uint64_t
 static int push_first(struct load *l, struct seg *s, const uint8_t *block, size_t n)
 {
     struct ns *ns = l->ns;
-    uint64_t next = index_seq_next(&ns->seq), weight, agree,
+    uint64_t next = ids_next(&ns->seq), weight, agree,
              first = slots_vote_first(block, n, next, &weight, &agree);
     bool believe = weight > 0 && agree == 0 && first > next && first - next <= LOST_MAX &&
                    (weight > 1 || l->ids_lost || data_agrees(l, block, n, first));
@@ -47,7 +47,7 @@ static int push_first(struct load *l, struct seg *s, const uint8_t *block, size_
             return r;
     }
     l->ids_lost |= believe;
-    index_seq_push(&ns->seq, s->id, believe ? first : next);
+    ids_push(&ns->seq, s->id, believe ? first : next);
     return 0;
 }
 
@@ -113,7 +113,7 @@ static int heal_slot(struct load *l, struct seg *s, uint64_t off, uint8_t *slot,
     memcpy(slot, right, sizeof right);
     l->changed = true;
     ns_sync_note(l->ns, s);
-    return index_file_patch(&s->index, off, slot, INDEX_SEQ_REC);
+    return index_patch(&s->index, off, slot, INDEX_SEQ_REC);
 }
 
 static void apply(struct load *l, const uint8_t *slot, uint64_t id)
@@ -162,7 +162,7 @@ static int take_back(struct load *l, struct seg *s, uint32_t file, uint32_t at,
     slot->key = id;
     l->changed = l->replayed = true;
     ns_sync_note(l->ns, s);
-    return index_file_rewrite(&home->index, at, slot);
+    return index_rewrite(&home->index, at, slot);
 }
 
 /* Foreign files, newest segment: is the data lost that this record was made with?  For a copy that
@@ -178,10 +178,9 @@ static int check_lost(struct load *l, struct seg *s, uint32_t off, const uint8_t
     if (index_rec_decode(&rd, &rec) != 1)
         return 0;
     slot = rec;
-    if (le64_get(rec.key.p) != id &&
-        (!index_seq_find(&l->ns->seq, le64_get(rec.key.p), &file, &at) ||
-         ns_seg_record(l->ns, file, at, &slot, home_bytes, NULL) < 0 || slot.parent_file != s->id ||
-         slot.parent_off != off))
+    if (le64_get(rec.key.p) != id && (!ids_find(&l->ns->seq, le64_get(rec.key.p), &file, &at) ||
+                                      ns_seg_record(l->ns, file, at, &slot, home_bytes, NULL) < 0 ||
+                                      slot.parent_file != s->id || slot.parent_off != off))
         return 0;
     if ((slot.flags & INDEX_DELETED) || slot.dataid != s->id || !load_is_lost(l, s->id, &slot))
         return 0;
@@ -193,7 +192,7 @@ static int check_lost(struct load *l, struct seg *s, uint32_t off, const uint8_t
 static int load_block(struct load *l, struct seg *s, uint64_t off, uint8_t *block, size_t n)
 {
     bool newest = l->foreign && s->id == l->found[l->n - 1].id;
-    uint64_t id = index_seq_next(&l->ns->seq);
+    uint64_t id = ids_next(&l->ns->seq);
 
     for (size_t i = 0; i < n; i++, id++, off += INDEX_SEQ_REC) {
         uint8_t *slot = block + i * INDEX_SEQ_REC;
@@ -203,7 +202,7 @@ static int load_block(struct load *l, struct seg *s, uint64_t off, uint8_t *bloc
         s->index.size = off + INDEX_SEQ_REC;
         apply(l, slot, id);
         l->ns->last_index = (uint32_t)off;
-        index_seq_grow(&l->ns->seq, 1);
+        ids_grow(&l->ns->seq, 1);
         r = newest ? check_lost(l, s, (uint32_t)off, slot, id) : 0;
         if (r < 0)
             return r;
@@ -221,7 +220,7 @@ static int cut_torn(struct load *l, struct seg *s, bool newest)
              (unsigned long long)s->index.size);
     l->changed = true;
     ns_sync_note(l->ns, s);
-    return index_file_cut(&s->index, s->index.size, s->index.last);
+    return index_cut(&s->index, s->index.size, s->index.last);
 }
 
 int load_seq(struct load *l, struct seg *s, uint64_t limit)
@@ -236,7 +235,7 @@ int load_seq(struct load *l, struct seg *s, uint64_t limit)
         size_t want = (size_t)MIN((uint64_t)BLOCK, limit - off);
         ssize_t n;
 
-        r = index_file_open(&s->index); /* others were opened since the last block */
+        r = index_open(&s->index); /* others were opened since the last block */
         if (r < 0)
             break;
         n = files_pread(s->index.file, block, want, off, false);
@@ -271,9 +270,9 @@ int load_seq_fill(struct load *l, struct seg *s, uint32_t previous, uint64_t fro
                                 .key = slice_of(id, sizeof id)};
 
         le64_put(id, from);
-        r = index_file_append(&s->index, &rec, &previous);
+        r = index_append(&s->index, &rec, &previous);
         if (r == 0)
-            index_seq_grow_in(&l->ns->seq, s->id);
+            ids_grow_in(&l->ns->seq, s->id);
     }
     ns_sync_note(l->ns, s);
     return r;
@@ -285,7 +284,7 @@ static int pad(struct load *l, struct seg *s)
 {
     uint64_t next, limit;
 
-    if (!index_seq_range(&l->ns->seq, s->id, &next, &limit) || limit == UINT64_MAX || next >= limit)
+    if (!ids_range(&l->ns->seq, s->id, &next, &limit) || limit == UINT64_MAX || next >= limit)
         return 0;
     l->changed = true;
     log_warn("index %s: ids %llu to %llu are lost", s->index.path, (unsigned long long)next,
@@ -299,12 +298,12 @@ static int mend_chain(struct load *l, struct seg *s, uint32_t last)
     uint8_t bytes[INDEX_REC_MAX], previous[4];
     struct index_rec rec;
 
-    if (!s->index.last || index_file_read(&s->index, INDEX_HEADER_SIZE, &rec, bytes, false) < 0 ||
+    if (!s->index.last || index_read(&s->index, INDEX_HEADER_SIZE, &rec, bytes, false) < 0 ||
         rec.previous == last)
         return 0;
     le32_put(previous, last);
     ns_sync_note(l->ns, s);
-    return index_file_patch(&s->index, INDEX_HEADER_SIZE + 9, previous, sizeof previous);
+    return index_patch(&s->index, INDEX_HEADER_SIZE + 9, previous, sizeof previous);
 }
 
 int load_seq_recount(struct ns *ns)
@@ -318,18 +317,18 @@ int load_seq_recount(struct ns *ns)
     for (size_t i = 0; i < ns->nsegs; i++)
         ns->segs[i]->live = 0;
     for (size_t i = 0; i < ns->nsegs; i++) {
-        struct index_file *f = &ns->segs[i]->index;
+        struct index *f = &ns->segs[i]->index;
         ssize_t n;
         for (uint64_t off = INDEX_HEADER_SIZE; off < f->size; off += (uint64_t)n) {
-            n = index_file_block(f, off, block, BLOCK, false);
+            n = index_block(f, off, block, BLOCK, false);
             if (n < INDEX_SEQ_REC)
                 return n < 0 ? (int)n : -EIO;
             n -= n % INDEX_SEQ_REC;
             for (ssize_t at = 0; at < n; at += INDEX_SEQ_REC) {
                 uint8_t *slot = block + at;
-                ns_patch_see(ns, f->id, (uint32_t)(off + (uint64_t)at), slot, INDEX_SEQ_REC);
+                rewrite_see(ns, f->id, (uint32_t)(off + (uint64_t)at), slot, INDEX_SEQ_REC);
                 if (!(slot[INDEX_FLAGS_AT] & INDEX_DELETED) &&
-                    index_seq_id(&ns->seq, f->id, (uint32_t)(off + (uint64_t)at), &id) &&
+                    ids_id(&ns->seq, f->id, (uint32_t)(off + (uint64_t)at), &id) &&
                     id == le64_get(slot + INDEX_REC_SIZE))
                     load_count(ns, le32_get(slot + 14), le32_get(slot + 5), INDEX_SEQ_KEY, true);
             }

@@ -122,13 +122,13 @@ void load_count(struct ns *ns, uint32_t seg, uint64_t length, size_t keylen, boo
     }
 }
 
-void load_dead(struct ns *ns, const struct index_entry *k)
+void load_dead(struct ns *ns, const struct keys_entry *k)
 {
-    ns_patch_flag(ns, k->file, k->off);
+    rewrite_flag(ns, k->file, k->off);
     load_count(ns, k->file, k->length, k->keylen, false);
 }
 
-void load_live(struct ns *ns, struct index_entry *k, uint32_t file, uint32_t off,
+void load_live(struct ns *ns, struct keys_entry *k, uint32_t file, uint32_t off,
                const struct index_rec *rec)
 {
     k->file = file;

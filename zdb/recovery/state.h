@@ -61,8 +61,8 @@ int load_broken(struct load *l, uint32_t seg);
 /* Counters of a record that becomes live or stops to be. */
 void load_count(struct ns *ns, uint32_t seg, uint64_t length, size_t keylen, bool live);
 /* User mode: the record of k is superseded or deleted; rec, at (file, off), is that of k now. */
-void load_dead(struct ns *ns, const struct index_entry *k);
-void load_live(struct ns *ns, struct index_entry *k, uint32_t file, uint32_t off,
+void load_dead(struct ns *ns, const struct keys_entry *k);
+void load_live(struct ns *ns, struct keys_entry *k, uint32_t file, uint32_t off,
                const struct index_rec *rec);
 /* A descriptor of the file for reading, kind 'i' or 'd'; -errno. */
 int load_open(const struct load *l, char kind, uint32_t id);

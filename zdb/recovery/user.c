@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 
 static bool believed(struct load *l, const struct seg *s, const struct index_rec *rec,
-                     const struct index_entry *k)
+                     const struct keys_entry *k)
 {
     if (!(rec->flags & INDEX_DELETED) && rec->parent_file == k->file && rec->parent_off == k->off)
         return true;
@@ -23,24 +23,24 @@ static void apply(struct load *l, struct seg *s, uint32_t off, const struct inde
                   uint32_t hash)
 {
     struct ns *ns = l->ns;
-    struct index_entry *k;
+    struct keys_entry *k;
     bool added;
 
     ns->next_id++;
     if (rec->flags & INDEX_DELETED) {
-        k = index_find(ns->keys, rec->key);
+        k = keys_find(ns->keys, rec->key);
         if (!k || rec->off < DATA_HEADER_SIZE || !believed(l, s, rec, k)) /* no data: blanked by a
                                                                              repair */
             return;
         load_dead(ns, k);
-        index_remove(ns->keys, rec->key);
+        keys_remove(ns->keys, rec->key);
         return;
     }
-    k = index_put_hashed(ns->keys, rec->key, hash, &added);
+    k = keys_put_hashed(ns->keys, rec->key, hash, &added);
     if (!added && !believed(l, s, rec, k)) {
         log_error("index %s: record at %u has the key of another record, ignored", s->index.path,
                   off);
-        ns_patch_flag(ns, s->id, off);
+        rewrite_flag(ns, s->id, off);
         return;
     }
     if (!added)
@@ -81,9 +81,9 @@ static void apply_soon(struct load *l, struct seg *s, struct queue *q, uint32_t 
     one->rec = *rec;
     memcpy(one->key, rec->key.p, rec->key.len);
     one->rec.key.p = one->key;
-    one->hash = index_soon(l->ns->keys, one->rec.key);
+    one->hash = keys_soon(l->ns->keys, one->rec.key);
     if (q->n > AHEAD / 2)
-        index_sooner(l->ns->keys, q->q[(q->first + q->n - 1 - AHEAD / 2) % AHEAD].hash);
+        keys_sooner(l->ns->keys, q->q[(q->first + q->n - 1 - AHEAD / 2) % AHEAD].hash);
 }
 
 struct walked {
@@ -118,11 +118,11 @@ static int verify(void *arg, const struct index_rec *rec)
     return rec->key.p[rec->key.len - 1] == 0 && key[head.keylen - 1] != 0 ? 0 : -1;
 }
 
-static int cut(struct index_heal *w, struct index_file *f)
+static int cut(struct index_heal *w, struct index *f)
 {
     CLEANUP(base_free) char *as = NULL;
     struct stat st;
-    int r = index_file_open(f);
+    int r = index_open(f);
 
     if (r < 0)
         return r;
@@ -133,7 +133,7 @@ static int cut(struct index_heal *w, struct index_file *f)
         r = aside_tail(f->path, w->pos, (uint64_t)st.st_size, &as);
     if (as)
         log_warn("index %s: the rest is kept as %s", f->path, as);
-    return r < 0 ? r : index_file_cut(f, w->pos, w->last);
+    return r < 0 ? r : index_cut(f, w->pos, w->last);
 }
 
 static int walk(struct load *l, struct seg *s, struct index_heal *w)
@@ -152,7 +152,7 @@ static int walk(struct load *l, struct seg *s, struct index_heal *w)
             r = 0;
             break;
         }
-        index_file_mark(&s->index, off);
+        index_mark(&s->index, off);
         load_note(l, s->id, &rec);
         apply_soon(l, s, &queue, off, &rec);
         last = off;

@@ -8,7 +8,7 @@ static bool record_at(struct replay *p, uint64_t at, struct index_rec *rec,
                       uint8_t bytes[INDEX_REC_MAX])
 {
     size_t want = p->ns->mode == NS_SEQ ? INDEX_SEQ_REC : INDEX_REC_MAX;
-    ssize_t n = at < p->index_size && index_file_open(&p->s->index) == 0
+    ssize_t n = at < p->index_size && index_open(&p->s->index) == 0
                     ? files_pread(p->s->index.file, bytes, want, at, false)
                     : 0;
     struct rd rd = rd_of(slice_of(bytes, n > 0 ? (size_t)n : 0));
@@ -66,7 +66,7 @@ bool replay_passed(struct replay *p, const struct data_walk_rec *rec)
     if (!replay_there(p, &there, bytes) || there.previous != p->ns->last_index)
         return false;
     if (p->ns->mode == NS_SEQ &&
-        (there.key.len != INDEX_SEQ_KEY || le64_get(there.key.p) != index_seq_next(&p->ns->seq) ||
+        (there.key.len != INDEX_SEQ_KEY || le64_get(there.key.p) != ids_next(&p->ns->seq) ||
          !first_version(p, &there, bytes) || there.dataid != p->s->id))
         return false;
     return there.off > rec->off &&
@@ -110,11 +110,11 @@ static bool made_by(struct replay *p, const struct index_rec *copy, uint64_t at,
             return rec.dataid == p->s->id;
         }
     }
-    if (!index_seq_find(&p->ns->seq, le64_get(copy->key.p), &file, &off))
+    if (!ids_find(&p->ns->seq, le64_get(copy->key.p), &file, &off))
         return false;
     home = ns_seg_find(p->ns, file);
-    if (index_file_read(&home->index, off, &rec, bytes, false) < 0 ||
-        !slice_eq(rec.key, copy->key) || rec.parent_file != p->s->id || rec.parent_off != at)
+    if (index_read(&home->index, off, &rec, bytes, false) < 0 || !slice_eq(rec.key, copy->key) ||
+        rec.parent_file != p->s->id || rec.parent_off != at)
         return false;
     *to = rec.off;
     return rec.dataid == p->s->id;
@@ -126,7 +126,7 @@ static bool next_seq(struct replay *p, struct index_rec *there, uint64_t *to)
 
     if (there->key.len != INDEX_SEQ_KEY)
         return false;
-    if (le64_get(there->key.p) != index_seq_next(&p->ns->seq))
+    if (le64_get(there->key.p) != ids_next(&p->ns->seq))
         return (there->flags & INDEX_DELETED) && made_by(p, there, p->s->index.size, to);
     if (!first_version(p, there, bytes) || there->dataid != p->s->id)
         return false;
@@ -167,9 +167,9 @@ int replay_put(struct replay *p, const struct index_rec *want, bool same)
     int r;
 
     if (same) {
-        index_file_accept(&p->s->index, want);
+        index_accept(&p->s->index, want);
     } else {
-        r = index_file_append(&p->s->index, want, &off);
+        r = index_append(&p->s->index, want, &off);
         if (r < 0)
             return r;
         p->missing++;

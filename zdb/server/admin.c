@@ -19,23 +19,23 @@
 #define WAIT_MAX_MS       1800000
 #define WAIT_DEFAULT_MS   5000
 
-enum req_result cmd_invalid(struct req *r)
+enum request_result cmd_invalid(struct request *r)
 {
-    return req_error(r, REPLY_NOT_VALID);
+    return request_error(r, REPLY_NOT_VALID);
 }
 
-enum req_result cmd_ping(struct req *r)
+enum request_result cmd_ping(struct request *r)
 {
     resp_put_simple(r->out, REPLY_PONG);
     return REQ_DONE;
 }
 
-enum req_result cmd_stop(struct req *r)
+enum request_result cmd_stop(struct request *r)
 {
-    return req_error(r, REPLY_STOP);
+    return request_error(r, REPLY_STOP);
 }
 
-enum req_result cmd_time(struct req *r)
+enum request_result cmd_time(struct request *r)
 {
     struct timeval tv;
     char text[24];
@@ -51,53 +51,53 @@ enum req_result cmd_time(struct req *r)
 
 /* --- AUTH ------------------------------------------------------------------------------------ */
 
-static enum req_result auth_challenge(struct req *r)
+static enum request_result auth_challenge(struct request *r)
 {
     uint8_t random[REQ_NONCE_LEN / 2];
 
     if (digest_random(random, sizeof random) < 0)
-        return req_error(r, REPLY_INTERNAL);
+        return request_error(r, REPLY_INTERNAL);
     parse_to_hex(random, sizeof random, r->s->nonce);
     resp_put_simple(r->out, r->s->nonce);
     return REQ_DONE;
 }
 
-static enum req_result auth_result(struct req *r, const char *refused)
+static enum request_result auth_result(struct request *r, const char *refused)
 {
     if (refused)
-        return req_error(r, refused);
+        return request_error(r, refused);
     r->s->admin = true;
-    return req_ok(r);
+    return request_ok(r);
 }
 
-static enum req_result auth_plain(struct req *r)
+static enum request_result auth_plain(struct request *r)
 {
     if (!r->db->conf.admin)
-        return req_error(r, REPLY_NO_AUTH);
+        return request_error(r, REPLY_NO_AUTH);
     if (r->argv[1].len == 0)
-        return req_error(r, REPLY_INVALID_ARG);
+        return request_error(r, REPLY_INVALID_ARG);
     if (r->argv[1].len > AUTH_PASSWORD_MAX)
-        return req_error(r, REPLY_PASSWORD_LONG);
-    return auth_result(r, req_same_secret(r->argv[1], slice_str(r->db->conf.admin))
+        return request_error(r, REPLY_PASSWORD_LONG);
+    return auth_result(r, request_same_secret(r->argv[1], slice_str(r->db->conf.admin))
                               ? NULL
                               : REPLY_ACCESS_DENIED);
 }
 
-enum req_result cmd_auth(struct req *r)
+enum request_result cmd_auth(struct request *r)
 {
     if (r->argc == 2)
         return auth_plain(r);
     if (r->argc != 3)
-        return req_error(r, REPLY_UNEXPECTED_ARGS);
+        return request_error(r, REPLY_UNEXPECTED_ARGS);
     if (r->argv[1].len == 0 || r->argv[2].len == 0)
-        return req_error(r, REPLY_INVALID_ARG);
-    if (!req_prefix(r->argv[1], "SECURE"))
-        return req_error(r, REPLY_ONLY_SECURE);
-    if (req_prefix(r->argv[2], "CHALLENGE"))
+        return request_error(r, REPLY_INVALID_ARG);
+    if (!request_prefix(r->argv[1], "SECURE"))
+        return request_error(r, REPLY_ONLY_SECURE);
+    if (request_prefix(r->argv[2], "CHALLENGE"))
         return auth_challenge(r);
     if (!r->db->conf.admin)
-        return req_error(r, REPLY_NO_AUTH);
-    return auth_result(r, req_check_hash(r->s, r->argv[2], slice_str(r->db->conf.admin), true));
+        return request_error(r, REPLY_NO_AUTH);
+    return auth_result(r, request_check_hash(r->s, r->argv[2], slice_str(r->db->conf.admin), true));
 }
 
 /* --- INFO ------------------------------------------------------------------------------------ */
@@ -112,13 +112,13 @@ static void put_bytes(struct buf *b, const char *name, uint64_t v)
     buf_printf(b, "%s_bytes: %" PRIu64 "\n%s_mb: %.2f\n", name, v, name, (double)v / 1048576.0);
 }
 
-enum req_result cmd_info(struct req *r)
+enum request_result cmd_info(struct request *r)
 {
     const struct zdb *db = r->db;
     struct buf *b = &r->db->scratch;
-    struct nslist_stats st;
+    struct store_stats st;
 
-    nslist_stats(db->nslist, &st);
+    store_stats(db->store, &st);
     buf_clear(b);
     buf_printf(b,
                "# server\nserver_name: 0-db (zdb)\nserver_revision: " ZDB_REVISION
@@ -162,12 +162,12 @@ static void put_hook(const struct hook_info *i, void *arg)
     resp_put_int(b, i->status);
 }
 
-enum req_result cmd_hooks(struct req *r)
+enum request_result cmd_hooks(struct request *r)
 {
-    if (r->argc == 2 && req_word(r->argv[1], "PENDING"))
-        return req_int(r, (int64_t)(hooks_pending(r->db->hooks) + nslist_pending(r->db->nslist)));
+    if (r->argc == 2 && request_word(r->argv[1], "PENDING"))
+        return request_int(r, (int64_t)(hooks_pending(r->db->hooks) + store_pending(r->db->store)));
     if (r->argc > 1)
-        return req_error(r, REPLY_UNEXPECTED_ARGS);
+        return request_error(r, REPLY_UNEXPECTED_ARGS);
     resp_put_array(r->out, hooks_each(r->db->hooks, NULL, NULL));
     hooks_each(r->db->hooks, put_hook, r->out);
     return REQ_DONE;
@@ -175,27 +175,27 @@ enum req_result cmd_hooks(struct req *r)
 
 /* --- watching others ------------------------------------------------------------------------- */
 
-enum req_result cmd_wait(struct req *r, int watched)
+enum request_result cmd_wait(struct request *r, int watched)
 {
     uint64_t ms = WAIT_DEFAULT_MS;
 
     if (watched < 0)
-        return req_error(r, REPLY_WAIT_UNKNOWN);
+        return request_error(r, REPLY_WAIT_UNKNOWN);
     if (r->argc == 3 && (r->argv[2].len > WAIT_TEXT_MAX ||
                          parse_u64_slice(r->argv[2], WAIT_MIN_MS, WAIT_MAX_MS, &ms) < 0))
-        return req_error(r, REPLY_WAIT_TIMEOUT);
-    req_watch(r->s, (unsigned)watched, ms);
+        return request_error(r, REPLY_WAIT_TIMEOUT);
+    request_watch(r->s, (unsigned)watched, ms);
     return REQ_DONE; /* the reply is the event */
 }
 
-enum req_result cmd_mirror(struct req *r)
+enum request_result cmd_mirror(struct request *r)
 {
-    req_mirror(r->s);
+    request_mirror(r->s);
     resp_put_simple(r->out, REPLY_MIRROR);
     return REQ_DONE;
 }
 
-enum req_result cmd_master(struct req *r)
+enum request_result cmd_master(struct request *r)
 {
     r->s->master = true;
     resp_put_simple(r->out, REPLY_MASTER);

@@ -120,13 +120,13 @@ static void send_output(struct client *c)
  * be written gets no reply, and nobody else notices. */
 static void commit(struct client_set *cs)
 {
-    uint64_t appended = cs->count ? nslist_appended(cs->db->nslist) : cs->committed;
+    uint64_t appended = cs->count ? store_appended(cs->db->store) : cs->committed;
     struct client *c;
 
     if (appended == cs->committed)
         return;
     cs->committed = appended;
-    int r = nslist_commit(cs->db->nslist);
+    int r = store_commit(cs->db->store);
     TAILQ_FOREACH(c, &cs->touched, touched)
     {
         if (r < 0 && c->wrote)
@@ -173,9 +173,9 @@ static bool run_one(struct client *c, const struct resp_req *req)
         return false;
     }
     c->room = req->bytes;
-    uint64_t before = nslist_appended(c->cs->db->nslist);
-    enum req_result result = command_run(&c->s, req->argc, req->argv);
-    c->wrote |= nslist_appended(c->cs->db->nslist) != before;
+    uint64_t before = store_appended(c->cs->db->store);
+    enum request_result result = command_run(&c->s, req->argc, req->argv);
+    c->wrote |= store_appended(c->cs->db->store) != before;
     switch (result) {
     case REQ_PARK:
         c->parked = true;
@@ -381,7 +381,7 @@ static void client_free(struct client *c)
     TAILQ_REMOVE(&cs->all, c, all);
     cs->count--;
     cs->held -= c->held;
-    req_session_fini(&c->s);
+    request_session_fini(&c->s);
     loop_watch_free(c->watch);
     close(c->fd);
     resp_fini(&c->parser);
@@ -586,7 +586,7 @@ void client_new(struct client_set *cs, int fd)
     c->cs = cs;
     c->fd = fd;
     c->last_ms = base_now_ms();
-    req_session_init(&c->s, cs->db, &c->out);
+    request_session_init(&c->s, cs->db, &c->out);
     c->s.touched = on_session_touched;
     c->s.resume = on_session_resume;
     resp_init(&c->parser, &limits);

@@ -33,7 +33,7 @@ struct client_set { /* all connections of a server */
     struct loop_timer *again_timer, *tick;
     size_t count, held;             /* held: bytes in the buffers, as of the last round */
     struct buf spare_in, spare_out; /* memory that is passed on: it is in the processor's cache */
-    uint64_t committed;             /* nslist_appended at the last commit */
+    uint64_t committed;             /* store_appended at the last commit */
 };
 
 /* db, loop, max_output, max_buffers, idle_ms, closed, arg are set by the caller. */

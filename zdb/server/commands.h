@@ -7,17 +7,17 @@
 
 #include "zdb/server/request.h"
 
-req_fn cmd_set, cmd_get, cmd_mget, cmd_del, cmd_exists, cmd_check, cmd_length, cmd_keytime,
+request_fn cmd_set, cmd_get, cmd_mget, cmd_del, cmd_exists, cmd_check, cmd_length, cmd_keytime,
     cmd_keycur, cmd_dbsize, cmd_sync;
-req_fn cmd_scan, cmd_rscan, cmd_kscan, cmd_history, cmd_data_raw, cmd_index;
-req_fn cmd_nsnew, cmd_nsdel, cmd_nslist, cmd_nsinfo, cmd_nsset, cmd_nsjump, cmd_select, cmd_reload,
-    cmd_flush, cmd_clean, cmd_segments;
-req_fn cmd_invalid, cmd_ping, cmd_time, cmd_auth, cmd_hooks, cmd_info, cmd_stop, cmd_mirror,
+request_fn cmd_scan, cmd_rscan, cmd_kscan, cmd_history, cmd_data_raw, cmd_index;
+request_fn cmd_nsnew, cmd_nsdel, cmd_nslist, cmd_nsinfo, cmd_nsset, cmd_nsjump, cmd_select,
+    cmd_reload, cmd_flush, cmd_clean, cmd_segments;
+request_fn cmd_invalid, cmd_ping, cmd_time, cmd_auth, cmd_hooks, cmd_info, cmd_stop, cmd_mirror,
     cmd_master;
-req_fn cmd_hello, cmd_client, cmd_echo, cmd_quit;
+request_fn cmd_hello, cmd_client, cmd_echo, cmd_quit;
 
 /* WAIT needs the command table: server/dispatch.c gives the number of the command that was named
  * (-1: unknown). */
-enum req_result cmd_wait(struct req *r, int watched);
+enum request_result cmd_wait(struct request *r, int watched);
 
 #endif

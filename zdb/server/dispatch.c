@@ -40,12 +40,12 @@ struct command {
     enum arity arity;
     unsigned n;
     unsigned flags;
-    req_fn *fn;
+    request_fn *fn;
     const char *arity_text; /* NULL: the usual one of the arity */
 };
 
-static enum req_result wait_for_command(struct req *r);
-static enum req_result list_commands(struct req *r);
+static enum request_result wait_for_command(struct request *r);
+static enum request_result list_commands(struct request *r);
 
 static const struct command commands[] = {
     /* sorted */
@@ -133,7 +133,7 @@ static unsigned number_of(const struct command *c) /* 0: "*" */
     return (unsigned)(c - commands);
 }
 
-static enum req_result wait_for_command(struct req *r)
+static enum request_result wait_for_command(struct request *r)
 {
     const struct command *c = lookup(r->argv[1]);
     return cmd_wait(r, c ? (int)number_of(c) : -1);
@@ -157,16 +157,16 @@ static void put_command(struct buf *b, const struct command *c)
         resp_put_int(b, has_key);
 }
 
-static enum req_result list_commands(struct req *r)
+static enum request_result list_commands(struct request *r)
 {
-    if (r->argc == 2 && req_word(r->argv[1], "COUNT"))
-        return req_int(r, ARRAY_LEN(commands) - 1);
-    if (r->argc >= 2 && req_word(r->argv[1], "DOCS")) {
+    if (r->argc == 2 && request_word(r->argv[1], "COUNT"))
+        return request_int(r, ARRAY_LEN(commands) - 1);
+    if (r->argc >= 2 && request_word(r->argv[1], "DOCS")) {
         resp_put_array(r->out, 0);
         return REQ_DONE;
     }
     if (r->argc > 1)
-        return req_error(r, REPLY_COMMAND);
+        return request_error(r, REPLY_COMMAND);
     resp_put_array(r->out, ARRAY_LEN(commands) - 1); /* without "*" */
     for (size_t i = 1; i < ARRAY_LEN(commands); i++)
         put_command(r->out, &commands[i]);
@@ -175,7 +175,7 @@ static enum req_result list_commands(struct req *r)
 
 /* --- checks ---------------------------------------------------------------------------------- */
 
-static bool has_empty(const struct req *r, unsigned n)
+static bool has_empty(const struct request *r, unsigned n)
 {
     for (unsigned i = 1; i < n; i++)
         if (r->argv[i].len == 0)
@@ -184,7 +184,7 @@ static bool has_empty(const struct req *r, unsigned n)
 }
 
 /* What is no number is one word too many (SET key value NX). */
-static const char *check_time(const struct req *r, const struct command *c)
+static const char *check_time(const struct request *r, const struct command *c)
 {
     int64_t v;
 
@@ -200,7 +200,7 @@ static const char *check_time(const struct req *r, const struct command *c)
     }
 }
 
-static const char *check_arity(const struct req *r, const struct command *c)
+static const char *check_arity(const struct request *r, const struct command *c)
 {
     switch (c->arity) {
     case ANY:
@@ -230,7 +230,7 @@ static const char *check_arity(const struct req *r, const struct command *c)
 }
 
 /* What may have changed while the request waited, too */
-static const char *check_state(const struct req *r, const struct command *c)
+static const char *check_state(const struct request *r, const struct command *c)
 {
     if (!(c->flags & (NOT_FROZEN | NOT_LOCKED)))
         return NULL;
@@ -240,7 +240,7 @@ static const char *check_state(const struct req *r, const struct command *c)
     return lock == NS_LOCKED && c->flags & NOT_LOCKED ? REPLY_LOCKED : NULL;
 }
 
-static const char *check(const struct req *r, const struct command *c)
+static const char *check(const struct request *r, const struct command *c)
 {
     if (c->flags & ADMIN && !r->s->admin)
         return REPLY_DENIED;
@@ -274,55 +274,55 @@ static void tell_mirrors(const struct session *by, uint64_t owner, unsigned argc
     TAILQ_FOREACH(s, &by->db->mirrors, mirroring)
     {
         if (s != by)
-            req_session_push(s, buf_slice(b));
+            request_session_push(s, buf_slice(b));
     }
     buf_clear(b);
     buf_shrink(b, 64 * KIB);
 }
 
 /* A master's last word is the owner of the request: 1 and *owner, or 0 and an error was replied */
-static bool take_owner(struct req *r, uint64_t *owner)
+static bool take_owner(struct request *r, uint64_t *owner)
 {
     if (r->argc < 2) {
-        req_error(r, REPLY_MISSING_ARGS);
+        request_error(r, REPLY_MISSING_ARGS);
         return false;
     }
     struct slice text = r->argv[--r->argc];
     if (text.len > OWNER_TEXT_MAX) {
-        req_error(r, REPLY_ARG_TOO_LONG);
+        request_error(r, REPLY_ARG_TOO_LONG);
         return false;
     }
     if (parse_u64_slice(text, 0, UINT64_MAX, owner) == 0)
         return true;
-    req_error(r, REPLY_INVALID_ARG);
+    request_error(r, REPLY_INVALID_ARG);
     return false;
 }
 
 /* A request that was parked has its rights and words checked; a step that is done is done. */
-static enum req_result run(struct req *r, const struct command *c)
+static enum request_result run(struct request *r, const struct command *c)
 {
     const char *refused = !r->s->busy ? check(r, c) : r->s->step == 0 ? check_state(r, c) : NULL;
     if (!refused)
         return c->fn(r);
     r->db->unauthorized += strcmp(refused, REPLY_DENIED) == 0;
-    return req_error(r, refused);
+    return request_error(r, refused);
 }
 
-enum req_result command_run(struct session *s, unsigned argc, const struct slice *argv)
+enum request_result command_run(struct session *s, unsigned argc, const struct slice *argv)
 {
     struct zdb *db = s->db;
-    struct req r = {.db = db, .s = s, .out = s->out, .argc = argc, .argv = argv};
+    struct request r = {.db = db, .s = s, .out = s->out, .argc = argc, .argv = argv};
     uint64_t owner = 0;
 
     if (!s->ns) {
-        req_error(&r, REPLY_DETACHED);
-        req_session_end(s);
+        request_error(&r, REPLY_DETACHED);
+        request_session_end(s);
         return REQ_DONE;
     }
     bool mirrored = !s->master;
     if (s->master) {
         if (!take_owner(&r, &owner)) {
-            req_session_end(s);
+            request_session_end(s);
             return REQ_DONE;
         }
         mirrored = owner != 0;
@@ -330,17 +330,17 @@ enum req_result command_run(struct session *s, unsigned argc, const struct slice
     const struct command *c = lookup(argv[0]);
     if (!c) {
         db->failed++;
-        return req_error(&r, REPLY_UNKNOWN);
+        return request_error(&r, REPLY_UNKNOWN);
     }
     log_debug("request %s, %u words", c->name, argc);
-    enum req_result result = run(&r, c);
+    enum request_result result = run(&r, c);
     if (result != REQ_DONE) {
         s->busy = true;
         return result;
     }
     db->executed++;
-    req_session_end(s);
-    req_tell_watchers(s, number_of(c), c->name);
+    request_session_end(s);
+    request_tell_watchers(s, number_of(c), c->name);
     if (mirrored && !TAILQ_EMPTY(&db->mirrors))
         tell_mirrors(s, owner, r.argc, argv);
     return REQ_DONE;

@@ -8,6 +8,6 @@
 /* Run one request of session s: appends to s->out.  REQ_PARK and REQ_LATER: call again with the
  * same request when s->resume was called, or when the output was sent.  After REQ_DONE the session
  * is ready for the next request. */
-enum req_result command_run(struct session *s, unsigned argc, const struct slice *argv);
+enum request_result command_run(struct session *s, unsigned argc, const struct slice *argv);
 
 #endif

@@ -17,7 +17,7 @@ struct question {
 
 struct events {
     struct hooks *hooks;
-    struct nslist *list;
+    struct store *list;
     LIST_HEAD(, question) open;
 };
 
@@ -40,11 +40,11 @@ static struct question *question_new(struct events *ev, uint64_t token)
 static void on_done(void *arg, int result)
 {
     struct question *q = arg;
-    struct nslist *list = q->ev->list;
+    struct store *list = q->ev->list;
     uint64_t token = q->token;
 
     question_free(q);
-    nslist_hook_done(list, token, result);
+    store_hook_done(list, token, result);
 }
 
 /* "0 3 7"; given */
@@ -157,7 +157,7 @@ void events_fill(struct events *ev, struct ns_events *out)
                               .closing = on_closing};
 }
 
-void events_bind(struct events *ev, struct nslist *l)
+void events_bind(struct events *ev, struct store *l)
 {
     ev->list = l;
 }

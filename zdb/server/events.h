@@ -7,12 +7,12 @@
 
 struct events;
 struct hooks;
-struct nslist;
+struct store;
 
 struct events *events_new(struct hooks *hooks);
-/* For struct nslist_conf; the answers go to the list named by events_bind. */
+/* For struct store_conf; the answers go to the list named by events_bind. */
 void events_fill(struct events *ev, struct ns_events *out);
-void events_bind(struct events *ev, struct nslist *l);
+void events_bind(struct events *ev, struct store *l);
 void events_free(struct events *ev); /* no answer is given any more */
 
 #endif

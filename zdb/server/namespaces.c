@@ -18,60 +18,60 @@
 #define SELECT_PASSWORD_MAX 255
 #define MB                  1048576.0
 
-static struct ns *named(struct req *r)
+static struct ns *named(struct request *r)
 {
-    return nslist_find(r->db->nslist, r->argv[1]);
+    return store_find(r->db->store, r->argv[1]);
 }
 
-enum req_result cmd_nsnew(struct req *r)
+enum request_result cmd_nsnew(struct request *r)
 {
     struct slice name = r->argv[1];
     struct err e = {0};
 
-    if (!nslist_name_ok(name))
-        return req_error(r, REPLY_NS_NAME);
-    if (nslist_find(r->db->nslist, name))
-        return req_error(r, REPLY_NS_TAKEN);
-    int rc = nslist_create(r->db->nslist, name, &r->s->wait, &e);
+    if (!store_name_ok(name))
+        return request_error(r, REPLY_NS_NAME);
+    if (store_find(r->db->store, name))
+        return request_error(r, REPLY_NS_TAKEN);
+    int rc = store_create(r->db->store, name, &r->s->wait, &e);
     if (rc == -EINPROGRESS)
         return REQ_PARK;
     if (rc < 0) {
         log_error("NSNEW: %s", e.text);
-        return req_error(r, rc == -EEXIST ? REPLY_NS_TAKEN : REPLY_NS_NOT_CREATED);
+        return request_error(r, rc == -EEXIST ? REPLY_NS_TAKEN : REPLY_NS_NOT_CREATED);
     }
-    return req_ok(r);
+    return request_ok(r);
 }
 
-enum req_result cmd_nsdel(struct req *r)
+enum request_result cmd_nsdel(struct request *r)
 {
     struct ns *ns = named(r);
 
     if (r->s->step == 1) /* its names are gone */
-        return req_ok(r);
-    if (ns && ns == nslist_default(r->db->nslist))
-        return req_error(r, REPLY_NS_DEL_DEFAULT);
+        return request_ok(r);
+    if (ns && ns == store_default(r->db->store))
+        return request_error(r, REPLY_NS_DEL_DEFAULT);
     if (!ns)
-        return req_error(r, REPLY_NS_DEL_UNKNOWN);
+        return request_error(r, REPLY_NS_DEL_UNKNOWN);
     if (ns == r->s->ns)
-        return req_error(r, REPLY_NS_DEL_CURRENT);
+        return request_error(r, REPLY_NS_DEL_CURRENT);
     if (ns_idle(ns, &r->s->wait) == -EINPROGRESS)
         return REQ_PARK;
-    req_detach(r->db, ns);
-    if (nslist_remove(r->db->nslist, ns, &r->s->wait) != -EINPROGRESS)
-        return req_ok(r); /* gone from memory; the log says why its files are not */
+    request_detach(r->db, ns);
+    if (store_remove(r->db->store, ns, &r->s->wait) != -EINPROGRESS)
+        return request_ok(r); /* gone from memory; the log says why its files are not */
     r->s->step = 1;
     return REQ_PARK;
 }
 
-enum req_result cmd_nslist(struct req *r)
+enum request_result cmd_nslist(struct request *r)
 {
-    size_t n = 0, slots = nslist_slots(r->db->nslist);
+    size_t n = 0, slots = store_slots(r->db->store);
 
     for (size_t i = 0; i < slots; i++)
-        n += nslist_at(r->db->nslist, i) != NULL;
+        n += store_at(r->db->store, i) != NULL;
     resp_put_array(r->out, n);
     for (size_t i = 0; i < slots; i++) {
-        const struct ns *ns = nslist_at(r->db->nslist, i);
+        const struct ns *ns = store_at(r->db->store, i);
         if (ns)
             resp_put_bulk_str(r->out, ns_name(ns));
     }
@@ -134,14 +134,14 @@ static void put_paths(struct buf *b, const struct ns_info *i)
                i->active_size);
 }
 
-enum req_result cmd_nsinfo(struct req *r)
+enum request_result cmd_nsinfo(struct request *r)
 {
     struct buf *b = &r->db->scratch;
     const struct ns *ns = named(r);
     struct ns_info i;
 
     if (!ns)
-        return req_error(r, REPLY_NS_NOT_FOUND);
+        return request_error(r, REPLY_NS_NOT_FOUND);
     ns_info(ns, &i);
     buf_clear(b);
     buf_printf(b,
@@ -166,28 +166,28 @@ enum req_result cmd_nsinfo(struct req *r)
 
 /* --- NSSET ----------------------------------------------------------------------------------- */
 
-static enum req_result set_mode(struct req *r, struct ns *ns, struct slice value)
+static enum request_result set_mode(struct request *r, struct ns *ns, struct slice value)
 {
     if (r->db->conf.single_mode)
-        return req_error(r, REPLY_NS_SINGLE_MODE);
+        return request_error(r, REPLY_NS_SINGLE_MODE);
     if (ns_used(ns))
-        return req_error(r, REPLY_NS_USED);
+        return request_error(r, REPLY_NS_USED);
     if (!slice_eq_str(value, "user") && !slice_eq_str(value, "seq"))
-        return req_error(r, REPLY_NS_MODE_VALUE);
+        return request_error(r, REPLY_NS_MODE_VALUE);
     int rc = ns_set_mode(ns, slice_eq_str(value, "seq") ? NS_SEQ : NS_USER);
     if (rc == 0)
-        return req_ok(r);
-    return req_error(r, rc == -NS_EUSED     ? REPLY_NS_USED
-                        : rc == -NS_ESINGLE ? REPLY_NS_SINGLE_MODE
-                                            : REPLY_INTERNAL);
+        return request_ok(r);
+    return request_error(r, rc == -NS_EUSED     ? REPLY_NS_USED
+                            : rc == -NS_ESINGLE ? REPLY_NS_SINGLE_MODE
+                                                : REPLY_INTERNAL);
 }
 
-static enum req_result set_result(struct req *r, int rc)
+static enum request_result set_result(struct request *r, int rc)
 {
     if (rc == 0)
-        return req_ok(r);
+        return request_ok(r);
     log_error("NSSET: %s", strerror(-rc));
-    return req_error(r, REPLY_INTERNAL);
+    return request_error(r, REPLY_INTERNAL);
 }
 
 typedef int switch_fn(struct ns *ns, bool on);
@@ -202,33 +202,34 @@ static int set_frozen(struct ns *ns, bool on)
     return ns_set_lock(ns, on ? NS_FROZEN : NS_UNLOCKED);
 }
 
-static enum req_result set_switch(struct req *r, struct ns *ns, switch_fn *fn, struct slice value)
+static enum request_result set_switch(struct request *r, struct ns *ns, switch_fn *fn,
+                                      struct slice value)
 {
     bool on = slice_eq_str(value, "1");
 
     if (!on && !slice_eq_str(value, "0"))
-        return req_error(r, REPLY_NS_SWITCH);
+        return request_error(r, REPLY_NS_SWITCH);
     return set_result(r, fn(ns, on));
 }
 
-static enum req_result set_maxsize(struct req *r, struct ns *ns, struct slice value)
+static enum request_result set_maxsize(struct request *r, struct ns *ns, struct slice value)
 {
     uint64_t bytes;
 
     if (parse_u64_slice(value, 0, INT64_MAX, &bytes) < 0)
-        return req_error(r, REPLY_NS_NUMBER);
+        return request_error(r, REPLY_NS_NUMBER);
     return set_result(r, ns_set_maxsize(ns, bytes));
 }
 
-static enum req_result set_password(struct req *r, struct ns *ns, struct slice value)
+static enum request_result set_password(struct request *r, struct ns *ns, struct slice value)
 {
     if (memchr(value.p, 0, value.len)) /* clients of the original cannot send it */
-        return req_error(r, REPLY_INVALID_ARG);
+        return request_error(r, REPLY_INVALID_ARG);
     return set_result(r, ns_set_password(ns, slice_eq_str(value, "*") ? slice_of(NULL, 0) : value));
 }
 
 /* keep; reclaim PERCENT */
-static enum req_result set_policy(struct req *r, struct ns *ns, struct slice value)
+static enum request_result set_policy(struct request *r, struct ns *ns, struct slice value)
 {
     static const char word[] = "reclaim ";
     size_t n = sizeof word - 1;
@@ -237,19 +238,19 @@ static enum req_result set_policy(struct req *r, struct ns *ns, struct slice val
     if (!slice_eq_str(value, "keep") &&
         (value.len <= n || memcmp(value.p, word, n) != 0 ||
          parse_u64_slice(slice_of(value.p + n, value.len - n), 1, 99, &percent) < 0))
-        return req_error(r, REPLY_NS_POLICY);
+        return request_error(r, REPLY_NS_POLICY);
     return set_result(r, ns_set_policy(ns, (unsigned)percent));
 }
 
-enum req_result cmd_nsset(struct req *r)
+enum request_result cmd_nsset(struct request *r)
 {
     struct slice property = r->argv[2], value = r->argv[3];
 
     if (property.len > PROPERTY_MAX || value.len > VALUE_MAX)
-        return req_error(r, REPLY_ARG_TOO_LONG);
+        return request_error(r, REPLY_ARG_TOO_LONG);
     struct ns *ns = named(r);
     if (!ns)
-        return req_error(r, REPLY_NS_NOT_FOUND);
+        return request_error(r, REPLY_NS_NOT_FOUND);
     if (slice_eq_str(property, "mode"))
         return set_mode(r, ns, value);
     if (slice_eq_str(property, "lock"))
@@ -258,8 +259,8 @@ enum req_result cmd_nsset(struct req *r)
         return set_switch(r, ns, set_frozen, value);
     if (slice_eq_str(property, "policy"))
         return set_policy(r, ns, value);
-    if (ns == nslist_default(r->db->nslist))
-        return req_error(r, REPLY_NS_SET_DEFAULT);
+    if (ns == store_default(r->db->store))
+        return request_error(r, REPLY_NS_SET_DEFAULT);
     if (slice_eq_str(property, "maxsize"))
         return set_maxsize(r, ns, value);
     if (slice_eq_str(property, "password"))
@@ -268,70 +269,70 @@ enum req_result cmd_nsset(struct req *r)
         return set_switch(r, ns, ns_set_public, value);
     if (slice_eq_str(property, "worm"))
         return set_switch(r, ns, ns_set_worm, value);
-    return req_error(r, REPLY_NS_PROPERTY);
+    return request_error(r, REPLY_NS_PROPERTY);
 }
 
 /* --- SELECT ---------------------------------------------------------------------------------- */
 
-static const char *check_password(struct req *r, struct slice password)
+static const char *check_password(struct request *r, struct slice password)
 {
     if (r->argc == 3) {
         if (r->argv[2].len > SELECT_PASSWORD_MAX)
             return REPLY_PASSWORD_LONG;
-        return req_same_secret(r->argv[2], password) ? NULL : REPLY_ACCESS_DENIED;
+        return request_same_secret(r->argv[2], password) ? NULL : REPLY_ACCESS_DENIED;
     }
-    if (!req_prefix(r->argv[2], "SECURE"))
+    if (!request_prefix(r->argv[2], "SECURE"))
         return REPLY_ONLY_SECURE;
-    return req_check_hash(r->s, r->argv[3], password, false);
+    return request_check_hash(r->s, r->argv[3], password, false);
 }
 
-enum req_result cmd_select(struct req *r)
+enum request_result cmd_select(struct request *r)
 {
     struct ns *ns = named(r);
     struct ns_info i;
     bool writable = true;
 
     if (r->argc > 4)
-        return req_error(r, REPLY_TOO_MANY_ARGS);
+        return request_error(r, REPLY_TOO_MANY_ARGS);
     if (!ns && slice_eq_str(r->argv[1], "0")) /* the first database of redis */
-        ns = nslist_default(r->db->nslist);
+        ns = store_default(r->db->store);
     if (!ns)
-        return req_error(r, REPLY_NS_NOT_FOUND);
+        return request_error(r, REPLY_NS_NOT_FOUND);
     ns_info(ns, &i);
     if (i.password.len > 0) {
         if (r->argc == 2 && !i.is_public)
-            return req_error(r, REPLY_NS_PRIVATE);
+            return request_error(r, REPLY_NS_PRIVATE);
         const char *refused = r->argc == 2 ? NULL : check_password(r, i.password);
         if (refused)
-            return req_error(r, refused);
+            return request_error(r, refused);
         writable = r->argc > 2;
     }
-    req_session_select(r->s, ns, writable);
-    return req_ok(r);
+    request_session_select(r->s, ns, writable);
+    return request_ok(r);
 }
 
 /* --- segments -------------------------------------------------------------------------------- */
 
-enum req_result cmd_nsjump(struct req *r)
+enum request_result cmd_nsjump(struct request *r)
 {
     bool failed;
 
     int rc = r->s->step == 1 ? 0 : ns_jump(r->s->ns);
     if (rc == 0) {
-        if (req_hold_until_durable(r, &failed) == REQ_PARK)
+        if (request_hold_until_durable(r, &failed) == REQ_PARK)
             return REQ_PARK;
-        return failed ? REQ_DONE : req_ok(r);
+        return failed ? REQ_DONE : request_ok(r);
     }
-    return req_error(r, rc == -NS_EINDEX ? REPLY_WRITE_INDEX : REPLY_WRITE_DATA);
+    return request_error(r, rc == -NS_EINDEX ? REPLY_WRITE_INDEX : REPLY_WRITE_DATA);
 }
 
-enum req_result cmd_reload(struct req *r)
+enum request_result cmd_reload(struct request *r)
 {
     struct ns *ns = named(r);
     struct err e = {0};
 
     if (!ns)
-        return req_error(r, REPLY_NS_NOT_FOUND);
+        return request_error(r, REPLY_NS_NOT_FOUND);
     if (r->s->step == 0)
         renew_prepare(ns);
     r->s->step = 1;
@@ -339,24 +340,24 @@ enum req_result cmd_reload(struct req *r)
     if (rc == -EINPROGRESS)
         return REQ_PARK;
     if (rc == 0)
-        return req_ok(r);
+        return request_ok(r);
     log_error("RELOAD: %s", e.text);
-    return req_error(r, REPLY_INTERNAL);
+    return request_error(r, REPLY_INTERNAL);
 }
 
-static enum req_result flushed(struct req *r)
+static enum request_result flushed(struct request *r)
 {
     int rc = ns_sync(r->s->ns, &r->s->wait);
 
     if (rc == -EINPROGRESS)
         return REQ_PARK;
     if (rc == 0)
-        return req_ok(r);
+        return request_ok(r);
     log_error("FLUSH: %s", strerror(-rc));
-    return req_error(r, REPLY_INTERNAL);
+    return request_error(r, REPLY_INTERNAL);
 }
 
-enum req_result cmd_flush(struct req *r)
+enum request_result cmd_flush(struct request *r)
 {
     struct ns_info i;
 
@@ -365,13 +366,13 @@ enum req_result cmd_flush(struct req *r)
 
     ns_info(r->s->ns, &i);
     if (i.is_public || i.password.len == 0)
-        return req_error(r, REPLY_FLUSH_PUBLIC);
+        return request_error(r, REPLY_FLUSH_PUBLIC);
     if (!r->s->writable)
-        return req_error(r, REPLY_READ_ONLY);
+        return request_error(r, REPLY_READ_ONLY);
     if (i.lock != NS_UNLOCKED)
-        return req_error(r, i.lock == NS_FROZEN ? REPLY_FROZEN : REPLY_LOCKED);
+        return request_error(r, i.lock == NS_FROZEN ? REPLY_FROZEN : REPLY_LOCKED);
     if (i.worm)
-        return req_error(r, REPLY_WORM);
+        return request_error(r, REPLY_WORM);
     int rc = renew_flush(r->s->ns, &r->s->wait);
     if (rc == -EINPROGRESS)
         return REQ_PARK;
@@ -380,12 +381,12 @@ enum req_result cmd_flush(struct req *r)
         return flushed(r);
     }
     log_error("FLUSH: %s", strerror(-rc));
-    return req_error(r, REPLY_INTERNAL);
+    return request_error(r, REPLY_INTERNAL);
 }
 
 /* --- space ----------------------------------------------------------------------------------- */
 
-enum req_result cmd_clean(struct req *r)
+enum request_result cmd_clean(struct request *r)
 {
     int rc = ns_clean(r->s->ns, r->s->step == 1, &r->s->wait);
 
@@ -393,17 +394,17 @@ enum req_result cmd_clean(struct req *r)
     if (rc == -EINPROGRESS)
         return REQ_PARK;
     if (rc == 0)
-        return req_ok(r);
+        return request_ok(r);
     if (rc == -EPERM)
-        return req_error(r, REPLY_NS_KEEPS);
+        return request_error(r, REPLY_NS_KEEPS);
     if (rc == -EAGAIN)
-        return req_error(r, REPLY_NS_LATER);
+        return request_error(r, REPLY_NS_LATER);
     log_error("CLEAN: %s", strerror(-rc));
-    return req_error(r, rc == -ENOSPC || rc == -NS_EDATA ? REPLY_WRITE_DATA : REPLY_INTERNAL);
+    return request_error(r, rc == -ENOSPC || rc == -NS_EDATA ? REPLY_WRITE_DATA : REPLY_INTERNAL);
 }
 
 /* One line a segment: number, bytes, bytes that are live, where it is */
-enum req_result cmd_segments(struct req *r)
+enum request_result cmd_segments(struct request *r)
 {
     size_t n = ns_segments(r->s->ns);
     struct buf *b = &r->db->scratch;

@@ -6,30 +6,30 @@
 #include "zdb/server/replies.h"
 #include "zdb/version.h"
 
-static const char *hello_login(struct req *r, struct slice password)
+static const char *hello_login(struct request *r, struct slice password)
 {
     if (!r->db->conf.admin)
         return REPLY_NO_AUTH;
-    if (!req_same_secret(password, slice_str(r->db->conf.admin)))
+    if (!request_same_secret(password, slice_str(r->db->conf.admin)))
         return REPLY_ACCESS_DENIED;
     r->s->admin = true;
     return NULL;
 }
 
 /* HELLO [2|3 [AUTH user password] [SETNAME name]]; the user is not looked at.  NULL: all is well */
-static const char *hello_options(struct req *r)
+static const char *hello_options(struct request *r)
 {
     uint64_t version = r->s->resp3 ? 3 : 2;
 
     if (r->argc > 1 && parse_u64_slice(r->argv[1], 2, 3, &version) < 0)
         return REPLY_NO_PROTO;
     for (unsigned i = 2; i < r->argc;) {
-        if (req_word(r->argv[i], "AUTH") && i + 2 < r->argc) {
+        if (request_word(r->argv[i], "AUTH") && i + 2 < r->argc) {
             const char *refused = hello_login(r, r->argv[i + 2]);
             if (refused)
                 return refused;
             i += 3;
-        } else if (req_word(r->argv[i], "SETNAME") && i + 1 < r->argc) {
+        } else if (request_word(r->argv[i], "SETNAME") && i + 1 < r->argc) {
             i += 2;
         } else {
             return REPLY_UNEXPECTED_ARGS;
@@ -39,12 +39,12 @@ static const char *hello_options(struct req *r)
     return NULL;
 }
 
-enum req_result cmd_hello(struct req *r)
+enum request_result cmd_hello(struct request *r)
 {
     const char *refused = hello_options(r);
 
     if (refused)
-        return req_error(r, refused);
+        return request_error(r, refused);
     if (r->s->resp3)
         buf_put_str(r->out, "%7\r\n");
     else
@@ -67,29 +67,29 @@ enum req_result cmd_hello(struct req *r)
 }
 
 /* What a client tells about itself is taken and forgotten. */
-enum req_result cmd_client(struct req *r)
+enum request_result cmd_client(struct request *r)
 {
     static const char *const told[] = {"SETNAME", "SETINFO", "NO-EVICT", "NO-TOUCH"};
     struct slice word = r->argv[1];
 
-    if (r->argc == 2 && req_word(word, "ID"))
-        return req_int(r, (int64_t)r->s->number);
-    if (r->argc == 2 && req_word(word, "GETNAME"))
-        return req_nil(r);
+    if (r->argc == 2 && request_word(word, "ID"))
+        return request_int(r, (int64_t)r->s->number);
+    if (r->argc == 2 && request_word(word, "GETNAME"))
+        return request_nil(r);
     for (size_t i = 0; i < ARRAY_LEN(told); i++)
-        if (req_word(word, told[i]))
-            return r->argc > 2 ? req_ok(r) : req_error(r, REPLY_MISSING_ARGS);
-    return req_error(r, REPLY_CLIENT);
+        if (request_word(word, told[i]))
+            return r->argc > 2 ? request_ok(r) : request_error(r, REPLY_MISSING_ARGS);
+    return request_error(r, REPLY_CLIENT);
 }
 
-enum req_result cmd_echo(struct req *r)
+enum request_result cmd_echo(struct request *r)
 {
     resp_put_bulk(r->out, r->argv[1]);
     return REQ_DONE;
 }
 
-enum req_result cmd_quit(struct req *r)
+enum request_result cmd_quit(struct request *r)
 {
     r->s->quit = true;
-    return req_ok(r);
+    return request_ok(r);
 }

@@ -14,7 +14,7 @@
 
 /* --- server state ---------------------------------------------------------------------------- */
 
-int req_db_init(struct zdb *db, const struct zdb_conf *conf, struct loop *loop, struct err *e)
+int request_db_init(struct zdb *db, const struct zdb_conf *conf, struct loop *loop, struct err *e)
 {
     *db = (struct zdb){
         .conf = *conf, .loop = loop, .boot_time = base_wall_s(), .boot_ms = base_now_ms()};
@@ -27,7 +27,7 @@ int req_db_init(struct zdb *db, const struct zdb_conf *conf, struct loop *loop, 
     return 0;
 }
 
-void req_db_fini(struct zdb *db)
+void request_db_fini(struct zdb *db)
 {
     buf_fini(&db->scratch);
 }
@@ -79,19 +79,19 @@ static void on_wait_over(void *arg)
     s->resume(s);
 }
 
-void req_session_init(struct session *s, struct zdb *db, struct buf *out)
+void request_session_init(struct session *s, struct zdb *db, struct buf *out)
 {
     *s = (struct session){
         .db = db, .out = out, .admin = !db->conf.admin, .writable = !db->conf.protect};
-    s->ns = nslist_default(db->nslist);
+    s->ns = store_default(db->store);
     ns_wait_init(&s->wait, on_wait_over, s);
     TAILQ_INSERT_TAIL(&db->sessions, s, all);
     s->number = ++db->clients_lifetime;
 }
 
-void req_session_fini(struct session *s)
+void request_session_fini(struct session *s)
 {
-    req_unwatch(s);
+    request_unwatch(s);
     ns_wait_end(&s->wait);
     if (s->mirror)
         TAILQ_REMOVE(&s->db->mirrors, s, mirroring);
@@ -100,7 +100,7 @@ void req_session_fini(struct session *s)
     sodium_memzero(s->nonce, sizeof s->nonce);
 }
 
-void req_session_select(struct session *s, struct ns *ns, bool writable)
+void request_session_select(struct session *s, struct ns *ns, bool writable)
 {
     struct watch_room *old = s->watch;
 
@@ -112,14 +112,14 @@ void req_session_select(struct session *s, struct ns *ns, bool writable)
     }
 }
 
-void req_session_push(struct session *s, struct slice text)
+void request_session_push(struct session *s, struct slice text)
 {
     buf_put_slice(s->busy ? &s->later : s->out, text);
     if (!s->busy)
         s->touched(s);
 }
 
-void req_session_end(struct session *s)
+void request_session_end(struct session *s)
 {
     ns_wait_end(&s->wait);
     s->busy = false;
@@ -133,7 +133,7 @@ void req_session_end(struct session *s)
     }
 }
 
-void req_detach(struct zdb *db, struct ns *ns)
+void request_detach(struct zdb *db, struct ns *ns)
 {
     struct watch_room *room = ns_user(ns);
     struct session *s;
@@ -158,20 +158,20 @@ static void on_watch_over(void *arg)
     static const char timeout[] = "-" REPLY_TIMEOUT "\r\n";
     struct session *s = arg;
 
-    req_unwatch(s);
-    req_session_push(s, slice_of(timeout, sizeof timeout - 1));
+    request_unwatch(s);
+    request_session_push(s, slice_of(timeout, sizeof timeout - 1));
 }
 
-void req_watch(struct session *s, unsigned command, uint64_t timeout_ms)
+void request_watch(struct session *s, unsigned command, uint64_t timeout_ms)
 {
-    req_unwatch(s);
+    request_unwatch(s);
     s->watch_for = command;
     room_enter(s);
     s->watch_timer = loop_timer_new(s->db->loop, on_watch_over, s);
     loop_timer_start(s->watch_timer, timeout_ms + LOOP_CLOCK_MS, false);
 }
 
-void req_unwatch(struct session *s)
+void request_unwatch(struct session *s)
 {
     if (!s->watch)
         return;
@@ -192,14 +192,14 @@ static void wake(struct watch_room *room, unsigned command, const struct session
             continue;
         bool last = room->n == 1;
         snprintf(text, sizeof text, "+%s\r\n", name);
-        req_unwatch(s);
-        req_session_push(s, slice_str(text));
+        request_unwatch(s);
+        request_session_push(s, slice_str(text));
         if (last)
             return; /* and the room is gone */
     }
 }
 
-void req_tell_watchers(const struct session *by, unsigned command, const char *name)
+void request_tell_watchers(const struct session *by, unsigned command, const char *name)
 {
     if (by->ns && ns_user(by->ns))
         wake(ns_user(by->ns), command, by, name);
@@ -207,7 +207,7 @@ void req_tell_watchers(const struct session *by, unsigned command, const char *n
         wake(ns_user(by->ns), 0, by, name);
 }
 
-void req_mirror(struct session *s)
+void request_mirror(struct session *s)
 {
     if (s->mirror)
         return;
@@ -217,25 +217,25 @@ void req_mirror(struct session *s)
 
 /* --- replies and arguments ------------------------------------------------------------------- */
 
-enum req_result req_error(struct req *r, const char *text)
+enum request_result request_error(struct request *r, const char *text)
 {
     resp_put_error(r->out, text);
     return REQ_DONE;
 }
 
-enum req_result req_ok(struct req *r)
+enum request_result request_ok(struct request *r)
 {
     resp_put_simple(r->out, REPLY_OK);
     return REQ_DONE;
 }
 
-enum req_result req_int(struct req *r, int64_t v)
+enum request_result request_int(struct request *r, int64_t v)
 {
     resp_put_int(r->out, v);
     return REQ_DONE;
 }
 
-enum req_result req_nil(struct req *r)
+enum request_result request_nil(struct request *r)
 {
     if (r->s->resp3)
         buf_put_str(r->out, "_\r\n");
@@ -244,7 +244,7 @@ enum req_result req_nil(struct req *r)
     return REQ_DONE;
 }
 
-enum req_result req_hold_until_durable(struct req *r, bool *failed)
+enum request_result request_hold_until_durable(struct request *r, bool *failed)
 {
     *failed = false;
     if (!ns_must_sync(r->s->ns))
@@ -256,28 +256,28 @@ enum req_result req_hold_until_durable(struct req *r, bool *failed)
     }
     *failed = rc < 0;
     if (rc < 0)
-        req_error(r, REPLY_SYNC_FAILED);
+        request_error(r, REPLY_SYNC_FAILED);
     return REQ_DONE;
 }
 
-bool req_prefix(struct slice s, const char *word)
+bool request_prefix(struct slice s, const char *word)
 {
     return s.len <= strlen(word) &&
            (s.len == 0 || strncasecmp((const char *)s.p, word, s.len) == 0);
 }
 
-bool req_word(struct slice s, const char *word)
+bool request_word(struct slice s, const char *word)
 {
-    return s.len == strlen(word) && req_prefix(s, word);
+    return s.len == strlen(word) && request_prefix(s, word);
 }
 
-bool req_same_secret(struct slice a, struct slice b)
+bool request_same_secret(struct slice a, struct slice b)
 {
     return a.len == b.len && (a.len == 0 || sodium_memcmp(a.p, b.p, a.len) == 0);
 }
 
-const char *req_check_hash(struct session *s, struct slice hash, struct slice password,
-                           bool one_try)
+const char *request_check_hash(struct session *s, struct slice hash, struct slice password,
+                               bool one_try)
 {
     CLEANUP(buf_fini) struct buf text = BUF_INIT;
     char want[REQ_HASH_LEN + 1];
@@ -290,7 +290,7 @@ const char *req_check_hash(struct session *s, struct slice hash, struct slice pa
     buf_put_slice(&text, password);
     digest_sha1_hex(buf_slice(&text), want);
     sodium_memzero(buf_data(&text), text.len);
-    bool right = req_same_secret(hash, slice_str(want));
+    bool right = request_same_secret(hash, slice_str(want));
     if (right || one_try)
         sodium_memzero(s->nonce, sizeof s->nonce);
     return right ? NULL : REPLY_ACCESS_DENIED;

@@ -11,7 +11,7 @@
 struct hooks;
 struct loop;
 struct loop_timer;
-struct nslist;
+struct store;
 struct session;
 struct watch_room;
 
@@ -27,7 +27,7 @@ struct zdb_conf {
 struct zdb { /* one per process */
     struct zdb_conf conf;
     struct loop *loop;
-    struct nslist *nslist;
+    struct store *store;
     struct hooks *hooks;
     uint32_t instance_id;
     uint64_t boot_time, boot_ms;
@@ -67,7 +67,7 @@ struct session { /* embedded in its connection */
     struct ns_wait wait;
 };
 
-struct req {
+struct request {
     struct zdb *db;
     struct session *s;
     struct buf *out;
@@ -76,53 +76,53 @@ struct req {
 };
 
 /* What a handler answers */
-enum req_result {
+enum request_result {
     REQ_DONE,  /* the reply is whole */
     REQ_PARK,  /* the session's wait is registered; run again when it is over */
     REQ_LATER, /* its turn is over, or part of the reply is there: run again when that was sent */
 };
-typedef enum req_result req_fn(struct req *r);
+typedef enum request_result request_fn(struct request *r);
 
-/* 0 or -errno.  loop, nslist and hooks are borrowed and may be set later, before the first session.
+/* 0 or -errno.  loop, store and hooks are borrowed and may be set later, before the first session.
  */
-int req_db_init(struct zdb *db, const struct zdb_conf *conf, struct loop *loop, struct err *e);
-void req_db_fini(struct zdb *db);
+int request_db_init(struct zdb *db, const struct zdb_conf *conf, struct loop *loop, struct err *e);
+void request_db_fini(struct zdb *db);
 
-void req_session_init(struct session *s, struct zdb *db, struct buf *out);
-void req_session_fini(struct session *s);
-void req_session_select(struct session *s, struct ns *ns, bool writable);
+void request_session_init(struct session *s, struct zdb *db, struct buf *out);
+void request_session_fini(struct session *s);
+void request_session_select(struct session *s, struct ns *ns, bool writable);
 /* Message from outside the session's own requests: at once, or behind the reply that is being made.
  */
-void req_session_push(struct session *s, struct slice text);
+void request_session_push(struct session *s, struct slice text);
 /* The request in progress is over: its wait is forgotten, messages that came meanwhile are
  * appended. */
-void req_session_end(struct session *s);
+void request_session_end(struct session *s);
 /* All sessions on ns but `except` lose it; parked ones are resumed (and told so then). */
-void req_detach(struct zdb *db, struct ns *ns);
+void request_detach(struct zdb *db, struct ns *ns);
 /* WAIT: replaces a former watch.  command: its number, below REQ_WATCH_MAX; 0: any. */
 #define REQ_WATCH_MAX 64
-void req_watch(struct session *s, unsigned command, uint64_t timeout_ms);
-void req_unwatch(struct session *s);
+void request_watch(struct session *s, unsigned command, uint64_t timeout_ms);
+void request_unwatch(struct session *s);
 /* `by` has run a command: all others that wait for it in this namespace hear its name.  Costs
  * nothing when there are none. */
-void req_tell_watchers(const struct session *by, unsigned command, const char *name);
-void req_mirror(struct session *s);
+void request_tell_watchers(const struct session *by, unsigned command, const char *name);
+void request_mirror(struct session *s);
 
 /* Replies and argument checks; the checks answer false when they have replied. */
-enum req_result req_error(struct req *r, const char *text);
-enum req_result req_ok(struct req *r);
-enum req_result req_int(struct req *r, int64_t v);
-enum req_result req_nil(struct req *r);
+enum request_result request_error(struct request *r, const char *text);
+enum request_result request_ok(struct request *r);
+enum request_result request_int(struct request *r, int64_t v);
+enum request_result request_nil(struct request *r);
 /* A change is made, its reply waits for the disk when the server was started so (ns_must_sync):
  * REQ_PARK, with step 1; REQ_DONE: *failed when an error was replied. */
-enum req_result req_hold_until_durable(struct req *r, bool *failed);
-bool req_word(struct slice s, const char *word);      /* equal without regard to case */
-bool req_prefix(struct slice s, const char *word);    /* s is a beginning of word, without regard to
-                                                         case */
-bool req_same_secret(struct slice a, struct slice b); /* constant time for equal lengths */
+enum request_result request_hold_until_durable(struct request *r, bool *failed);
+bool request_word(struct slice s, const char *word);   /* equal without regard to case */
+bool request_prefix(struct slice s, const char *word); /* s is a beginning of word, without regard
+                                                      to case */
+bool request_same_secret(struct slice a, struct slice b); /* constant time for equal lengths */
 /* SECURE: hash has to be the lower-case hex SHA-1 of "nonce:password".  NULL: right; else the text
  * to answer.  A right hash uses the challenge up; one_try: a wrong one of the right length, too. */
-const char *req_check_hash(struct session *s, struct slice hash, struct slice password,
-                           bool one_try);
+const char *request_check_hash(struct session *s, struct slice hash, struct slice password,
+                               bool one_try);
 
 #endif

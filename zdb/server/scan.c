@@ -33,14 +33,14 @@ static bool on_entry(void *arg, struct slice key, const struct ns_entry *e)
     return true;
 }
 
-static enum req_result scan(struct req *r, enum ns_dir dir)
+static enum request_result scan(struct request *r, enum ns_dir dir)
 {
     struct slice cursor = r->argc > 1 ? r->argv[1] : slice_of(NULL, 0);
     struct scan s = {.entries = &r->db->scratch, .deadline_us = base_now_us() + SCAN_SLICE_US};
     uint8_t out[NS_CURSOR_SIZE];
 
     if (r->argc > 1 && cursor.len != NS_CURSOR_SIZE)
-        return req_error(r, REPLY_BAD_CURSOR);
+        return request_error(r, REPLY_BAD_CURSOR);
     buf_clear(s.entries);
     int rc = ns_scan_part(r->s->ns, cursor, dir, on_entry, &s, &r->s->scan, &r->s->wait);
     if (s.n == 0) {
@@ -48,9 +48,9 @@ static enum req_result scan(struct req *r, enum ns_dir dir)
             return REQ_PARK;
         if (rc == -EAGAIN)
             return REQ_LATER;
-        return req_error(r, rc == -NS_EBADCURSOR ? REPLY_BAD_CURSOR
-                            : rc < 0             ? REPLY_INTERNAL
-                                                 : REPLY_NO_MORE);
+        return request_error(r, rc == -NS_EBADCURSOR ? REPLY_BAD_CURSOR
+                                : rc < 0             ? REPLY_INTERNAL
+                                                     : REPLY_NO_MORE);
     }
     ns_cursor_encode(&s.last, out);
     resp_put_array(r->out, 2);
@@ -62,25 +62,25 @@ static enum req_result scan(struct req *r, enum ns_dir dir)
     return REQ_DONE;
 }
 
-enum req_result cmd_scan(struct req *r)
+enum request_result cmd_scan(struct request *r)
 {
     return scan(r, NS_FORWARD);
 }
 
-enum req_result cmd_rscan(struct req *r)
+enum request_result cmd_rscan(struct request *r)
 {
     return scan(r, NS_BACKWARD);
 }
 
-enum req_result cmd_kscan(struct req *r)
+enum request_result cmd_kscan(struct request *r)
 {
-    return req_error(r, REPLY_KSCAN);
+    return request_error(r, REPLY_KSCAN);
 }
 
 /* --- HISTORY --------------------------------------------------------------------------------- */
 
 /* 1: *e is the version asked for; 0: *result is the answer */
-static int version(struct req *r, struct ns_entry *e, enum req_result *result)
+static int version(struct request *r, struct ns_entry *e, enum request_result *result)
 {
     struct slice key = r->argv[1];
     const char *text;
@@ -95,11 +95,11 @@ static int version(struct req *r, struct ns_entry *e, enum req_result *result)
         struct rd rd = rd_of(r->argv[2]);
         uint32_t file = rd_le32(&rd), off = rd_le32(&rd);
         if (rd.bad || rd_left(&rd) > 0) {
-            *result = req_error(r, REPLY_INVALID_ARGS);
+            *result = request_error(r, REPLY_INVALID_ARGS);
             return 0;
         }
         if (file == 0 && off == 0) {
-            *result = req_error(r, REPLY_NO_HISTORY);
+            *result = request_error(r, REPLY_NO_HISTORY);
             return 0;
         }
         rc = ns_history(r->s->ns, key, file, off, e, &r->s->wait);
@@ -107,14 +107,14 @@ static int version(struct req *r, struct ns_entry *e, enum req_result *result)
             return 1;
         text = rc == -ENOKEY ? REPLY_HISTORY_KEY : REPLY_HISTORY_QUERY;
     }
-    *result = rc == -EINPROGRESS ? REQ_PARK : req_error(r, text);
+    *result = rc == -EINPROGRESS ? REQ_PARK : request_error(r, text);
     return 0;
 }
 
-enum req_result cmd_history(struct req *r)
+enum request_result cmd_history(struct request *r)
 {
     struct ns_entry e;
-    enum req_result result;
+    enum request_result result;
     size_t start = r->out->len;
     uint8_t parent[8];
     char when[16];
@@ -123,7 +123,7 @@ enum req_result cmd_history(struct req *r)
         return result;
     resp_put_array(r->out, 3);
     if (e.parent_file == 0 && e.parent_off == 0) {
-        req_nil(r);
+        request_nil(r);
     } else {
         le32_put(parent, e.parent_file);
         le32_put(parent + 4, e.parent_off);
@@ -138,12 +138,13 @@ enum req_result cmd_history(struct req *r)
         return REQ_DONE;
     }
     buf_truncate(r->out, start);
-    return rc == -EINPROGRESS ? REQ_PARK : req_error(r, REPLY_INTERNAL);
+    return rc == -EINPROGRESS ? REQ_PARK : request_error(r, REPLY_INTERNAL);
 }
 
 /* --- DATA RAW, INDEX DIRTY ------------------------------------------------------------------- */
 
-static enum req_result raw_reply(struct req *r, const struct ns_raw *raw, const struct buf *payload)
+static enum request_result raw_reply(struct request *r, const struct ns_raw *raw,
+                                     const struct buf *payload)
 {
     char crc[16];
 
@@ -155,33 +156,33 @@ static enum req_result raw_reply(struct req *r, const struct ns_raw *raw, const 
     resp_put_int(r->out, raw->flags);
     resp_put_int(r->out, raw->timestamp);
     if (raw->flags & 1)
-        req_nil(r); /* deletion record: no payload, not an empty one */
+        request_nil(r); /* deletion record: no payload, not an empty one */
     else
         resp_put_bulk(r->out, buf_slice(payload));
     return REQ_DONE;
 }
 
-enum req_result cmd_data_raw(struct req *r)
+enum request_result cmd_data_raw(struct request *r)
 {
     struct ns_raw raw;
 
     if (r->argv[1].len > WORD_MAX)
-        return req_error(r, REPLY_ARG_TOO_LONG);
-    if (!req_word(r->argv[1], "RAW"))
-        return req_error(r, REPLY_DATA);
+        return request_error(r, REPLY_ARG_TOO_LONG);
+    if (!request_word(r->argv[1], "RAW"))
+        return request_error(r, REPLY_DATA);
     if (r->argc != 4)
-        return req_error(r, r->argc < 4 ? REPLY_MISSING_ARGS : REPLY_UNEXPECTED_ARGS);
+        return request_error(r, r->argc < 4 ? REPLY_MISSING_ARGS : REPLY_UNEXPECTED_ARGS);
     if (r->argv[2].len == 0 || r->argv[3].len == 0)
-        return req_error(r, REPLY_INVALID_ARG);
+        return request_error(r, REPLY_INVALID_ARG);
     uint64_t seg, off;
     int bad_seg = parse_u64_slice(r->argv[2], 0, UINT32_MAX, &seg);
     int bad_off = parse_u64_slice(r->argv[3], 0, UINT32_MAX, &off);
     if (bad_seg == -EINVAL || bad_off == -EINVAL)
-        return req_error(r, REPLY_INVALID_ARG);
+        return request_error(r, REPLY_INVALID_ARG);
     if (bad_seg < 0)
-        return req_error(r, REPLY_RAW_INVALID);
+        return request_error(r, REPLY_RAW_INVALID);
     if (bad_off < 0)
-        return req_error(r, REPLY_EOF);
+        return request_error(r, REPLY_EOF);
     CLEANUP(buf_fini) struct buf payload = BUF_INIT;
     int rc = ns_data_raw(r->s->ns, (uint32_t)seg, (uint32_t)off, &raw, &payload, &r->s->wait);
     switch (-rc) {
@@ -190,29 +191,29 @@ enum req_result cmd_data_raw(struct req *r)
     case EINPROGRESS:
         return REQ_PARK;
     case ENODATA:
-        return req_error(r, REPLY_EOF);
+        return request_error(r, REPLY_EOF);
     case EBADMSG:
-        return req_error(r, REPLY_RAW_INSANE);
+        return request_error(r, REPLY_RAW_INSANE);
     default:
-        return req_error(r, REPLY_RAW_INVALID);
+        return request_error(r, REPLY_RAW_INVALID);
     }
 }
 
-enum req_result cmd_index(struct req *r)
+enum request_result cmd_index(struct request *r)
 {
     CLEANUP(buf_fini) struct buf ids = BUF_INIT;
 
     if (r->argv[1].len > WORD_MAX)
-        return req_error(r, REPLY_ARG_TOO_LONG);
-    if (!req_word(r->argv[1], "DIRTY"))
-        return req_error(r, REPLY_INDEX);
+        return request_error(r, REPLY_ARG_TOO_LONG);
+    if (!request_word(r->argv[1], "DIRTY"))
+        return request_error(r, REPLY_INDEX);
     if (r->argc > 3)
-        return req_error(r, REPLY_UNEXPECTED_ARGS);
+        return request_error(r, REPLY_UNEXPECTED_ARGS);
     if (r->argc == 3) {
-        if (!req_word(r->argv[2], "RESET"))
-            return req_error(r, REPLY_INDEX_DIRTY);
+        if (!request_word(r->argv[2], "RESET"))
+            return request_error(r, REPLY_INDEX_DIRTY);
         ns_dirty_reset(r->s->ns);
-        return req_ok(r);
+        return request_ok(r);
     }
     ns_dirty(r->s->ns, &ids);
     struct rd rd = rd_of(buf_slice(&ids));

@@ -9,7 +9,7 @@
     64 /* keys looked at behind one whose bytes are not at hand, to start their fetches as well */
 
 /* A time that is given was checked (server/dispatch.c). */
-static uint32_t timestamp_of(const struct req *r, unsigned arg)
+static uint32_t timestamp_of(const struct request *r, unsigned arg)
 {
     uint64_t v;
 
@@ -21,11 +21,11 @@ static uint32_t timestamp_of(const struct req *r, unsigned arg)
 #define MGET_TURN_US 2000
 #define MGET_CLOCK   16 /* keys between two looks at the clock */
 
-static enum req_result set_reply(struct req *r, struct slice key)
+static enum request_result set_reply(struct request *r, struct slice key)
 {
     bool failed;
 
-    if (req_hold_until_durable(r, &failed) == REQ_PARK)
+    if (request_hold_until_durable(r, &failed) == REQ_PARK)
         return REQ_PARK;
     if (!failed)
         resp_put_bulk(r->out, key);
@@ -52,7 +52,7 @@ static const char *set_error(int rc)
     }
 }
 
-enum req_result cmd_set(struct req *r)
+enum request_result cmd_set(struct request *r)
 {
     struct session *s = r->s;
     struct slice key = r->argv[1];
@@ -64,14 +64,14 @@ enum req_result cmd_set(struct req *r)
     if (rc == -EINPROGRESS)
         return REQ_PARK;
     if (rc == 0)
-        return req_nil(r);
+        return request_nil(r);
     if (rc < 0)
-        return req_error(r, set_error(rc));
+        return request_error(r, set_error(rc));
     memcpy(s->id, set.id, sizeof s->id);
     return set_reply(r, set.key);
 }
 
-enum req_result cmd_del(struct req *r)
+enum request_result cmd_del(struct request *r)
 {
     struct session *s = r->s;
     bool failed;
@@ -79,31 +79,31 @@ enum req_result cmd_del(struct req *r)
     int rc = s->step == 1 ? 0 : ns_del(s->ns, r->argv[1], timestamp_of(r, 2), &s->wait);
     switch (-rc) {
     case 0:
-        if (req_hold_until_durable(r, &failed) == REQ_PARK)
+        if (request_hold_until_durable(r, &failed) == REQ_PARK)
             return REQ_PARK;
-        return failed ? REQ_DONE : req_ok(r);
+        return failed ? REQ_DONE : request_ok(r);
     case EINPROGRESS:
         return REQ_PARK;
     case NS_ENOTFOUND:
-        return req_error(r, REPLY_NOT_FOUND);
+        return request_error(r, REPLY_NOT_FOUND);
     case NS_EWORM:
-        return req_error(r, REPLY_WORM_DEL);
+        return request_error(r, REPLY_WORM_DEL);
     case NS_EINDEX:
-        return req_error(r, REPLY_DEL_INDEX);
+        return request_error(r, REPLY_DEL_INDEX);
     default:
-        return req_error(r, REPLY_DEL_DATA);
+        return request_error(r, REPLY_DEL_DATA);
     }
 }
 
 /* GET's reply for one key: 0, or -EINPROGRESS with nothing appended */
-static int put_value(struct req *r, struct slice key)
+static int put_value(struct request *r, struct slice key)
 {
     struct ns_entry e;
     size_t start = r->out->len;
 
     int rc = ns_find(r->s->ns, key, &e, &r->s->wait);
     if (rc == 0) {
-        req_nil(r);
+        request_nil(r);
         return 0;
     }
     if (rc > 0) {
@@ -121,12 +121,12 @@ static int put_value(struct req *r, struct slice key)
     return 0;
 }
 
-enum req_result cmd_get(struct req *r)
+enum request_result cmd_get(struct request *r)
 {
     return put_value(r, r->argv[1]) < 0 ? REQ_PARK : REQ_DONE;
 }
 
-static void start_fetches(struct req *r, size_t from)
+static void start_fetches(struct request *r, size_t from)
 {
     size_t to = MIN(from + MGET_AHEAD, (size_t)r->argc), start = r->out->len;
 
@@ -139,7 +139,7 @@ static void start_fetches(struct req *r, size_t from)
 /* The reply is made key by key: it stops where bytes are missing or where the client has enough to
  * receive, and goes on there.  So memory is bounded by the output limit and one value, whatever
  * 1,023 keys hold. */
-enum req_result cmd_mget(struct req *r)
+enum request_result cmd_mget(struct request *r)
 {
     struct session *s = r->s;
     uint64_t start = base_now_us();
@@ -147,9 +147,9 @@ enum req_result cmd_mget(struct req *r)
     if (s->step == 0) {
         for (unsigned i = 1; i < r->argc; i++)
             if (r->argv[i].len > NS_KEY_MAX)
-                return req_error(r, REPLY_INVALID_KEY);
+                return request_error(r, REPLY_INVALID_KEY);
         if (ns_lock_state(s->ns) == NS_FROZEN)
-            return req_error(r, REPLY_FROZEN);
+            return request_error(r, REPLY_FROZEN);
         resp_put_array(r->out, r->argc - 1);
         s->step = 1;
         s->element = 1;
@@ -171,83 +171,83 @@ enum req_result cmd_mget(struct req *r)
 }
 
 /* EXISTS LENGTH KEYTIME CHECK KEYCUR: 1 and *e; 0: absent; -1: *result is the answer */
-static int find(struct req *r, struct ns_entry *e, enum req_result *result)
+static int find(struct request *r, struct ns_entry *e, enum request_result *result)
 {
     int rc = ns_find(r->s->ns, r->argv[1], e, &r->s->wait);
     if (rc >= 0)
         return rc;
-    *result = rc == -EINPROGRESS ? REQ_PARK : req_error(r, REPLY_INTERNAL);
+    *result = rc == -EINPROGRESS ? REQ_PARK : request_error(r, REPLY_INTERNAL);
     return -1;
 }
 
-enum req_result cmd_exists(struct req *r)
+enum request_result cmd_exists(struct request *r)
 {
     struct ns_entry e;
-    enum req_result result;
+    enum request_result result;
     int found = find(r, &e, &result);
-    return found < 0 ? result : req_int(r, found);
+    return found < 0 ? result : request_int(r, found);
 }
 
-enum req_result cmd_length(struct req *r)
+enum request_result cmd_length(struct request *r)
 {
     struct ns_entry e;
-    enum req_result result;
+    enum request_result result;
     int found = find(r, &e, &result);
-    return found < 0 ? result : found ? req_int(r, e.length) : req_nil(r);
+    return found < 0 ? result : found ? request_int(r, e.length) : request_nil(r);
 }
 
-enum req_result cmd_keytime(struct req *r)
+enum request_result cmd_keytime(struct request *r)
 {
     struct ns_entry e;
-    enum req_result result;
+    enum request_result result;
     int found = find(r, &e, &result);
-    return found < 0 ? result : found ? req_int(r, e.timestamp) : req_nil(r);
+    return found < 0 ? result : found ? request_int(r, e.timestamp) : request_nil(r);
 }
 
-enum req_result cmd_keycur(struct req *r)
+enum request_result cmd_keycur(struct request *r)
 {
     struct ns_entry e;
-    enum req_result result;
+    enum request_result result;
     uint8_t cursor[NS_CURSOR_SIZE];
 
     if (r->argv[1].len > NS_KEY_MAX)
-        return req_error(r, REPLY_NOT_FOUND);
+        return request_error(r, REPLY_NOT_FOUND);
     int found = find(r, &e, &result);
     if (found < 0)
         return result;
     if (!found)
-        return req_error(r, REPLY_NOT_FOUND);
+        return request_error(r, REPLY_NOT_FOUND);
     ns_cursor_encode(&e, cursor);
     resp_put_bulk(r->out, slice_of(cursor, sizeof cursor));
     return REQ_DONE;
 }
 
-enum req_result cmd_check(struct req *r)
+enum request_result cmd_check(struct request *r)
 {
     struct ns_entry e;
-    enum req_result result;
+    enum request_result result;
     int found = find(r, &e, &result);
     if (found < 0)
         return result;
     if (!found)
-        return req_nil(r);
+        return request_nil(r);
     int rc = ns_check(r->s->ns, r->argv[1], &e, &r->s->wait);
     if (rc == -EINPROGRESS)
         return REQ_PARK;
-    return req_int(r, rc < 0 ? -1 : rc);
+    return request_int(r, rc < 0 ? -1 : rc);
 }
 
-enum req_result cmd_dbsize(struct req *r)
+enum request_result cmd_dbsize(struct request *r)
 {
     struct ns_info info;
     ns_info(r->s->ns, &info);
-    return req_int(r, (int64_t)info.entries);
+    return request_int(r, (int64_t)info.entries);
 }
 
-enum req_result cmd_sync(struct req *r)
+enum request_result cmd_sync(struct request *r)
 {
     int rc = ns_sync(r->s->ns, &r->s->wait);
     if (rc == -EINPROGRESS)
         return REQ_PARK;
-    return rc < 0 ? req_error(r, REPLY_SYNC_FAILED) : req_ok(r);
+    return rc < 0 ? request_error(r, REPLY_SYNC_FAILED) : request_ok(r);
 }

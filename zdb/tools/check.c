@@ -274,13 +274,13 @@ int check_namespace(struct check_report *r, const struct check_root *root, const
     }
     if (ret < 0)
         return err_prefix(e, "namespace %s", name);
-    c.keys = index_new();
-    c.pending = index_new();
+    c.keys = keys_new();
+    c.pending = keys_new();
     ret = check_all(&c, e);
     for (size_t i = 0; i < c.n; i++)
         index_known_reset(&c.segs[i].known, 0);
-    index_free(c.keys);
-    index_free(c.pending);
+    keys_free(c.keys);
+    keys_free(c.pending);
     free(c.segs);
     check_dir_close(&c.dir);
     *t = c.t;

@@ -151,14 +151,14 @@ static void skip_to(struct pass *p, uint64_t off, bool tail)
  * interest. */
 static void settled(struct check *c, struct slice key)
 {
-    if (index_count(c->pending))
-        index_remove(c->pending, key);
+    if (keys_count(c->pending))
+        keys_remove(c->pending, key);
 }
 
 static void unnamed(struct pass *p, const struct data_walk_rec *rec)
 {
     struct check *c = p->c;
-    struct index_entry *k;
+    struct keys_entry *k;
     bool added;
 
     if (rec->head.flags & (DATA_DELETED | DATA_TRUNCATED)) {
@@ -167,7 +167,7 @@ static void unnamed(struct pass *p, const struct data_walk_rec *rec)
     }
     if (p->s->broken || !p->s->has_index || !rec->crc_ok)
         return;
-    k = index_put(c->pending, rec->key, &added);
+    k = keys_put(c->pending, rec->key, &added);
     k->file = p->s->id;
     k->data_off = (uint32_t)rec->off;
     k->length = rec->head.length;
@@ -276,28 +276,28 @@ int check_data(struct check *c, struct check_seg *s, struct err *e)
 
 /* --- records that the index lacks ------------------------------------------------------------ */
 
-static bool is_later(uint32_t seg, uint32_t off, const struct index_entry *than)
+static bool is_later(uint32_t seg, uint32_t off, const struct keys_entry *than)
 {
     return seg > than->file || (seg == than->file && off > than->data_off);
 }
 
 /* The index has a later version of this key, or knows that it is deleted. */
-static bool is_superseded(struct check *c, const struct index_entry *one)
+static bool is_superseded(struct check *c, const struct keys_entry *one)
 {
     struct slice key = slice_of(one->key, one->keylen);
     uint8_t bytes[INDEX_REC_MAX];
-    const struct index_entry *k;
+    const struct keys_entry *k;
     struct index_rec rec;
 
     if (c->mode == INDEX_MODE_USER) {
-        k = index_find(c->keys, key);
+        k = keys_find(c->keys, key);
         return k && is_later(k->file, k->data_off, one);
     }
     return key.len == INDEX_SEQ_KEY && check_index_slot(c, le64_get(key.p), &rec, bytes) == 1 &&
            ((rec.flags & INDEX_DELETED) || is_later(rec.dataid, rec.off, one));
 }
 
-static void say_pending(void *arg, struct index_entry *one)
+static void say_pending(void *arg, struct keys_entry *one)
 {
     struct check *c = arg;
     const struct check_seg *s = check_seg_find(c, one->file);
@@ -324,5 +324,5 @@ static void say_pending(void *arg, struct index_entry *one)
 
 void check_data_pending(struct check *c)
 {
-    index_each(c->pending, say_pending, c);
+    keys_each(c->pending, say_pending, c);
 }

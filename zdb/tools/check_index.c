@@ -177,7 +177,7 @@ static int each_record(struct file *f, record_fn *fn, struct err *e)
 
 /* --- user mode ------------------------------------------------------------------------------- */
 
-static void not_flagged(struct file *f, const struct index_entry *old, uint64_t at, bool deleted)
+static void not_flagged(struct file *f, const struct keys_entry *old, uint64_t at, bool deleted)
 {
     CLEANUP(base_free) char *path = check_dir_path(&f->c->dir, 'i', old->file);
     struct check_finding x = {
@@ -187,7 +187,7 @@ static void not_flagged(struct file *f, const struct index_entry *old, uint64_t 
               deleted ? "deleted" : "superseded", (unsigned long long)at, f->path);
 }
 
-static void forget(struct check *c, const struct index_entry *old)
+static void forget(struct check *c, const struct keys_entry *old)
 {
     c->t.keys--;
     c->t.live_bytes -= old->length;
@@ -196,7 +196,7 @@ static void forget(struct check *c, const struct index_entry *old)
 static void see_user(struct file *f, uint64_t at, const struct index_rec *rec)
 {
     struct check *c = f->c;
-    struct index_entry *k = index_find(c->keys, rec->key);
+    struct keys_entry *k = keys_find(c->keys, rec->key);
     bool added;
 
     check_chain(f, at, rec);
@@ -204,11 +204,11 @@ static void see_user(struct file *f, uint64_t at, const struct index_rec *rec)
         not_flagged(f, k, at, rec->flags & INDEX_DELETED);
         forget(c, k);
         if (rec->flags & INDEX_DELETED)
-            index_remove(c->keys, rec->key);
+            keys_remove(c->keys, rec->key);
     }
     if (rec->flags & INDEX_DELETED)
         return;
-    k = index_put(c->keys, rec->key, &added);
+    k = keys_put(c->keys, rec->key, &added);
     k->file = f->s->id;
     k->off = (uint32_t)at;
     k->data_off = rec->off;
@@ -219,7 +219,7 @@ static void see_user(struct file *f, uint64_t at, const struct index_rec *rec)
 
 static void collect_user(struct file *f, uint64_t at, const struct index_rec *rec)
 {
-    const struct index_entry *k = index_find(f->c->keys, rec->key);
+    const struct keys_entry *k = keys_find(f->c->keys, rec->key);
     struct index_rec one = *rec;
 
     if (!k || k->file != f->s->id || k->off != at)

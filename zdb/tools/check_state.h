@@ -34,10 +34,10 @@ struct check {
     struct watermark mark; /* sequence 0: none */
     uint8_t mode;          /* INDEX_MODE_*, of the first index file with a header */
     bool has_mode;
-    struct index *keys;    /* user mode: live keys */
-    struct index *pending; /* keys of data records that no index record names; file, data_off say
+    struct keys *keys;    /* user mode: live keys */
+    struct keys *pending; /* keys of data records that no index record names; file, data_off say
                               which */
-    uint32_t last;         /* `previous` of the next index record */
+    uint32_t last;        /* `previous` of the next index record */
     bool last_known;
     struct check_totals t;
 };

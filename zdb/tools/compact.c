@@ -116,12 +116,12 @@ static int need(struct compact *c, const char *dir, uint64_t bytes, uint64_t hav
 /* The largest step decides: each gives back at least what it took. */
 static int check_space(struct compact *c)
 {
-    uint64_t data = 0, index = 0, both = 0, data_free = 0, index_free = 0;
+    uint64_t data = 0, index = 0, both = 0, data_free = 0, keys_free = 0;
     dev_t data_dev = 0, index_dev = 0;
     int r = free_space(c, c->dir.data, &data_free, &data_dev);
 
     if (r == 0)
-        r = free_space(c, c->dir.index, &index_free, &index_dev);
+        r = free_space(c, c->dir.index, &keys_free, &index_dev);
     if (r < 0)
         return r;
     for (size_t i = 0; i < c->n; i++) {
@@ -137,7 +137,7 @@ static int check_space(struct compact *c)
     if (data_dev == index_dev)
         return need(c, c->dir.data, both, data_free);
     r = need(c, c->dir.data, data, data_free);
-    return r < 0 ? r : need(c, c->dir.index, index, index_free);
+    return r < 0 ? r : need(c, c->dir.index, index, keys_free);
 }
 
 /* --- one step -------------------------------------------------------------------------------- */

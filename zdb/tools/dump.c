@@ -68,13 +68,13 @@ static int dump_ns(struct dump *d, struct ns *ns)
     return r;
 }
 
-int dump_run(struct nslist *l, struct loop *loop, FILE *out, bool json, struct err *e)
+int dump_run(struct store *l, struct loop *loop, FILE *out, bool json, struct err *e)
 {
     struct dump d = {.loop = loop, .out = out, .json = json};
-    size_t n = nslist_slots(l);
+    size_t n = store_slots(l);
 
     for (size_t i = 0; i < n; i++) {
-        struct ns *ns = nslist_at(l, i);
+        struct ns *ns = store_at(l, i);
         struct ns_info info;
         if (!ns)
             continue;

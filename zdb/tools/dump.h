@@ -7,10 +7,10 @@
 #include "common/err.h"
 
 struct loop;
-struct nslist;
+struct store;
 
 /* "<namespace> <key> <length> <timestamp>", bytes that are not printable as \xHH; or one JSON
  * object per line with the key in hex.  0 or -errno. */
-int dump_run(struct nslist *l, struct loop *loop, FILE *out, bool json, struct err *e);
+int dump_run(struct store *l, struct loop *loop, FILE *out, bool json, struct err *e);
 
 #endif

@@ -13,7 +13,7 @@
 
 static char top[64], data_dir[96], index_dir[96];
 static struct loop *loop;
-static struct nslist *list;
+static struct store *list;
 static struct ns_wait wait_for_it;
 
 static void setup(void)
@@ -23,19 +23,19 @@ static void setup(void)
     ck_assert_ptr_nonnull(mkdtemp(top));
     snprintf(data_dir, sizeof data_dir, "%s/data", top);
     snprintf(index_dir, sizeof index_dir, "%s/index", top);
-    struct nslist_conf conf = {.data_dir = data_dir,
-                               .index_dir = index_dir,
-                               .mode = NS_MIXED,
-                               .datasize = 256 * MIB,
-                               .max_files = 4};
+    struct store_conf conf = {.data_dir = data_dir,
+                              .index_dir = index_dir,
+                              .mode = NS_MIXED,
+                              .datasize = 256 * MIB,
+                              .max_files = 4};
     ck_assert_int_eq(loop_new(&loop, NULL), 0);
-    ck_assert_int_eq(nslist_new(&list, &conf, loop, NULL), 0);
-    ck_assert_int_eq(nslist_load(list, NULL), 0);
+    ck_assert_int_eq(store_new(&list, &conf, loop, NULL), 0);
+    ck_assert_int_eq(store_load(list, NULL), 0);
 }
 
 static void teardown(void)
 {
-    nslist_free(list);
+    store_free(list);
     loop_free(loop);
     path_remove_tree(top);
 }
@@ -47,7 +47,7 @@ static void set(struct ns *ns, const char *key, size_t n)
 
     memset(value, 'v', n);
     ck_assert_int_eq(ns_set(ns, slice_str(key), slice_of(value, n), 1, &out, NULL), 1);
-    ck_assert_int_eq(nslist_commit(list), 0);
+    ck_assert_int_eq(store_commit(list), 0);
 }
 
 static void woken(void *arg)
@@ -57,7 +57,7 @@ static void woken(void *arg)
 
 START_TEST(a_job_for_files_that_were_flushed_says_nothing_about_the_new_ones)
 {
-    struct ns *ns = nslist_default(list);
+    struct ns *ns = store_default(list);
     bool done = false;
 
     set(ns, "a", 300000);
@@ -78,7 +78,7 @@ END_TEST
 
 START_TEST(a_file_that_could_not_be_opened_is_synced_by_the_next_one)
 {
-    struct ns *ns = nslist_default(list);
+    struct ns *ns = store_default(list);
     struct rlimit was, few;
 
     set(ns, "a", 1000);
@@ -99,7 +99,7 @@ END_TEST
  * say it, too: a helper that writes the index file again is waited for. */
 START_TEST(a_deletion_is_not_refused_for_a_sync_that_failed)
 {
-    struct ns *ns = nslist_default(list);
+    struct ns *ns = store_default(list);
     size_t first = DATA_HEADER_SIZE + DATA_REC_SIZE + NS_SEQ_KEY_SIZE;
     uint8_t zeros[NS_SEQ_KEY_SIZE] = {0}, value[512] = {1};
     bool synced = false, idle = false;
@@ -140,7 +140,7 @@ static int update(struct ns *ns, uint8_t id, const char *value, struct ns_wait *
 
 START_TEST(rewrites_that_wait_are_bounded)
 {
-    struct ns *ns = nslist_default(list);
+    struct ns *ns = store_default(list);
     struct ns_set_out out;
     char value[24];
 

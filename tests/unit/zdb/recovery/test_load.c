@@ -15,25 +15,25 @@
 
 static char top[64], data_dir[96], index_dir[96];
 static struct loop *loop;
-static struct nslist *list;
+static struct store *list;
 
 static struct ns *start(void)
 {
-    struct nslist_conf conf = {
+    struct store_conf conf = {
         .data_dir = data_dir, .index_dir = index_dir, .mode = NS_MIXED, .datasize = 256 * MIB};
 
     ck_assert_int_eq(loop_new(&loop, NULL), 0);
-    ck_assert_int_eq(nslist_new(&list, &conf, loop, NULL), 0);
-    ck_assert_int_eq(nslist_load(list, NULL), 0);
-    return nslist_default(list);
+    ck_assert_int_eq(store_new(&list, &conf, loop, NULL), 0);
+    ck_assert_int_eq(store_load(list, NULL), 0);
+    return store_default(list);
 }
 
 /* As a kill does: what is in the files stays. */
 static void stop(bool in_order)
 {
     if (in_order)
-        ck_assert_int_eq(nslist_close(list), 0);
-    nslist_free(list);
+        ck_assert_int_eq(store_close(list), 0);
+    store_free(list);
     loop_free(loop);
     list = NULL;
 }
@@ -59,7 +59,7 @@ static void set(struct ns *ns, const char *key, const char *value)
     struct ns_set_out out;
 
     ck_assert_int_eq(ns_set(ns, slice_str(key), slice_str(value), 1, &out, NULL), 1);
-    ck_assert_int_eq(nslist_commit(list), 0);
+    ck_assert_int_eq(store_commit(list), 0);
 }
 
 static void is(struct ns *ns, const char *key, const char *value)
@@ -118,7 +118,7 @@ START_TEST(what_is_behind_the_watermark_is_replayed)
     set(ns, "b", "one");
     set(ns, "a", "two");
     ck_assert_int_eq(ns_del(ns, slice_str("b"), 1, NULL), 0);
-    ck_assert_int_eq(nslist_commit(list), 0);
+    ck_assert_int_eq(store_commit(list), 0);
     stop(false);
     cut('i', 0, INDEX_HEADER_SIZE); /* nothing of the index reached the disk */
     ns = start();
@@ -276,7 +276,7 @@ static void append_value(struct ns *ns, const char *value)
     struct ns_set_out out;
 
     ck_assert_int_eq(ns_set(ns, slice_str(""), slice_str(value), 1, &out, NULL), 1);
-    ck_assert_int_eq(nslist_commit(list), 0);
+    ck_assert_int_eq(store_commit(list), 0);
 }
 
 /* The page that never reached the disk begins in the header of an update, so its key and its sum
@@ -376,7 +376,7 @@ START_TEST(garbage_behind_the_end_takes_nothing_back)
     set(ns, "a", "one");
     set(ns, "a", "two");
     ck_assert_int_eq(ns_del(ns, slice_str("a"), 1, NULL), 0);
-    ck_assert_int_eq(nslist_commit(list), 0);
+    ck_assert_int_eq(store_commit(list), 0);
     end = size_of('d', 0);
     set(ns, "c", "lost");
     stop(false);
@@ -543,7 +543,7 @@ static void fill(enum ns_mode mode, unsigned n)
         ck_assert_int_eq(
             ns_set(ns, slice_str(mode == NS_SEQ ? "" : key), slice_str(key), 1, &out, NULL), 1);
         if (i % 512 == 511)
-            ck_assert_int_eq(nslist_commit(list), 0);
+            ck_assert_int_eq(store_commit(list), 0);
     }
     stop(true);
 }

@@ -16,7 +16,7 @@
 static char dir[32], data[64], idx[64];
 static struct loop *loop;
 static struct hooks *hooks;
-static struct nslist *list;
+static struct store *list;
 static struct zdb db;
 static struct client_set cs;
 static int closed;
@@ -33,7 +33,7 @@ static void setup(void)
     struct hook_conf hc = {.instance = "unix:///x",
                            .fast_timeout_ms = 1000,
                            .slow_timeout_ms = 1000};
-    struct nslist_conf nc = {
+    struct store_conf nc = {
         .data_dir = data, .index_dir = idx, .mode = NS_USER, .datasize = 64 * MIB};
     struct zdb_conf zc = {.max_output = 64 * KIB};
     struct err e = {0};
@@ -44,10 +44,9 @@ static void setup(void)
     snprintf(idx, sizeof idx, "%s/index", dir);
     ck_assert_int_eq(loop_new(&loop, &e), 0);
     ck_assert_int_eq(hooks_new(&hooks, loop, &hc, &e), 0);
-    ck_assert_msg(nslist_new(&list, &nc, loop, &e) == 0 && nslist_load(list, &e) == 0, "%s",
-                  e.text);
-    ck_assert_int_eq(req_db_init(&db, &zc, loop, &e), 0);
-    db.nslist = list;
+    ck_assert_msg(store_new(&list, &nc, loop, &e) == 0 && store_load(list, &e) == 0, "%s", e.text);
+    ck_assert_int_eq(request_db_init(&db, &zc, loop, &e), 0);
+    db.store = list;
     db.hooks = hooks;
     closed = 0;
     cs = (struct client_set){.db = &db,
@@ -61,9 +60,9 @@ static void setup(void)
 static void teardown(void)
 {
     client_set_fini(&cs);
-    req_db_fini(&db);
-    nslist_close(list);
-    nslist_free(list);
+    request_db_fini(&db);
+    store_close(list);
+    store_free(list);
     hooks_free(hooks);
     loop_free(loop);
     path_remove_tree(dir);

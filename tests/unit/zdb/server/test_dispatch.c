@@ -14,7 +14,7 @@
 static char dir[32], data[64], idx[64];
 static struct loop *loop;
 static struct hooks *hooks;
-static struct nslist *list;
+static struct store *list;
 static struct zdb db;
 
 struct conn {
@@ -37,14 +37,14 @@ static void on_resume(struct session *s)
 static void connect_(struct conn *c)
 {
     memset(c, 0, sizeof *c);
-    req_session_init(&c->s, &db, &c->out);
+    request_session_init(&c->s, &db, &c->out);
     c->s.touched = on_touched;
     c->s.resume = on_resume;
 }
 
 static void disconnect(struct conn *c)
 {
-    req_session_fini(&c->s);
+    request_session_fini(&c->s);
     buf_fini(&c->out);
 }
 
@@ -54,7 +54,7 @@ static void open_db(const struct zdb_conf *conf, enum ns_mode mode)
     struct hook_conf hc = {.instance = "unix:///x",
                            .fast_timeout_ms = 1000,
                            .slow_timeout_ms = 1000};
-    struct nslist_conf nc = {.data_dir = data, .index_dir = idx, .mode = mode, .datasize = 1 << 20};
+    struct store_conf nc = {.data_dir = data, .index_dir = idx, .mode = mode, .datasize = 1 << 20};
 
     strcpy(dir, "/tmp/command.XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(dir));
@@ -62,10 +62,10 @@ static void open_db(const struct zdb_conf *conf, enum ns_mode mode)
     snprintf(idx, sizeof idx, "%s/index", dir);
     ck_assert_int_eq(loop_new(&loop, &e), 0);
     ck_assert_int_eq(hooks_new(&hooks, loop, &hc, &e), 0);
-    ck_assert_msg(nslist_new(&list, &nc, loop, &e) == 0, "%s", e.text);
-    ck_assert_msg(nslist_load(list, &e) == 0, "%s", e.text);
-    ck_assert_int_eq(req_db_init(&db, conf, loop, &e), 0);
-    db.nslist = list;
+    ck_assert_msg(store_new(&list, &nc, loop, &e) == 0, "%s", e.text);
+    ck_assert_msg(store_load(list, &e) == 0, "%s", e.text);
+    ck_assert_int_eq(request_db_init(&db, conf, loop, &e), 0);
+    db.store = list;
     db.hooks = hooks;
     connect_(&a);
     connect_(&b);
@@ -75,9 +75,9 @@ static void close_db(void)
 {
     disconnect(&a);
     disconnect(&b);
-    req_db_fini(&db);
-    nslist_close(list);
-    nslist_free(list);
+    request_db_fini(&db);
+    store_close(list);
+    store_free(list);
     hooks_free(hooks);
     loop_free(loop);
     path_remove_tree(dir);
@@ -99,7 +99,7 @@ static const char *taken(struct conn *c)
 
 static const char *run_argv(struct conn *c, unsigned argc, const struct slice *argv)
 {
-    enum req_result r;
+    enum request_result r;
 
     while ((r = command_run(&c->s, argc, argv)) == REQ_PARK) {
         for (int i = 0; i < 1000 && !c->resumed; i++)
@@ -437,10 +437,11 @@ START_TEST(a_big_mget_comes_in_parts_of_the_output_limit)
     RUN(&a, "SET", "k", value);
     for (int i = 1; i < 11; i++)
         argv[i] = slice_str(i % 3 ? "k" : "absent");
-    enum req_result r;
+    enum request_result r;
     while ((r = command_run(&a.s, 11, argv)) == REQ_LATER) {
         ck_assert_uint_lt(a.out.len, 65536 + 30100);
-        req_session_push(&a.s, slice_str("+message\r\n")); /* comes behind the reply, not into it */
+        request_session_push(&a.s, slice_str("+message\r\n")); /* comes behind the reply, not into
+                                                                  it */
         total += a.out.len;
         buf_clear(&a.out);
         parts++;
@@ -493,9 +494,9 @@ END_TEST
 
 START_TEST(words_are_compared_without_case)
 {
-    ck_assert(req_prefix(slice_str("sec"), "SECURE"));
-    ck_assert(!req_prefix(slice_str("SECUREX"), "SECURE"));
-    ck_assert(!req_word(slice_str("SEC"), "SECURE"));
+    ck_assert(request_prefix(slice_str("sec"), "SECURE"));
+    ck_assert(!request_prefix(slice_str("SECUREX"), "SECURE"));
+    ck_assert(!request_word(slice_str("SEC"), "SECURE"));
 }
 END_TEST
 
@@ -594,7 +595,7 @@ START_TEST(redis_clients_find_what_they_ask_for_when_they_connect)
     ck_assert_str_eq(RUN(&a, "ECHO", "x y"), "$3\r\nx y\r\n");
     ck_assert_str_eq(RUN(&a, "ECHO"), "-Unexpected arguments\r\n");
     ck_assert_str_eq(RUN(&a, "SELECT", "0"), OK);
-    ck_assert_ptr_eq(a.s.ns, nslist_default(list));
+    ck_assert_ptr_eq(a.s.ns, store_default(list));
     ck_assert_str_eq(RUN(&a, "SELECT", "1"), "-Namespace not found\r\n");
     ck_assert_str_eq(RUN(&a, "NSNEW", "0"), OK);
     ck_assert_str_eq(RUN(&a, "SELECT", "0"), OK);

@@ -64,7 +64,7 @@ def is_closed(path, watermark):
     """The watermark of its namespace has passed this data file: it is durable with all that follows from it.  Hooks hear of a
     closed segment no earlier than that, so nobody takes it away before."""
     w = zfiles.watermark(watermark)
-    return w is not None and int(os.path.basename(path)[1:]) < w.segment
+    return w is not None and not w.flags & zfiles.FLUSHING and int(os.path.basename(path)[1:]) < w.segment
 
 
 def shim_env(log, *roots, delay_us=0, fail=0, helper_us=1000):

@@ -279,7 +279,9 @@ def run(addr, history, seed, requests, options=None, stop=None):
             c = Client(addr, ns, history.modes[ns], history, random.Random(rng.random()), b"%c" % (97 + i), o)
         except ConnectionError:
             return False
-        c.mine = [k for n, k in enumerate(sorted(history.keys[ns])) if ns in brief or owner(k, n, i, len(lasting))]
+        c.mine = [k for n, k in enumerate(sorted(history.keys[ns])) if owner(k, n, i, len(lasting))]
+        if ns in brief:     # ids that are free may be given anew
+            c.mine = [k for k, ops in sorted(history.keys[ns].items()) if ops and ops[-1].value is not None]
         clients.append(c)
         sel.register(c.s, selectors.EVENT_READ, c)
     end = history.requests + requests

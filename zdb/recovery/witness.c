@@ -32,8 +32,8 @@ static bool first_version(struct replay *p, struct index_rec *rec, uint8_t bytes
     return !rec->parent_off;
 }
 
-/* Sequential mode: an update of rec made a copy that names it, so it was indexed.  Only a slot that
- * lies across a sector border may not tell: a power cut leaves a half of it that was rewritten. */
+/* Sequential mode: an update of rec made a copy that names it, so it was indexed.  The slot may not
+ * tell: a power cut leaves a part of it that was rewritten. */
 static bool has_copy(struct replay *p, const struct data_walk_rec *rec)
 {
     uint64_t at = p->s->index.size;
@@ -41,8 +41,6 @@ static bool has_copy(struct replay *p, const struct data_walk_rec *rec)
     struct index_rec copy;
     ssize_t n = sizeof block;
 
-    if (at / 512 == (at + INDEX_SEQ_REC - 1) / 512)
-        return false;
     for (at += INDEX_SEQ_REC; n == (ssize_t)sizeof block; at += (uint64_t)n) {
         n = files_pread(p->s->index.file, block, sizeof block, at, false);
         for (ssize_t i = 0; i + INDEX_SEQ_REC <= n; i += INDEX_SEQ_REC) {

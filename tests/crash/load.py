@@ -260,6 +260,8 @@ def prepare(redis, history, options=None):
     have = {n.decode() for n in redis.ok("NSLIST")}
     for ns, mode in history.modes.items():
         new = ns not in have
+        if not new and (options or {}).get("clean"):
+            redis.ok("NSSET", ns, "policy", "reclaim 90")
         for args in setup(ns, mode, (options or {}).get("clean")):    # a kill may have come in between
             if new or (ns in BRIEF and args[0] == b"NSSET" and (args[2] != b"mode" or redis.info(ns)["mode"] != "sequential")):
                 redis.ok(*args)

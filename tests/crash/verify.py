@@ -138,7 +138,7 @@ def histories(c, ns, allowed, seen, rng, problems):
     """Walk the versions of some keys: each was written to this key, newest first; complete when nothing was lost."""
     c.ok("SELECT", ns)
     cleaned = "policy" in c.info(ns)    # versions of the past may be gone
-    keys = sorted(k for k in allowed if isinstance(seen.get(k), bytes))
+    keys = sorted(k for k in allowed if isinstance(seen.get(k), bytes) and seen[k] in allowed[k].versions())
     for key in rng.sample(keys, min(len(keys), 12)):
         a, cursor, at, steps = allowed[key], [], len(allowed[key].ops), 0
         first = True
@@ -168,11 +168,15 @@ def histories(c, ns, allowed, seen, rng, problems):
 
 
 def compare(ns, allowed, orphans, seen, problems):
+    loose = [op.value for op in orphans]
     for key, a in allowed.items():
         value = seen.get(key)
         if isinstance(value, q.Error):
             continue
         if value in a.values():
+            continue
+        if None in a.values() and value in loose:   # an id that was free
+            loose.remove(value)
             continue
         kind = "foreign"
         if value is None:
@@ -182,7 +186,6 @@ def compare(ns, allowed, orphans, seen, problems):
         want = [len(v) if v is not None else None for v in a.values()]
         problems.append(f"{ns}: {short(key)} is {kind} ({len(value) if value is not None else None} bytes); allowed: "
                         f"{want[:4]} bytes, operations {a.base}.. of {len(a.ops)}")
-    loose = [op.value for op in orphans]
     for key, value in seen.items():
         if key not in allowed:
             if value in loose:

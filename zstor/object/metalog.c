@@ -74,7 +74,7 @@ static bool named_part(const struct meta_record *m)
 {
     const char *name = m->name ? m->name : "";
 
-    return strncmp(name + (*name == '/'), METALOG_DIR + 1, strlen(METALOG_DIR) - 1) == 0;
+    return strncmp(name + (*name == '/'), &METALOG_DIR[1], strlen(METALOG_DIR) - 1) == 0;
 }
 
 /* Parts are not in the log; a whole one finds here what is left of former ones. */
@@ -149,7 +149,7 @@ static int add_part(struct run *u, struct err *e)
     CLEANUP(base_free) char *source = path_join(u->o->conf->state_dir, "metadata-log.part");
     CLEANUP(base_free) char *path = NULL;
     struct object_result res;
-    struct backup_counts n;
+    struct backup_counts n = {0};
     int r;
 
     *p = (struct anchor_part){.whole = u->work.whole,

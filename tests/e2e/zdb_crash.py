@@ -9,7 +9,6 @@ There is no rule for filesystems without extended attributes any more, so no tes
 
 1,050 states take about 50 s on two processors of their own.  QSFS_KEEP=1 keeps those that fail in QSFS_TMP."""
 import argparse
-import multiprocessing
 import os
 import pathlib
 import random
@@ -23,6 +22,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "crash"))
 import load    # noqa: E402
+import parallel  # noqa: E402
 import record  # noqa: E402
 import verify  # noqa: E402
 import volume  # noqa: E402
@@ -66,12 +66,9 @@ def record_run(name):
 
 # --- states in parallel -------------------------------------------------------------------------------
 
-_work = None    # the function of the workers: inherited, not sent
-
-
-def _one(task):
+def tried(work, task):
     try:
-        return task, _work(task)
+        return task, work(task)
     except Exception as e:      # a problem of the test itself also has to be seen
         import traceback
         traceback.print_exc()
@@ -80,17 +77,13 @@ def _one(task):
 
 def every_state(claim, tasks, work, each=1):
     """work(task) -> problems of `each` states, in two processes; Failure with the first of them."""
-    global _work
-    _work = work
     bad, start = [], time.monotonic()
-    with multiprocessing.get_context("fork").Pool(int(os.environ.get("QSFS_JOBS", "2"))) as pool:
-        for task, problems in pool.imap_unordered(_one, tasks, chunksize=4):
-            if problems:
-                bad.append((task, problems))
-                print("\n    ".join(p[:300] for p in problems[:6]), file=sys.stderr, flush=True)
-                if len(bad) >= 12:
-                    pool.terminate()
-                    break
+    for task, problems in parallel.results(lambda task: tried(work, task), tasks):
+        if problems:
+            bad.append((task, problems))
+            print("\n    ".join(p[:300] for p in problems[:6]), file=sys.stderr, flush=True)
+            if len(bad) >= 12:
+                break
     seconds = time.monotonic() - start
     print(f"# {claim}: {len(tasks) * each} states, {seconds:.1f} s, seed {A.seed}", flush=True)
     counted[claim] = len(tasks) * each

@@ -15,7 +15,6 @@ only when the record that says so was hit.  Afterwards the namespace is read-wri
 
     zdb_garble.py [--seed N] [--only NAME] [TEST...]      QSFS_LONG=1: every bit, all sizes"""
 import argparse
-import multiprocessing
 import os
 import pathlib
 import random
@@ -27,6 +26,7 @@ import time
 import zlib
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "crash"))
+import parallel  # noqa: E402
 import record  # noqa: E402
 import verify  # noqa: E402
 import zfiles  # noqa: E402
@@ -364,17 +364,8 @@ def line_about(server, name):
     return " | ".join(lines[:3]) or "nothing in the log"
 
 
-_volumes = None
-
-
-def _work(task):
-    number, batch = task
-    return run_batch(SHM / f"batch-{number}", batch, _volumes)
-
-
 def every_damage(volumes):
-    global _volumes
-    _volumes = {v.name: v for v in volumes}
+    by_name = {v.name: v for v in volumes}
     rng = random.Random(A.seed)
     todo = [d for v in volumes for d in v.damages(rng)]
     if A.only:
@@ -384,12 +375,11 @@ def every_damage(volumes):
         todo = todo[:len(todo) // q.SLOWDOWN]   # under sanitizers a share of them, drawn by the seed
     batches = [(i, todo[at:at + BATCH]) for i, at in enumerate(range(0, len(todo), BATCH))]
     start, bad = time.monotonic(), []
-    with multiprocessing.get_context("fork").Pool(int(os.environ.get("QSFS_JOBS", "2"))) as pool:
-        for result in pool.imap_unordered(_work, batches):
-            for name, problems in result:
-                bad.append(f"{name}: {problems[0]}")
-                if len(bad) <= 25:
-                    print(f"{name}: " + "\n    ".join(p[:300] for p in problems[:6]), file=sys.stderr, flush=True)
+    for result in parallel.results(lambda task: run_batch(SHM / f"batch-{task[0]}", task[1], by_name), batches):
+        for name, problems in result:
+            bad.append(f"{name}: {problems[0]}")
+            if len(bad) <= 25:
+                print(f"{name}: " + "\n    ".join(p[:300] for p in problems[:6]), file=sys.stderr, flush=True)
     print(f"# {len(todo)} damages, {time.monotonic() - start:.1f} s, seed {A.seed}", flush=True)
     if bad:
         raise q.Failure(f"{len(bad)} of {len(todo)} damages, seed {A.seed}: {bad[0]}")

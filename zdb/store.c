@@ -203,10 +203,10 @@ static int open_ns(struct store *l, const char *name, struct ns **out, struct er
         r = compact_recover(ns->index_dir, ns->data_dir, e);
     if (r == 0)
         r = ns_read_descriptor(ns, e);
-    if (r == 0)
-        r = ns_read_policy(ns, e);
-    if (r == 0)
+    if (r == 0) {
+        ns_read_policy(ns);
         r = index_load(ns, e);
+    }
     if (r < 0) {
         ns_unref(ns);
         return r;

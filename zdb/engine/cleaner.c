@@ -17,7 +17,6 @@
 #include "common/loop.h"
 #include "zdb/engine/namespace_impl.h"
 #include "zdb/engine/trash.h"
-#include <stdlib.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -31,7 +30,7 @@
 
 static void step(void *arg);
 
-/* --- what is live ---------------------------------------------------------------------------- */
+/* --- what is there --------------------------------------------------------------------------- */
 
 size_t ns_segments(const struct ns *ns)
 {

@@ -247,7 +247,7 @@ uint64_t ns_limit(const struct ns *ns); /* quota in force */
 int ns_write_descriptor(struct ns *ns, struct err *e);
 int ns_read_descriptor(struct ns *ns, struct err *e); /* missing or short: written with defaults;
                                                          -EPROTONOSUPPORT */
-int ns_read_policy(struct ns *ns, struct err *e);     /* no file: keep */
+void ns_read_policy(struct ns *ns);                   /* no file, or none that can be read: keep */
 
 /* --- engine/readwrite.c ------------------------------------------------------------------------
  */

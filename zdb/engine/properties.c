@@ -221,26 +221,22 @@ static int write_policy(struct ns *ns, struct err *e)
     return path_replace(path, slice_of(bytes, sizeof bytes), 0600, e);
 }
 
-int ns_read_policy(struct ns *ns, struct err *e)
+void ns_read_policy(struct ns *ns)
 {
     CLEANUP(base_free) char *path = path_join(ns->index_dir, POLICY_FILE);
     CLEANUP(buf_fini) struct buf bytes = BUF_INIT;
-    int r = path_read(path, 4 * KIB, &bytes, e);
+    int r = path_read(path, 4 * KIB, &bytes, NULL);
 
     ns->policy = (struct policy){0};
-    if (r == -ENOENT) {
-        err_clear(e);
-        return 0;
-    }
+    if (r == -ENOENT)
+        return;
+    if (r == 0)
+        r = policy_decode(buf_slice(&bytes), &ns->policy);
     if (r < 0)
-        return r;
-    r = policy_decode(buf_slice(&bytes), &ns->policy);
-    if (r < 0) { /* when in doubt, everything stays */
         log_error("policy %s: %s; nothing is cleaned until NSSET policy says so again", path,
-                  r == -EPROTONOSUPPORT ? "unknown version" : "damaged");
-        ns->policy = (struct policy){0};
-    }
-    return 0;
+                  r == -EPROTONOSUPPORT            ? "unknown version"
+                  : r == -EBADMSG || r == -ENODATA ? "damaged"
+                                                   : strerror(-r));
 }
 
 int ns_set_policy(struct ns *ns, unsigned percent)

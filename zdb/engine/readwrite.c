@@ -321,6 +321,15 @@ static int update_seq(struct ns *ns, const struct index_rec *present, const stru
     return 0;
 }
 
+/* The page of the old index record has to be at hand for what becomes of it. */
+static int present_record(struct ns *ns, const struct ns_entry *old, struct index_rec *present,
+                          uint8_t bytes[INDEX_REC_MAX], struct ns_wait *w)
+{
+    if (ns->mode == NS_USER && old->file == ns_active(ns)->id)
+        return 0;
+    return ns_seg_record(ns, old->file, old->off, present, bytes, w);
+}
+
 int ns_set(struct ns *ns, struct slice key, struct slice val, uint32_t timestamp,
            struct ns_set_out *out, struct ns_wait *w)
 {
@@ -352,11 +361,9 @@ int ns_set(struct ns *ns, struct slice key, struct slice val, uint32_t timestamp
         r = unchanged ? 0 : ns_sync_room(ns, w);
         if (r < 0)
             return r == -EINPROGRESS ? r : -NS_EINDEX;
-        if (!unchanged && (ns->mode == NS_SEQ || old.file != ns_active(ns)->id)) {
-            r = ns_seg_record(ns, old.file, old.off, &present, bytes, w);
-            if (r < 0)
-                return r == -EINPROGRESS ? r : -NS_EINDEX;
-        }
+        r = unchanged ? 0 : present_record(ns, &old, &present, bytes, w);
+        if (r < 0)
+            return r == -EINPROGRESS ? r : -NS_EINDEX;
     }
     r = jump_if_full(ns, val.len);
     if (r < 0)
@@ -389,15 +396,6 @@ int ns_set(struct ns *ns, struct slice key, struct slice val, uint32_t timestamp
         memcpy(out->id, key.p, NS_SEQ_KEY_SIZE);
     out->key = ns->mode == NS_SEQ ? slice_of(out->id, NS_SEQ_KEY_SIZE) : key;
     return 1;
-}
-
-/* The page of the old index record has to be at hand for what becomes of it. */
-static int present_record(struct ns *ns, const struct ns_entry *old, struct index_rec *present,
-                          uint8_t bytes[INDEX_REC_MAX], struct ns_wait *w)
-{
-    if (ns->mode == NS_USER && old->file == ns_active(ns)->id)
-        return 0;
-    return ns_seg_record(ns, old->file, old->off, present, bytes, w);
 }
 
 int ns_move(struct ns *ns, struct slice key, const struct ns_entry *old, struct ns_wait *w)

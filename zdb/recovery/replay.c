@@ -270,7 +270,7 @@ int load_replay(struct load *l, size_t i, struct seg *s, uint64_t at)
         ns_sync_note_quiet(l->ns, s);
     }
     if (p.missing || s->data.size < data_size || s->index.size < p.index_size)
-        l->changed = true; /* what is decided here is not decided again, with other records behind */
+        l->changed = true; /* not to be decided again, with other records behind */
     if (!ends)
         return 1;
     l->replayed = true;

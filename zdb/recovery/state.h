@@ -44,7 +44,8 @@ struct load {
                        */
     bool ids_lost;    /* seq mode: records of earlier files may be missing */
     bool gap;         /* a segment number before this one is missing */
-    bool changed;     /* files were repaired without a watermark that covers it */
+    bool changed;     /* something was decided that the watermark does not cover; it has to, before
+                         anything is written behind it */
 };
 
 struct load_seg *load_found(struct load *l, uint32_t seg); /* NULL: no such segment */

@@ -5,6 +5,7 @@
 #include "common/loop.h"
 #include "common/path.h"
 #include "zdb/engine/namespace_impl.h"
+#include "zdb/file/watermark.h"
 #include "zdb/store.h"
 #include <fcntl.h>
 #include <stdio.h>
@@ -145,6 +146,49 @@ START_TEST(the_first_record_that_is_not_whole_ends_history)
         ck_assert_int_eq(size_of('d', 0), at);
         stop(false);
     }
+}
+END_TEST
+
+START_TEST(where_history_ends_is_decided_once)
+{
+    struct ns *ns = start();
+    CLEANUP(base_free) char *dir = path_join(index_dir, "default");
+    struct watermark w;
+
+    set(ns, "a", "one");
+    set(ns, "b", "two");
+    stop(false);
+    cut('d', 0, size_of('d', 0) - 1);
+    ns = start();
+    is(ns, "b", NULL);
+    ck_assert_int_eq(watermark_read(dir, &w), 1);
+    ck_assert_uint_eq(w.data_size, (uint64_t)size_of('d', 0));
+    ck_assert_uint_eq(w.index_size, (uint64_t)size_of('i', 0));
+}
+END_TEST
+
+START_TEST(a_policy_that_cannot_be_read_keeps_everything_and_stops_nothing)
+{
+    struct ns *ns = start();
+    char path[160];
+
+    set(ns, "a", "one");
+    ck_assert_int_eq(ns_set_policy(ns, 50), 0);
+    stop(true);
+    ns = start();
+    ck_assert(ns->policy.reclaim);
+    stop(true);
+    snprintf(path, sizeof path, "%s/default/%s", index_dir, POLICY_FILE);
+    ck_assert_int_eq(truncate(path, (off_t)(64 * KIB)), 0);
+    ns = start();
+    ck_assert(!ns->policy.reclaim);
+    is(ns, "a", "one");
+    stop(true);
+    ck_assert_int_eq(unlink(path), 0);
+    ck_assert_int_eq(mkdir(path, 0700), 0);
+    ns = start();
+    ck_assert(!ns->policy.reclaim);
+    is(ns, "a", "one");
 }
 END_TEST
 
@@ -625,6 +669,8 @@ static TCase *load_case(void)
     tcase_set_timeout(tc, 300);
     tcase_add_test(tc, what_is_behind_the_watermark_is_replayed);
     tcase_add_test(tc, the_first_record_that_is_not_whole_ends_history);
+    tcase_add_test(tc, where_history_ends_is_decided_once);
+    tcase_add_test(tc, a_policy_that_cannot_be_read_keeps_everything_and_stops_nothing);
     tcase_add_test(tc, damage_before_the_watermark_ends_nothing);
     tcase_add_test(tc, a_broken_index_of_an_older_segment_is_built_from_its_data);
     tcase_add_test(tc, of_foreign_files_only_a_torn_tail_is_cut);
